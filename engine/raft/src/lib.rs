@@ -1,0 +1,1 @@
+//! The Raft core: no I/O, no clock, no payload bytes.

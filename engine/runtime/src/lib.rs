@@ -1,0 +1,1 @@
+//! Executors, files, sockets, timers and wakes from outside: the only crate that names glommio.

@@ -1,0 +1,1 @@
+//! A replicated storage engine.

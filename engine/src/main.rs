@@ -1,0 +1,2 @@
+//! The ringraft binary.
+fn main() {}

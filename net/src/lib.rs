@@ -1,0 +1,1 @@
+//! The transport: RESP for clients, checksummed frames for peers.

@@ -1,0 +1,1 @@
+//! One append-only segmented log for all groups of a shard.

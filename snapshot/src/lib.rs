@@ -1,0 +1,1 @@
+//! One file format for state that serves, restarts and travels.

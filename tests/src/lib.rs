@@ -1,0 +1,1 @@
+//! The simulator's parts, checkers, and every integration test.
