@@ -1,1 +1,3 @@
 //! Every integration test of the project, in one binary.
+
+mod kill;

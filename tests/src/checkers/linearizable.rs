@@ -20,6 +20,9 @@ use super::table;
 use super::values::{ABSENT, Values};
 use crate::history::{Bytes, History, Operation, Outcome, printable};
 
+/// A fault that hits every key shows in the first few.
+const TABLES_SHOWN: usize = 5;
+
 /// How much the checker may spend.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -88,10 +91,11 @@ impl fmt::Display for Report {
         for key in undecided {
             writeln!(f, "undecided: key \"{}\" (the limits of the search were reached)", printable(key))?;
         }
-        for violation in violations {
+        for violation in violations.iter().take(TABLES_SHOWN) {
             writeln!(f, "\n{}", violation.table)?;
         }
-        Ok(())
+        let hidden = violations.len().saturating_sub(TABLES_SHOWN);
+        if hidden > 0 { writeln!(f, "and {hidden} more keys") } else { Ok(()) }
     }
 }
 

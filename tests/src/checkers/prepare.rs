@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
-use super::values::{ABSENT, Action, Sum, UNSEEN, ValueId, Values};
+use super::values::{ABSENT, Action, Sum, UNSEEN, Values};
 use crate::history::{Operation, Outcome, Reply, Request};
 
 /// An operation as the search sees it.
@@ -74,6 +74,11 @@ impl<'a> Observed<'a> {
         observed
     }
 
+    /// Whether it makes no difference to any reply which value this is.
+    fn nobody_saw(&self, value: &[u8]) -> bool {
+        !self.derived && !self.first.contains_key(value)
+    }
+
     /// An unanswered SET of a value that nobody else wrote has taken effect by the time the first read of
     /// that value returned. One pass is a fixpoint: only answered reads observe, and there are no more of
     /// them once a write is resolved.
@@ -102,7 +107,8 @@ fn action(
             Reply::Value(Some(value)) => values.id(value),
             _ => ABSENT,
         }),
-        Request::Set(value) => Action::Set(set_value(value, observed, values)),
+        Request::Set(value) if reply.is_none() && observed.nobody_saw(value) => Action::Set(UNSEEN),
+        Request::Set(value) => Action::Set(values.id(value)),
         Request::Del => Action::Del(number),
         Request::Incr(by) => {
             let refused = matches!(reply, Some(Reply::NotAnInteger)).then_some(Sum::NotAnInteger);
@@ -110,10 +116,6 @@ fn action(
         }
         Request::Append(tail) => Action::Append { tail: tail.clone(), length: number },
     })
-}
-
-fn set_value(value: &[u8], observed: &Observed<'_>, values: &mut Values) -> ValueId {
-    if observed.derived || observed.first.contains_key(value) { values.id(value) } else { UNSEEN }
 }
 
 fn link_twins(steps: &mut [Step]) {

@@ -10,8 +10,8 @@ pub(super) struct ValueId(u32);
 
 /// The key does not exist.
 pub(super) const ABSENT: ValueId = ValueId(0);
-/// The key exists with a value that no client ever saw: one number for all of them, used only for keys
-/// whose requests cannot tell such values apart.
+/// The key exists with the value of an unanswered SET that no client ever saw: one number for all of them,
+/// used only for keys whose requests cannot tell such values apart.
 pub(super) const UNSEEN: ValueId = ValueId(1);
 
 /// A request with the reply it must give, if that is known.
