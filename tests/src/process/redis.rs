@@ -41,17 +41,17 @@ impl Redis {
         redis.map(|redis| Redis { _dir: Some(dir), ..redis }).map_err(|error| panic!("{error}")).ok()
     }
 
-    /// Starts one in a directory that the caller keeps.
+    /// Starts one in a directory that the caller keeps. Its cluster bus is one port above its own.
     ///
     /// # Errors
     ///
     /// A sentence with the end of its log.
     pub fn start_in(program: &Path, dir: &Path, args: &[&str]) -> Result<Redis, String> {
-        let port = free_ports(1);
+        let port = free_ports(2);
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let port = port.to_string();
-        let mut all: Vec<OsString> =
-            ["--port", &port, "--bind", "127.0.0.1", "--dir"].map(OsString::from).into();
+        let (port, bus) = (port.to_string(), (port + 1).to_string());
+        let named = ["--port", &port, "--cluster-port", &bus, "--bind", "127.0.0.1", "--dir"];
+        let mut all: Vec<OsString> = named.map(OsString::from).into();
         all.push(dir.into());
         all.extend(args.iter().map(OsString::from));
         let spec = Spec {
