@@ -52,6 +52,7 @@ impl Default for Options {
 #[derive(Debug)]
 struct Node {
     client: SocketAddr,
+    peer: SocketAddr,
     spec: Spec,
     process: Option<Process>,
     paused: bool,
@@ -99,11 +100,11 @@ impl Cluster {
             .collect();
         let members: Vec<String> =
             ports.iter().zip(1..).map(|((_, peer), id): (_, u16)| format!("{id}={peer}")).collect();
-        let node = |((client, _), id): (&(SocketAddr, SocketAddr), u16)| {
+        let node = |((client, peer), id): (&(SocketAddr, SocketAddr), u16)| {
             let args = serve_args(options, id, &dir, *client, &members.join(","));
             let log = dir.join(format!("node-{id}.log"));
             let spec = Spec { name: format!("node {id}"), program: binary.clone(), args, log };
-            Node { client: *client, spec, process: None, paused: false }
+            Node { client: *client, peer: *peer, spec, process: None, paused: false }
         };
         let nodes = ports.iter().zip(1..).map(node).collect();
         Ok(Cluster { nodes, shards: options.shards, dir, binary, _temporary: temporary })
@@ -140,6 +141,11 @@ impl Cluster {
     /// Where a node's shard 0 listens for clients. Shard k listens k ports above it.
     pub fn address(&self, id: u16) -> SocketAddr {
         self.node(id).client
+    }
+
+    /// Where a node's shard 0 listens for its peers. Shard k listens k ports above it.
+    pub fn peer_address(&self, id: u16) -> SocketAddr {
+        self.node(id).peer
     }
 
     /// Where a node's shards listen for clients.
