@@ -41,7 +41,8 @@ pub fn find_ringraft() -> Result<PathBuf, String> {
     if built.is_file() {
         return Ok(built);
     }
-    Err(format!("{} does not exist: run `cargo build` first, or set {BINARY_VARIABLE}", built.display()))
+    let build = if cfg!(debug_assertions) { "cargo build" } else { "cargo build --release" };
+    Err(format!("{} does not exist: run `{build}` first, or set {BINARY_VARIABLE}", built.display()))
 }
 
 /// A directory for a test's data, which removes itself: in the target directory, because temporary

@@ -23,8 +23,8 @@ pub struct NodeStatus {
 }
 
 impl NodeStatus {
-    /// Reads the JSON of one `RINGRAFT STATUS`: an object with `groups`, each with `group`, `leader` (null
-    /// when unknown), `last` and `applied`.
+    /// Reads the JSON of one `RINGRAFT STATUS`: an object with `groups`, each with `id`, `leader` (null when
+    /// unknown), `last` and `applied`.
     ///
     /// # Errors
     ///
@@ -38,7 +38,7 @@ impl NodeStatus {
         };
         let read = |group: &Json| {
             Ok(GroupStatus {
-                group: number(group, "group")?,
+                group: number(group, "id")?,
                 leader: group["leader"].as_u64(),
                 last: number(group, "last")?,
                 applied: number(group, "applied")?,
@@ -68,8 +68,8 @@ mod tests {
 
     #[test]
     fn status_is_read_and_merged_and_what_is_missing_is_named() {
-        let text = r#"{"node":1,"groups":[{"group":2,"leader":1,"last":9,"applied":8,"more":true},
-            {"group":0,"leader":null,"last":1,"applied":1}]}"#;
+        let text = r#"{"node":1,"groups":[{"id":2,"leader":1,"last":9,"applied":8,"more":true},
+            {"id":0,"leader":null,"last":1,"applied":1}]}"#;
         let status = NodeStatus::parse(text).unwrap();
         let zero = GroupStatus { group: 0, leader: None, last: 1, applied: 1 };
         let two = GroupStatus { group: 2, leader: Some(1), last: 9, applied: 8 };
@@ -77,7 +77,7 @@ mod tests {
         let one = GroupStatus { group: 1, ..zero.clone() };
         let merged = status.merge(NodeStatus { groups: vec![one.clone(), two.clone()] });
         assert_eq!(merged.groups, [zero, one, two]);
-        let error = NodeStatus::parse(r#"{"groups":[{"group":1,"last":1}]}"#).unwrap_err();
+        let error = NodeStatus::parse(r#"{"groups":[{"id":1,"last":1}]}"#).unwrap_err();
         assert!(error.contains("`applied`"), "{error}");
         assert!(NodeStatus::parse("ERR").is_err());
     }
