@@ -14,4 +14,8 @@
 //!
 //! The bytes of frames and handshakes are written down in `net/FORMAT.md`.
 
+pub mod frame;
 pub mod resp;
+
+// The formats are little-endian and read in place.
+const _: () = assert!(cfg!(target_endian = "little"), "ringraft runs on little-endian machines");
