@@ -52,7 +52,7 @@ fn read_all(
 
 fn sample(sequence: u64, body_bytes: usize, tail_bytes: usize) -> Content {
     let spec = FrameSpec { from_shard: 1, to_shard: 2, sequence, durable_batch: 77 };
-    let fill = |bytes: usize, salt: u8| (0..bytes).map(|at| (at % 251) as u8 ^ salt).collect();
+    let fill = |bytes: usize, salt: u8| (0..=250).cycle().take(bytes).map(|byte: u8| byte ^ salt).collect();
     (spec, fill(body_bytes, 3), fill(tail_bytes, 9))
 }
 

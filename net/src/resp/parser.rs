@@ -125,7 +125,7 @@ impl Progress {
             Some(_) => self.inline(input, text, limits),
         };
         match outcome {
-            Err(Stop::Incomplete { need }) => return Parse::Incomplete { need },
+            Err(Stop::Incomplete { need }) => Parse::Incomplete { need },
             Ok(args) => {
                 let consumed = self.at;
                 self.restart();
