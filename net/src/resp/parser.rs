@@ -171,10 +171,9 @@ impl Progress {
             .map_err(|Unbalanced| Stop::Error(ProtocolError::UnbalancedQuotes))?;
         self.at = end + 1;
         if words.iter().any(|word| word.unquoted) {
-            let of = |word: &inline::Word| {
-                if word.unquoted { &text[..] } else { line }[word.start..word.end].to_vec()
-            };
-            return Ok(Found::Quoted(words.iter().map(of).collect()));
+            let bytes = |word: &inline::Word| if word.unquoted { &text[..] } else { line };
+            let words = words.iter().map(|word| bytes(word)[word.start..word.end].to_vec());
+            return Ok(Found::Quoted(words.collect()));
         }
         Ok(Found::InPlace(words.iter().map(|word| &line[word.start..word.end]).collect()))
     }
