@@ -149,9 +149,13 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         for request in &owned {
             requests.push(request.head, RequestBody::Bytes(&request.bytes));
         }
-        let used = self.clients.read(self.now, &arrivals, &mut requests, &mut self.answers);
+        let parsed = self.clients.parse(&arrivals);
+        let quoted = parsed.quoted();
+        self.clients.plan(self.now, &parsed, &quoted, &mut requests);
         self.dispatch(&requests);
         drop(requests);
+        drop(quoted);
+        let used = parsed.into_used();
         self.clients.keep_rest(arrivals, &used);
         self.tick();
         self.settle();
@@ -194,7 +198,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             for replica in &mut self.replicas {
                 replica.expire(self.now, &mut self.answers);
             }
-            self.links.tick(self.now, &mut self.actions);
+            self.clients.tick(self.now, &mut self.actions);
             self.save_if_due();
             self.lead_as_preferred();
             self.stop_if_due();
@@ -271,7 +275,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
     /// Builds a frame for every link that can take one and sends what clients are owed.
     fn flush(&mut self) {
         self.links.flush(self.now, self.durable, &mut self.replicas, &self.log, &mut self.loads, &mut self.actions);
-        self.clients.flush(&mut self.actions);
+        self.clients.flush(self.now, &mut self.actions);
     }
 
     fn mark_dirty(&mut self, number: usize) {
