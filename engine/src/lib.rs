@@ -1,1 +1,3 @@
 //! A replicated storage engine.
+
+pub mod node;

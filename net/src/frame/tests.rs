@@ -8,7 +8,11 @@ use super::*;
 fn frame_bytes(spec: FrameSpec, body: &[u8], tail: &[u8]) -> Vec<u8> {
     let half = tail.len() / 2;
     let tail = vec![Buffer::copy_from(&tail[..half]), Buffer::copy_from(&tail[half..])];
-    frame_parts(spec, body.to_vec(), tail).iter().flat_map(Part::bytes).copied().collect()
+    frame_parts(spec, body.to_vec(), tail.into_iter().map(Part::Buffer).collect())
+        .iter()
+        .flat_map(Part::bytes)
+        .copied()
+        .collect()
 }
 
 /// Receives `bytes` into the reader, at most `most` of them: what a socket does.
@@ -97,7 +101,7 @@ fn an_empty_frame_is_a_header() {
 fn the_tail_is_sent_without_a_copy() {
     let tail = Buffer::copy_from(&[7; 48]);
     let place = tail.as_ptr();
-    let parts = frame_parts(FrameSpec::default(), vec![1; 16], vec![tail]);
+    let parts = frame_parts(FrameSpec::default(), vec![1; 16], vec![Part::Buffer(tail)]);
     assert_eq!(parts.len(), 3);
     assert_eq!(parts[2].bytes().as_ptr(), place);
 }

@@ -1,0 +1,1 @@
+//! Moving a file to a peer.
