@@ -17,6 +17,7 @@
 pub mod forming;
 pub mod frame;
 pub mod handshake;
+pub mod link;
 pub mod resp;
 
 // The formats are little-endian and read in place.
