@@ -1,1 +1,4 @@
 //! A replicated storage engine.
+
+pub mod kv;
+pub mod state_machine;
