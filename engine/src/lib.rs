@@ -1,4 +1,5 @@
 //! A replicated storage engine.
 
 pub mod kv;
+pub mod resp;
 pub mod state_machine;

@@ -6,9 +6,9 @@ use super::entry::{Entry, restore_key};
 use super::frozen::FrozenTable;
 use super::hash::Position;
 use super::layers::Layers;
-use super::reply;
 use super::table::Table;
 use crate::state_machine::{Applied, Frozen, Progress, RestoreError, StateMachine};
+use net::resp::reply;
 use raft::EntryId;
 use std::ops::Range;
 use std::rc::Rc;
@@ -184,7 +184,7 @@ impl StateMachine for Kv {
 }
 
 fn refuse(error: DecodeError, out: &mut Vec<u8>) {
-    reply::error(out, format!("ERR this node is too old for the command: {error}"));
+    reply::error(out, format_args!("ERR this node is too old for the command: {error}"));
 }
 
 #[cfg(test)]

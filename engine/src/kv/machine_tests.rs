@@ -115,7 +115,7 @@ fn random_write(rng: &mut fastrand::Rng, kv: &mut Kv, model: &mut Model) {
         }
         8 => {
             let old = model.remove(&place);
-            let expected = old.map_or(reply::NULL.to_vec(), |old| bulk(&old));
+            let expected = old.map_or(b"$-1\r\n".to_vec(), |old| bulk(&old));
             assert_eq!(run(kv, &Command::GetDel { key: &key }), expected);
         }
         9 | 10 => {
@@ -126,7 +126,7 @@ fn random_write(rng: &mut fastrand::Rng, kv: &mut Kv, model: &mut Model) {
             assert_eq!(run(kv, &append), format!(":{len}\r\n").into_bytes());
         }
         _ => {
-            let expected = model.get(&place).map_or(reply::NULL.to_vec(), |value| bulk(value));
+            let expected = model.get(&place).map_or(b"$-1\r\n".to_vec(), |value| bulk(value));
             assert_eq!(read(kv, &Command::Get { key: &key }), expected);
         }
     }

@@ -5,7 +5,7 @@ use super::entry::Entry;
 use super::glob;
 use super::hash::Position;
 use super::machine::Kv;
-use super::reply;
+use net::resp::{Proto, reply};
 
 /// How many keys one SCAN looks at, whatever COUNT it asks for, so that no scan holds up the shard.
 const SCAN_COUNT_MAX: u32 = 16_384;
@@ -16,18 +16,18 @@ impl Kv {
         match *command {
             Command::Get { key } => get(self.get(key), out),
             Command::MGet { ref keys } => {
-                reply::array(out, keys.len());
+                reply::array_header(out, keys.len());
                 for key in keys.iter() {
                     get(self.get(key), out);
                 }
             }
             Command::Exists { ref keys } => {
-                reply::count(out, keys.iter().filter(|key| self.get(key).is_some()).count());
+                count(out, keys.iter().filter(|key| self.get(key).is_some()).count());
             }
             Command::Type { key } => {
-                reply::simple(out, if self.get(key).is_some() { b"string" } else { b"none" });
+                reply::simple(out, if self.get(key).is_some() { "string" } else { "none" });
             }
-            Command::StrLen { key } => reply::count(out, self.get(key).map_or(0, |entry| entry.value.len())),
+            Command::StrLen { key } => count(out, self.get(key).map_or(0, |entry| entry.value.len())),
             Command::GetRange { key, start, end } => {
                 let value = self.get(key).map_or(&[][..], |entry| &entry.value);
                 reply::bulk(out, range(value, start, end));
@@ -37,10 +37,10 @@ impl Kv {
             }
             Command::Keys { pattern } => self.keys(pattern, out),
             Command::RandomKey { seed } => self.random_key(seed, out),
-            Command::DbSize => reply::count(out, self.len()),
-            Command::SlotLen { slot } => reply::count(out, self.slot_len(slot)),
+            Command::DbSize => count(out, self.len()),
+            Command::SlotLen { slot } => count(out, self.slot_len(slot)),
             Command::SlotKeys { slot, count } => self.slot_keys(slot, count, out),
-            _ => reply::error(out, "ERR a write was sent as a query"),
+            _ => reply::error(out, format_args!("ERR a write was sent as a query")),
         }
     }
 
@@ -70,7 +70,7 @@ impl Kv {
                 }
             }
         }
-        reply::array(out, 2);
+        reply::array_header(out, 2);
         reply::bulk(out, next.to_string().as_bytes());
         found.write(out);
     }
@@ -107,7 +107,7 @@ impl Kv {
     /// though not all equally often.
     fn random_key(&self, seed: u64, out: &mut Vec<u8>) {
         if self.is_empty() {
-            reply::array(out, 1);
+            reply::array_header(out, 1);
             return reply::integer(out, 0);
         }
         let mut rng = fastrand::Rng::with_seed(seed);
@@ -129,8 +129,8 @@ impl Kv {
             .map(|position| self.layers().at(position))
             .find(|items| !items.is_empty())
             .expect("a key exists, so some position has it");
-        reply::array(out, 2);
-        reply::count(out, self.len());
+        reply::array_header(out, 2);
+        count(out, self.len());
         reply::bulk(out, &items[rng.usize(..items.len())].key);
     }
 }
@@ -138,8 +138,13 @@ impl Kv {
 fn get(entry: Option<&Entry>, out: &mut Vec<u8>) {
     match entry {
         Some(entry) => reply::bulk(out, &entry.value),
-        None => out.extend_from_slice(reply::NULL),
+        None => reply::null(out, Proto::Resp2),
     }
+}
+
+/// Answers a count of things in memory.
+pub(super) fn count(out: &mut Vec<u8>, count: usize) {
+    reply::integer(out, i64::try_from(count).expect("memory holds less than 2^63 of anything"));
 }
 
 /// The bytes `start..=end` of a value; negative numbers count from its end, and what lies outside is cut.
@@ -171,7 +176,7 @@ impl Array {
     }
 
     fn write(&self, out: &mut Vec<u8>) {
-        reply::array(out, self.len);
+        reply::array_header(out, self.len);
         out.extend_from_slice(&self.body);
     }
 }

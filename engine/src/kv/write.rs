@@ -2,8 +2,8 @@
 
 use super::command::{Command, Condition, VALUE_BYTES_MAX};
 use super::machine::Kv;
-use super::number::{Digits, parse_i64};
-use super::reply;
+use super::read::count;
+use net::resp::{INTEGER_BYTES_MAX, Proto, format_integer, parse_integer, reply};
 
 /// Redis's words for a value that would get too long.
 pub(crate) const TOO_LONG: &str = "ERR string exceeds maximum allowed size (proto-max-bulk-len)";
@@ -29,18 +29,18 @@ impl Kv {
                 for (key, value) in pairs.pairs() {
                     self.put(key, value);
                 }
-                out.extend_from_slice(reply::OK);
+                reply::ok(out);
             }
             Command::Del { ref keys } => {
                 let removed = keys.iter().filter(|key| self.remove(key)).count();
-                reply::count(out, removed);
+                count(out, removed);
             }
             Command::Append { key, value } => self.append(key, value, out),
             Command::SetRange { key, offset, value } => self.set_range(key, offset, value, out),
             Command::IncrBy { key, by } => self.incr_by(key, by, out),
             Command::Flush => {
                 self.clear();
-                out.extend_from_slice(reply::OK);
+                reply::ok(out);
             }
             ref read => self.read(read, out),
         }
@@ -59,29 +59,29 @@ impl Kv {
             self.put(key, value);
         }
         if !get {
-            out.extend_from_slice(if holds { reply::OK } else { reply::NULL });
+            if holds { reply::ok(out) } else { reply::null(out, Proto::Resp2) }
         }
     }
 
     fn append(&mut self, key: &[u8], value: &[u8], out: &mut Vec<u8>) {
         let before = self.get(key).map_or(0, |entry| entry.value.len());
         if before + value.len() > VALUE_BYTES_MAX {
-            return reply::error(out, TOO_LONG);
+            return reply::error(out, format_args!("{TOO_LONG}"));
         }
         if self.edit(key, |old| old.extend_from_slice(value)).is_none() {
             self.put(key, value);
         }
-        reply::count(out, before + value.len());
+        count(out, before + value.len());
     }
 
     fn set_range(&mut self, key: &[u8], offset: u64, value: &[u8], out: &mut Vec<u8>) {
         let before = self.get(key).map(|entry| entry.value.len());
         if value.is_empty() {
-            return reply::count(out, before.unwrap_or(0));
+            return count(out, before.unwrap_or(0));
         }
         let end = usize::try_from(offset).ok().and_then(|offset| offset.checked_add(value.len()));
         let Some(end) = end.filter(|&end| end <= VALUE_BYTES_MAX) else {
-            return reply::error(out, TOO_LONG);
+            return reply::error(out, format_args!("{TOO_LONG}"));
         };
         if before.is_none() {
             self.put(key, b"");
@@ -93,19 +93,19 @@ impl Kv {
             old[end - value.len()..end].copy_from_slice(value);
             old.len()
         });
-        reply::count(out, len.expect("the key was put above"));
+        count(out, len.expect("the key was put above"));
     }
 
     fn incr_by(&mut self, key: &[u8], by: i64, out: &mut Vec<u8>) {
         let before = match self.get(key) {
             None => Some(0),
-            Some(entry) => parse_i64(&entry.value),
+            Some(entry) => parse_integer(&entry.value),
         };
-        let Some(before) = before else { return reply::error(out, NOT_AN_INTEGER) };
+        let Some(before) = before else { return reply::error(out, format_args!("{NOT_AN_INTEGER}")) };
         let Some(after) = before.checked_add(by) else {
-            return reply::error(out, "ERR increment or decrement would overflow");
+            return reply::error(out, format_args!("ERR increment or decrement would overflow"));
         };
-        self.put(key, &Digits::of(after));
+        self.put(key, format_integer(after, &mut [0; INTEGER_BYTES_MAX]));
         reply::integer(out, after);
     }
 }
