@@ -235,7 +235,8 @@ impl Raft {
         if owed.busy {
             return Some(Body::AppendBusy { round });
         }
-        owed.round_due.then_some(Body::BeatAck { round })
+        let proven = self.accepted.term == self.term;
+        owed.round_due.then_some(Body::BeatAck { round, proven })
     }
 
     /// `answer` went to the leader: what it said is owed no more.

@@ -271,10 +271,13 @@ impl Raft {
         Some((peer, slot))
     }
 
-    pub(crate) fn step_beat_ack(&mut self, from: NodeId, round: u64) {
-        if self.answering(from, round).is_some() {
-            self.confirm_reads();
+    pub(crate) fn step_beat_ack(&mut self, from: NodeId, round: u64, proven: bool) {
+        let Some((peer, slot)) = self.answering(from, round) else { return };
+        if !proven {
+            peer.unproven();
         }
+        self.confirm_reads();
+        self.check_reach(slot);
     }
 
     pub(crate) fn step_append_ack(&mut self, from: NodeId, matched: Index, round: u64) {

@@ -115,6 +115,9 @@ pub enum Body {
     BeatAck {
         /// The newest round seen.
         round: u64,
+        /// Whether any append of this leader was taken. If not, as after a restart within a term, the
+        /// follower cannot tell which of its entries are the leader's, and is to be probed.
+        proven: bool,
     },
     /// The leader has compacted what the follower lacks, and holds a snapshot up to `id` for it.
     SnapshotOffer {

@@ -169,6 +169,10 @@ impl Progress {
             Flow::Snapshot { .. } if self.matched >= compacted => {
                 self.enter(Flow::Replicate, self.matched.next());
             }
+            Flow::Snapshot { offered: Some(id), .. } if self.matched >= id.index => {
+                // It has what was offered, and still less than the log begins with: another one.
+                self.enter_snapshot();
+            }
             Flow::Probe { .. } | Flow::Snapshot { .. } => {}
         }
         news
@@ -185,6 +189,13 @@ impl Progress {
                 self.probe_at(agree.next().min(probe), false);
             }
             Flow::Probe { .. } | Flow::Snapshot { .. } => {}
+        }
+    }
+
+    /// It took no append of this leader yet: it has forgotten those it took, or they are on their way.
+    pub(crate) fn unproven(&mut self) {
+        if self.flow == Flow::Replicate {
+            self.probe_at(self.matched.next(), false);
         }
     }
 

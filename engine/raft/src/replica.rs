@@ -153,7 +153,7 @@ impl Raft {
             Body::AppendReject { probe, hint, round } => self.step_append_reject(from, probe, hint, round),
             Body::AppendBusy { round } => self.step_append_busy(from, round),
             Body::Beat { commit, round } => self.step_beat(from, commit, round),
-            Body::BeatAck { round } => self.step_beat_ack(from, round),
+            Body::BeatAck { round, proven } => self.step_beat_ack(from, round, proven),
             Body::SnapshotOffer { id } => self.step_snapshot_offer(from, id),
             Body::SnapshotAck { id, installed } => self.step_snapshot_ack(from, id, installed),
             Body::TimeoutNow { last } => self.step_timeout_now(from, last),

@@ -98,7 +98,7 @@ impl Raft {
             Answer::PreVote { term, granted } => (term, Body::PreVoteReply { granted }),
             Answer::VoteGranted => (self.term, Body::VoteReply { granted: true }),
             Answer::VoteRefused => (self.term, Body::VoteReply { granted: false }),
-            Answer::NewerTerm => (self.term, Body::BeatAck { round: 0 }),
+            Answer::NewerTerm => (self.term, Body::BeatAck { round: 0, proven: false }),
         };
         Message { term, ..self.message(body) }
     }

@@ -174,11 +174,7 @@ impl Raft {
         peer.heard = now;
         if installed {
             peer.acked(id.index, compacted);
-            if let Flow::Snapshot { offered, .. } = &mut peer.flow {
-                // It is at a snapshot older than what is left of the log: it needs another one.
-                *offered = None;
-            }
-            self.check_reach(slot);
+            self.ask_for_snapshots();
             self.commit_by_quorum();
         } else if let Flow::Snapshot { asked, offered } = &mut peer.flow
             && *offered == Some(id)

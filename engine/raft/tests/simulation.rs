@@ -306,7 +306,7 @@ fn number(variable: &str) -> Option<u64> {
 fn clusters_keep_their_promises_and_heal() {
     let seeds = match number("RINGRAFT_RAFT_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("RINGRAFT_RAFT_SEEDS").unwrap_or(1500),
+        None => 0..number("RINGRAFT_RAFT_SEEDS").unwrap_or(2500),
     };
     let (mut committed, mut reads) = (0, 0);
     for seed in seeds.clone() {
