@@ -154,7 +154,7 @@ impl Raft {
 
     /// The entries that could go to `to` now: it lacks them, and its window permits. The shard decides
     /// how many of them fit into the frame, and calls [`Raft::append`].
-    pub fn next_append(&mut self, to: NodeId) -> Option<AppendPlan> {
+    pub fn next_append(&self, to: NodeId) -> Option<AppendPlan> {
         let slot = self.membership.slot(to).filter(|_| to != self.settings.node)?;
         let State::Leader(leading) = &self.state else { return None };
         let peer = &leading.peers[slot];

@@ -113,7 +113,9 @@ impl Clients {
         let facts = self.directory.shard(self.shard);
         let number = facts.connections.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
         let shards = u64::from(self.directory.placement.shards);
-        let session = Session::new(number * shards + u64::from(self.shard));
+        let unspecified = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
+        let now = crate::resp::ClusterView::unix_time(&self.view);
+        let session = Session::new(number * shards + u64::from(self.shard), unspecified, unspecified, now);
         self.table[slot] = Some(Box::new(Client::new(socket, session)));
         self.count += 1;
         facts.clients.store(self.count, std::sync::atomic::Ordering::Relaxed);
@@ -229,6 +231,7 @@ impl Clients {
                 }
             }
         }
+        client.was_full = room == 0 && used < input.len();
         self.touch(slot);
         used
     }
@@ -276,9 +279,11 @@ impl Clients {
                 }
             }
             Plan::Wait { replicas, .. } => {
-                // Every acknowledged write of this connection is on a quorum's disks already.
-                let reached = self.quorum_replicas().min(replicas.max(self.quorum_replicas()));
-                net::resp::reply::integer(&mut self.scratch, i64::try_from(reached).unwrap_or(i64::MAX));
+                // Every acknowledged write of this connection is on a quorum's disks already, and the reply
+                // leaves behind those writes' replies.
+                let _asked = replicas;
+                let held = i64::try_from(self.directory.nodes().len() / 2).unwrap_or(i64::MAX);
+                net::resp::reply::integer(&mut self.scratch, held);
                 client.replies.push(&self.scratch, &mut client.out);
             }
             Plan::Status(_) => {
@@ -300,11 +305,6 @@ impl Clients {
                 client.closing = true;
             }
         }
-    }
-
-    /// Replicas besides the leader that hold an acknowledged write.
-    fn quorum_replicas(&self) -> u64 {
-        self.directory.nodes().len() as u64 / 2
     }
 
     /// Keeps what was not understood yet for the next turn.

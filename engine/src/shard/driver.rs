@@ -47,8 +47,12 @@ pub(crate) async fn run<S: StateMachine>(context: Context, start: ShardStart<S>)
             return;
         }
     };
-    let now = now();
-    let shard = Shard::new(now, start.settings, start.factory, log, recovered);
+    // Snapshots are loaded here, before the first turn: a restart's only long step.
+    let recovered = recovered.groups.into_iter().map(|known| {
+        let machine = (start.factory)(known.group);
+        (known, machine)
+    });
+    let shard = Shard::new(now(), start.settings, Arc::clone(&start.factory), log, recovered.collect());
     let listeners = Listeners {
         client: start.client_listener.map(|listener| ring.listen(listener)),
         peer: ring.listen(start.peer_listener),

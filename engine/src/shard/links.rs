@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use net::handshake::{ClusterId, Directory as Known, FORMAT_VERSION, Identity};
-use net::link::{Incoming, IncomingOutput, Link, Local, Output, PeerShard};
+use net::link::{Incoming, IncomingOutput, Link, Local, LogBudget, Output, PeerShard};
 use raft::{Check, GroupId, NodeId, Raft, Time};
 use raftlog::{BatchSeq, Log};
 use runtime::{Buffer, BufferMut, Disk, SocketId};
@@ -55,7 +56,10 @@ pub(super) struct Links {
     pub(super) local: Local,
     entries: Vec<Entry>,
     incoming: Vec<Incoming<SocketId>>,
+    /// Who greeted for forming.
+    incarnations: Vec<(NodeId, u64)>,
     builder: FrameBuilder,
+    log_budget: LogBudget,
     seed: u64,
 }
 
@@ -81,7 +85,10 @@ impl Links {
             local: Local { identity, directory: Known::default() },
             entries: Vec::new(),
             incoming: Vec::new(),
+            incarnations: Vec::new(),
             builder: FrameBuilder::default(),
+            // A scan of the port or a foreign cluster must not fill the disk with log lines.
+            log_budget: LogBudget::new(10, Duration::from_secs(10)),
             seed: settings.seed,
         }
     }
@@ -139,7 +146,7 @@ impl Links {
     pub(super) fn note(&mut self, replica: usize, group: GroupId, raft: &Raft) {
         for link in 0..self.entries.len() {
             let node = self.entries[link].peer.node;
-            let owes = || raft.has_messages(node) || raft.has_entries(node);
+            let owes = || raft.has_messages(node) || raft.next_append(node).is_some();
             if self.entries[link].up && self.concerned(self.entries[link].peer, group) && owes() {
                 self.note_one(link, replica);
             }
@@ -326,12 +333,15 @@ impl Links {
             Output::Receive { socket, buffer, from } => actions.push(Action::ReceiveInto { socket, buffer, from }),
             Output::Close { socket } => actions.push(Action::Close { socket }),
             Output::Established { peer: identity, forming: true } => {
+                self.incarnations.retain(|(known, _)| *known != identity.node);
+                self.incarnations.push((identity.node, identity.incarnation));
                 events.push(LinkEvent::Forming { node: identity.node, incarnation: identity.incarnation });
             }
             Output::Established { peer: identity, forming: false } => {
                 tracing::info!(node = %peer.node, shard = peer.shard, "peer is connected");
                 self.directory.learn_client(identity.node, &identity.client_address);
                 entry.up = true;
+                self.directory.set_reachable(peer.node, true);
                 events.push(LinkEvent::Up { link });
             }
             Output::Refused { reason, by_us, code } => {
@@ -345,6 +355,7 @@ impl Links {
             Output::Lost(lost) => {
                 tracing::info!(node = %peer.node, shard = peer.shard, "peer is gone: {lost}");
                 entry.up = false;
+                self.directory.set_reachable(peer.node, false);
                 entry.loaded.clear();
                 events.push(LinkEvent::Down { link });
             }
@@ -360,14 +371,14 @@ impl Links {
             while let Some(output) = self.incoming[at].take_output() {
                 match output {
                     IncomingOutput::Receive { buffer, from } => actions.push(Action::ReceiveInto { socket, buffer, from }),
-                    IncomingOutput::Send { parts } => actions.push(Action::Send { socket, parts }),
+                    IncomingOutput::SendThenClose { parts } => actions.push(Action::Send { socket, parts }),
                     IncomingOutput::Close => {
                         actions.push(Action::Close { socket });
                         done = true;
                     }
                     IncomingOutput::Rejected(rejection) => {
-                        if self.garbage.allows(now) {
-                            tracing::warn!("turned a caller on the peer port away: {rejection}");
+                        if let Some(suppressed) = self.log_budget.allow(now) {
+                            tracing::warn!(suppressed, "turned a caller on the peer port away: {rejection}");
                         }
                     }
                     IncomingOutput::Greeted(greeted) => {
@@ -375,7 +386,7 @@ impl Links {
                         let caller = &greeted.hello.caller;
                         let peer = PeerShard { node: caller.node, shard: caller.shard };
                         match self.entries.iter_mut().find(|entry| entry.peer == peer) {
-                            Some(entry) => entry.link.as_mut().expect("not away").adopt(now, *greeted, &self.local),
+                            Some(entry) => entry.link.as_mut().expect("not away").adopt(now, greeted, &self.local),
                             None => actions.push(Action::Close { socket }), // not ready for it yet: it tries again
                         }
                     }
@@ -396,6 +407,11 @@ impl Links {
             entry.noted[replica] = false;
         }
         (entry.peer.node, entry.outbox.lost())
+    }
+
+    /// The incarnation a node greeted with, while it is connected.
+    pub(super) fn incarnation_of(&self, node: NodeId) -> Option<u64> {
+        self.incarnations.iter().find(|(known, _)| *known == node).map(|(_, incarnation)| *incarnation)
     }
 
     /// The peer of `link`.

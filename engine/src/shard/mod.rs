@@ -9,10 +9,12 @@ mod driver;
 mod forming;
 mod frames;
 mod io;
+mod leading;
 mod links;
 mod loads;
 mod message;
 mod outbox;
+mod peers;
 mod reads;
 mod replica;
 mod replies;
@@ -26,13 +28,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use raft::{Event, GroupId, Time};
-use raftlog::{BatchSeq, Log, Recovered};
+use raftlog::{BatchSeq, Log, RecoveredGroup};
 use runtime::{Buffer, Disk};
 
 pub(crate) use driver::{ShardStart, run};
 pub(crate) use message::{CallAnswer, ShardMessage};
 pub(crate) use request::{Kind, Outcome};
-pub(crate) use settings::ShardSettings;
+pub(crate) use settings::{ShardSettings, SharedDataDir};
 
 use answers::Answers;
 use clients::Clients;
@@ -62,12 +64,14 @@ pub(crate) struct Shard<S: StateMachine, D: Disk> {
     factory: Arc<dyn Fn(GroupId) -> S + Send + Sync>,
     log: Log<D>,
     /// What recovery found, until the cluster's record says that the groups may start.
-    recovered: Option<Recovered>,
+    recovered: Option<Vec<(RecoveredGroup, S)>>,
     replicas: Vec<Replica<S>>,
     /// Replicas with something to do before this turn ends.
     dirty: Vec<usize>,
     durable: BatchSeq,
     links: Links,
+    /// On shard 0: the cluster's forming.
+    former: Option<net::forming::Former>,
     clients: Clients,
     mesh: deliver::Mesh,
     calls: deliver::Calls,
@@ -75,6 +79,7 @@ pub(crate) struct Shard<S: StateMachine, D: Disk> {
     buckets: Buckets,
     loads: Loads,
     saves: saves::Saves,
+    preferences: leading::Preferences,
     slices: Vec<Buffer>,
     background: Vec<Background>,
     /// The earliest deadline of any replica's core, and of waiting requests.
@@ -94,13 +99,14 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         settings: ShardSettings,
         factory: Arc<dyn Fn(GroupId) -> S + Send + Sync>,
         log: Log<D>,
-        recovered: Recovered,
+        recovered: Vec<(RecoveredGroup, S)>,
     ) -> Shard<S, D> {
         let directory = Arc::clone(&settings.directory);
         let mut shard = Shard {
             now,
             shard: settings.shard,
-            links: Links::new(&settings, now),
+            links: Links::new(&settings),
+            former: None,
             clients: Clients::new(&settings),
             directory,
             factory,
@@ -115,6 +121,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             buckets: Buckets::default(),
             loads: Loads::default(),
             saves: saves::Saves::default(),
+            preferences: leading::Preferences::default(),
             slices: Vec::new(),
             background: Vec::new(),
             next_tick: now,
@@ -143,7 +150,8 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         self.more = false;
         self.take_durable()?;
         self.take_loaded();
-        let arrivals = self.take_inputs(inputs);
+        self.take_inputs(inputs);
+        let arrivals = self.clients.take_arrivals();
         let owned = self.take_messages(messages);
         let mut requests = Requests::default();
         for request in &owned {
@@ -192,11 +200,21 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             }
             self.next_tick = self.replicas.iter().map(|replica| replica.raft.deadline()).min().unwrap_or(Time::NEVER);
         }
+        if self.links.deadline() <= self.now {
+            self.links.tick(self.now);
+        }
+        if let Some(former) = self.former.as_mut().filter(|former| former.deadline() <= self.now) {
+            former.tick(self.now);
+        }
         if self.next_expiry <= self.now {
             // On the same beat as the cores' timers, so that an idle shard wakes once for both.
             self.next_expiry = Time((self.now.0 / EXPIRY_INTERVAL_US + 1) * EXPIRY_INTERVAL_US);
-            for replica in &mut self.replicas {
-                replica.expire(self.now, &mut self.answers);
+            for number in 0..self.replicas.len() {
+                let replica = &mut self.replicas[number];
+                if replica.has_waiting() {
+                    replica.expire(self.now, &mut self.answers);
+                    self.mark_dirty(number); // what is held is offered again
+                }
             }
             self.clients.tick(self.now, &mut self.actions);
             self.save_if_due();
@@ -274,7 +292,8 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
 
     /// Builds a frame for every link that can take one and sends what clients are owed.
     fn flush(&mut self) {
-        self.links.flush(self.now, self.durable, &mut self.replicas, &self.log, &mut self.loads, &mut self.actions);
+        self.links.flush(self.now, self.durable, &mut self.replicas, &self.log, &mut self.loads);
+        self.follow_links();
         self.clients.flush(self.now, &mut self.actions);
     }
 
@@ -288,7 +307,13 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
 
     /// When the next turn is due even if nothing arrives.
     pub(crate) fn deadline(&self) -> Time {
-        self.next_tick.min(self.next_expiry).min(self.log.deadline()).min(self.links.deadline())
+        let former = self.former.as_ref().map_or(Time::NEVER, |former| former.deadline());
+        self.next_tick.min(self.next_expiry).min(self.log.deadline()).min(self.links.deadline()).min(former)
+    }
+
+    /// The driver carried out [`Action::Dial`].
+    pub(crate) fn dialing(&mut self, link: usize, socket: runtime::SocketId) {
+        self.links.dialed(link, socket);
     }
 
     /// True when the next turn has work already.

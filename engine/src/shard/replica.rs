@@ -180,7 +180,7 @@ impl<S: StateMachine> Replica<S> {
             }
             let next = Index(applied.0 + 1);
             match log.cached(self.group, next, to, APPLY_SLICE_BYTES, slices) {
-                Cached::Entries { bytes, .. } => {
+                Cached::Hit { bytes, .. } => {
                     applied_bytes += bytes;
                     for slice in slices.drain(..) {
                         self.apply_entries(&slice, answers);
