@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use raft::{NodeId, Time};
-use runtime::{Buffer, BufferMut};
+use runtime::{BufferMut, Part};
 
 use super::connection::Connection;
 use super::{Backoff, Counters, Greeted, Local, LogBudget, Lost, Output, PeerShard, Received, Settings};
@@ -266,7 +266,7 @@ impl<S: Copy + Eq + Debug> Link<S> {
     ///
     /// # Panics
     /// If [`Link::can_send`] says no, or the frame is longer than `frame::frame_parts` takes.
-    pub fn send_frame(&mut self, now: Time, durable_batch: u64, body: Vec<u8>, tail: Vec<Buffer>) {
+    pub fn send_frame(&mut self, now: Time, durable_batch: u64, body: Vec<u8>, tail: Vec<Part>) {
         assert!(self.can_send(), "a frame is made when the link can take it");
         let Phase::Up(up) = &mut self.phase else { return };
         let spec = FrameSpec {
