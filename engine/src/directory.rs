@@ -142,6 +142,14 @@ impl Directory {
         &self.shards
     }
 
+    /// Counts connections and commands from zero again.
+    pub(crate) fn reset_statistics(&self) {
+        for shard in &self.shards {
+            shard.connections.store(0, Ordering::Relaxed);
+            shard.commands.store(0, Ordering::Relaxed);
+        }
+    }
+
     /// The node table, by node id.
     pub(crate) fn nodes(&self) -> Arc<Vec<NodeFacts>> {
         Arc::clone(&self.nodes.read().unwrap_or_else(PoisonError::into_inner))

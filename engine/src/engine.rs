@@ -13,6 +13,7 @@ use crate::directory::{Directory, NodeFacts};
 use crate::error::StartError;
 use crate::fatal::Fatal;
 use crate::group::Group;
+use crate::local::LocalCluster;
 use crate::node::{DataDir, Wanted};
 use crate::placement::Placement;
 use crate::shard::{ShardMessage, ShardSettings, ShardStart, SharedDataDir, run};
@@ -37,6 +38,17 @@ impl Engine {
     /// The settings of node `node`, whose data lives in `data_dir`.
     pub fn builder(node: u16, data_dir: impl AsRef<Path>) -> Builder {
         Builder::new(node, data_dir.as_ref().to_path_buf())
+    }
+
+    /// A cluster of `nodes` nodes in this process: free loopback ports, a temporary directory, one shard each.
+    ///
+    /// # Errors
+    /// As [`Builder::start`].
+    pub fn local_cluster<S: StateMachine>(
+        nodes: u16,
+        factory: impl Fn(GroupId) -> S + Send + Sync + Clone + 'static,
+    ) -> Result<LocalCluster, StartError> {
+        LocalCluster::start(nodes, |builder| builder, factory)
     }
 
     pub(crate) fn start<S: StateMachine>(

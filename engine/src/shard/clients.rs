@@ -286,6 +286,11 @@ impl Clients {
                 net::resp::reply::integer(&mut self.scratch, held);
                 client.replies.push(&self.scratch, &mut client.out);
             }
+            Plan::ResetStatistics => {
+                self.directory.reset_statistics();
+                net::resp::reply::simple(&mut self.scratch, "OK");
+                client.replies.push(&self.scratch, &mut client.out);
+            }
             Plan::Status(_) => {
                 let status = crate::status::node_status(&self.directory);
                 net::resp::reply::bulk(&mut self.scratch, status.as_bytes());

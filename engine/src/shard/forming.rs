@@ -73,8 +73,8 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                     }
                     self.start_groups(&record);
                 }
-                Output::Regreet(node) => self.links.regreet(self.now, node),
-                Output::Notice(notice) => tracing::warn!("{notice}"),
+                Output::Reconnect(node) => self.links.regreet(self.now, node),
+                Output::Notice(notice) => tracing::warn!(?notice, "forming waits"),
             }
         }
     }

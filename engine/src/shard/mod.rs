@@ -2,6 +2,8 @@
 //! awaits, and everything it knows of time, disk and network came in as a value.
 
 mod answers;
+mod background;
+mod client;
 mod clients;
 mod deliver;
 mod dispatch;
@@ -23,8 +25,7 @@ mod routing;
 mod saves;
 mod settings;
 
-use std::future::Future;
-use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use raft::{Event, GroupId, Time};
@@ -37,6 +38,7 @@ pub(crate) use request::{Kind, Outcome};
 pub(crate) use settings::{ShardSettings, SharedDataDir};
 
 use answers::Answers;
+use background::{Background, Backgrounds};
 use clients::Clients;
 use dispatch::{Buckets, Requests};
 use io::{Action, Input};
@@ -52,9 +54,6 @@ use crate::state_machine::StateMachine;
 /// Deadlines of waiting requests are looked at this often, so one is late by at most this much.
 const EXPIRY_INTERVAL_US: u64 = 100_000;
 
-/// Work that runs beside the turns at low priority.
-pub(crate) type Background = Pin<Box<dyn Future<Output = ()>>>;
-
 /// One shard of one node.
 pub(crate) struct Shard<S: StateMachine, D: Disk> {
     now: Time,
@@ -63,6 +62,8 @@ pub(crate) struct Shard<S: StateMachine, D: Disk> {
     directory: Arc<Directory>,
     factory: Arc<dyn Fn(GroupId) -> S + Send + Sync>,
     log: Log<D>,
+    disk: D,
+    background: Backgrounds<D>,
     /// What recovery found, until the cluster's record says that the groups may start.
     recovered: Option<Vec<(RecoveredGroup, S)>>,
     replicas: Vec<Replica<S>>,
@@ -81,7 +82,6 @@ pub(crate) struct Shard<S: StateMachine, D: Disk> {
     saves: saves::Saves,
     preferences: leading::Preferences,
     slices: Vec<Buffer>,
-    background: Vec<Background>,
     /// The earliest deadline of any replica's core, and of waiting requests.
     next_tick: Time,
     next_expiry: Time,
@@ -99,6 +99,8 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         settings: ShardSettings,
         factory: Arc<dyn Fn(GroupId) -> S + Send + Sync>,
         log: Log<D>,
+        disk: D,
+        wake: Rc<dyn Fn()>,
         recovered: Vec<(RecoveredGroup, S)>,
     ) -> Shard<S, D> {
         let directory = Arc::clone(&settings.directory);
@@ -112,6 +114,8 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             factory,
             durable: log.building(),
             log,
+            disk,
+            background: Backgrounds::new(wake),
             recovered: Some(recovered),
             replicas: Vec::new(),
             dirty: Vec::new(),
@@ -123,7 +127,6 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             saves: saves::Saves::default(),
             preferences: leading::Preferences::default(),
             slices: Vec::new(),
-            background: Vec::new(),
             next_tick: now,
             next_expiry: now,
             more: false,
@@ -150,6 +153,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         self.more = false;
         self.take_durable()?;
         self.take_loaded();
+        self.take_finished();
         self.take_inputs(inputs);
         let arrivals = self.clients.take_arrivals();
         let owned = self.take_messages(messages);
@@ -168,6 +172,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         self.tick();
         self.settle();
         self.log.submit();
+        self.prepare_segments();
         self.apply();
         self.deliver_answers();
         self.flush();
@@ -333,6 +338,6 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
 
     /// Work to run beside the turns, at low priority.
     pub(crate) fn take_background(&mut self) -> Vec<Background> {
-        std::mem::take(&mut self.background)
+        self.background.take()
     }
 }
