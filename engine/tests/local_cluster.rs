@@ -29,6 +29,7 @@ impl SimpleMachine for Counter {
 
 #[test]
 fn three_nodes_count_together() {
+    tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).init();
     let cluster = Engine::local_cluster(3, |_group| Simple::from(Counter::default())).unwrap();
     assert!(cluster.wait_for_leaders(Duration::from_secs(20)), "no leaders");
     for group in [1, 2, 16] {

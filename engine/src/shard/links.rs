@@ -45,6 +45,8 @@ pub(super) enum LinkEvent {
     Up { link: usize },
     /// Only forming passes now.
     Forming { node: NodeId, incarnation: u64 },
+    /// A caller became this link's connection: what came behind its greeting is to be read.
+    Read { link: usize },
     /// The link is down.
     Down { link: usize },
 }
@@ -237,6 +239,13 @@ impl Links {
         Ok(())
     }
 
+    /// Bytes came on a link.
+    pub(super) fn received(&mut self, link: usize, now: Time, socket: SocketId, buffer: BufferMut, filled: usize) {
+        let Links { entries, local, .. } = self;
+        let link = entries[link].link.as_mut().expect("not away between frames");
+        link.received(now, socket, buffer, filled, local);
+    }
+
     /// The socket is connected (dialled by us).
     pub(super) fn connected(&mut self, now: Time, socket: SocketId) {
         if let Some(link) = self.of_socket(socket) {
@@ -315,7 +324,7 @@ impl Links {
     /// Carries out what links and callers want done; what concerns the shard comes back.
     pub(super) fn carry_out(&mut self, now: Time, actions: &mut Vec<Action>) -> Vec<LinkEvent> {
         let mut events = Vec::new();
-        self.judge_incoming(now, actions);
+        self.judge_incoming(now, actions, &mut events);
         for link in 0..self.entries.len() {
             while let Some(output) = self.entries[link].link.as_mut().and_then(|link| link.take_output()) {
                 self.carry_out_one(link, output, actions, &mut events);
@@ -363,7 +372,7 @@ impl Links {
     }
 
     /// Hands welcome callers to their links, turns others away.
-    fn judge_incoming(&mut self, now: Time, actions: &mut Vec<Action>) {
+    fn judge_incoming(&mut self, now: Time, actions: &mut Vec<Action>, events: &mut Vec<LinkEvent>) {
         let mut at = 0;
         while at < self.incoming.len() {
             let socket = self.incoming[at].socket();
@@ -385,8 +394,12 @@ impl Links {
                         done = true;
                         let caller = &greeted.hello.caller;
                         let peer = PeerShard { node: caller.node, shard: caller.shard };
-                        match self.entries.iter_mut().find(|entry| entry.peer == peer) {
-                            Some(entry) => entry.link.as_mut().expect("not away").adopt(now, greeted, &self.local),
+                        match self.entries.iter().position(|entry| entry.peer == peer) {
+                            Some(link) => {
+                                let entry = &mut self.entries[link];
+                                entry.link.as_mut().expect("not away").adopt(now, greeted, &self.local);
+                                events.push(LinkEvent::Read { link });
+                            }
                             None => actions.push(Action::Close { socket }), // not ready for it yet: it tries again
                         }
                     }

@@ -43,6 +43,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                 match event {
                     LinkEvent::Up { link } => self.link_is_up(link),
                     LinkEvent::Down { link } => self.link_is_down(link),
+                    LinkEvent::Read { link } => self.read_link(link),
                     LinkEvent::Forming { node, incarnation } => {
                         if let Some(former) = &mut self.former {
                             former.connected(self.now, node, incarnation);
@@ -82,8 +83,13 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             let _stale = self.links.take_incoming(socket, buffer, filled);
             return;
         };
+        self.links.received(number, self.now, socket, buffer, filled);
+        self.read_link(number);
+    }
+
+    /// Reads everything that has come in whole on a link.
+    fn read_link(&mut self, number: usize) {
         let (peer, mut link) = self.links.take_out(number);
-        link.received(self.now, socket, buffer, filled, &self.links.local);
         let mut sound = true;
         while let Some(received) = link.next(self.now) {
             match received {
@@ -96,8 +102,10 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         }
         if !sound {
             tracing::warn!(node = %peer.node, "a frame contradicts itself: closing the link");
-            self.actions.push(Action::Close { socket });
-            link.closed(self.now, socket);
+            if let Some(socket) = link.socket() {
+                self.actions.push(Action::Close { socket });
+                link.closed(self.now, socket);
+            }
         }
         self.links.put_back(number, link);
     }
