@@ -7,7 +7,7 @@ use crate::fake_disk::{FakeDisk, run};
 use crate::{FileRun, Manifest, Store};
 
 fn items(tag: u8) -> Items {
-    (0..30u8).map(|number| (vec![number], vec![tag; 100_000])).collect()
+    (0..12u8).map(|number| (vec![number], vec![tag; 100_000])).collect()
 }
 
 /// The life of two saves. The "log" is the list of manifests whose record was synced.
@@ -39,7 +39,7 @@ fn the_newest_durable_record_names_a_sound_file_after_any_crash() {
     let (store, _) = open(&whole, &[]);
     run(two_saves(&store, &mut Vec::new())).unwrap();
     let operations = whole.operations();
-    assert!(operations > 20, "{operations} steps");
+    assert!(operations > 16, "{operations} steps");
 
     for crash in 1..operations {
         for seed in 0..8 {

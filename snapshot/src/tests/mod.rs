@@ -4,6 +4,7 @@ mod crash;
 mod damage;
 mod files;
 mod golden;
+mod real_disk;
 mod store;
 mod transfer;
 

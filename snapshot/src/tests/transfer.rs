@@ -122,7 +122,9 @@ fn a_file_arrives() {
     assert_eq!(ends.to.names(Path::new(DIR)), ["g3-i42-t7-b0.run"]);
     let after_crash = ends.to.after_crash(|| false);
     assert_eq!(after_crash.names(Path::new(DIR)), ["g3-i42-t7-b0.run"], "durable once received");
-    assert!(run(ends.to_store.collect()).unwrap() == 0, "kept until published");
+    let path = ends.to_store.path(received.reference.name);
+    assert!(after_crash.bytes(&path) == ends.to.bytes(&path), "with all its bytes");
+    assert_eq!(run(ends.to_store.collect()).unwrap(), 0, "kept until published");
 }
 
 #[test]
