@@ -1,1 +1,4 @@
 //! A replicated storage engine.
+
+#[cfg(feature = "cli")]
+pub mod cli;
