@@ -1,10 +1,16 @@
 //! The command line: what `ringraft serve | bench | demo | dev | status` do.
 //!
 //! Data goes to standard output, everything else to standard error; how a command ended is its
-//! [exit code](Exit).
+//! [exit code](Exit). The load client in [`load`] shares no code with the server, so that a fault of one
+//! cannot hide a fault of the other.
 
+pub mod bench;
 pub mod client;
+pub mod demo;
+pub mod dev;
 pub mod exit;
+pub mod launch;
+pub mod load;
 pub mod output;
 pub mod quantity;
 pub mod ready;
@@ -37,6 +43,12 @@ pub struct Cli {
 pub enum Command {
     /// Run one node of a cluster
     Serve(Box<settings::ServeArgs>),
+    /// Load a RESP server (ringraft, Redis, any other) and measure it
+    Bench(Box<bench::BenchArgs>),
+    /// Three nodes under load, one killed half way: shows speed, and that nothing was lost
+    Demo(demo::DemoArgs),
+    /// A local cluster that stays until Ctrl-C
+    Dev(dev::DevArgs),
     /// Who leads what, and how far every group is
     Status(status::StatusArgs),
 }
@@ -57,6 +69,9 @@ pub fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Serve(args) => serve::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Dev(args) => dev::run(&args),
         Command::Status(args) => status::run(&args),
     }
 }
