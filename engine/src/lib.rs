@@ -19,6 +19,8 @@
 //! ```
 
 mod builder;
+#[cfg(feature = "cli")]
+pub mod cli;
 mod completion;
 mod directory;
 mod engine;
