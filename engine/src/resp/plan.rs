@@ -205,11 +205,13 @@ pub(super) fn refuse<'a>(out: &mut Vec<u8>, message: Arguments<'_>) -> Plan<'a> 
     Plan::Done
 }
 
-/// Writes an error reply that quotes a client's bytes as they are, but for line ends.
+/// Writes an error reply that quotes a client's bytes as Redis does: up to a zero byte, line ends as blanks.
 pub(super) fn refuse_bytes<'a>(out: &mut Vec<u8>, parts: &[&[u8]]) -> Plan<'a> {
     out.push(b'-');
-    let bytes = parts.iter().flat_map(|part| part.iter());
-    out.extend(bytes.map(|&byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte }));
+    for part in parts {
+        let shown = part.iter().take_while(|&&byte| byte != 0);
+        out.extend(shown.map(|&byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte }));
+    }
     out.extend_from_slice(b"\r\n");
     Plan::Done
 }
@@ -241,7 +243,7 @@ fn unknown_command<'a>(args: &[&[u8]], out: &mut Vec<u8>) -> Plan<'a> {
         }
         let room = QUOTED_BYTES_MAX - quoted.len();
         quoted.push(b'\'');
-        quoted.extend_from_slice(&arg[..arg.len().min(room)]);
+        quoted.extend(arg.iter().take(room).take_while(|&&byte| byte != 0));
         quoted.extend_from_slice(b"' ");
     }
     refuse_bytes(out, &[b"ERR unknown command '", cut(args[0]), b"', with args beginning with: ", &quoted])
