@@ -150,10 +150,8 @@ fn machine_agrees_with_a_sorted_map_through_saves_merges_and_flushes() {
                     // Often while the last merge is unfinished: it is then finished at once.
                     save = Some(Save { frozen: kv.freeze(), expected: model.clone(), saved: Vec::new() });
                 }
-                Some(going) if rng.u32(..4) == 0 => {
-                    if going.step(rng.usize(..200)) == Progress::Done {
-                        save.take().unwrap().check();
-                    }
+                Some(going) if rng.u32(..4) == 0 && going.step(rng.usize(..200)) == Progress::Done => {
+                    save.take().unwrap().check();
                 }
                 _ => {}
             }

@@ -120,7 +120,7 @@ fn all(view: &dyn ClusterView) -> Vec<(&'static str, Cow<'static, str>)> {
 }
 
 fn set<'a>(pairs: &[&[u8]], view: &dyn ClusterView, out: &mut Vec<u8>) -> Plan<'a> {
-    if pairs.len() % 2 != 0 {
+    if !pairs.len().is_multiple_of(2) {
         return syntax_error(out);
     }
     let all = all(view);

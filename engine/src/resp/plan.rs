@@ -3,7 +3,7 @@
 use super::gather::Gather;
 use super::session::Session;
 use super::spec::{self, Spec, Verb};
-use super::view::{ClusterView, Redirect};
+use super::view::{ClusterView, Leader, Redirect};
 use super::{client, cluster, command, config, connection, info, keyspace, strings};
 use crate::kv::{Command, KEY_BYTES_MAX, key_slot};
 use net::resp::reply;
@@ -186,14 +186,13 @@ impl<'a> Context<'a, '_> {
     /// A plan for the group of a slot, or where that is led if that is where the client should go.
     pub fn at_slot(&self, slot: u16, command: Command<'a>, out: &mut Vec<u8>) -> Plan<'a> {
         let group = self.view.slot_map().group(slot);
-        if self.view.redirect() == Redirect::Moved {
-            // While an election goes on the request waits here for its end: the last leader is as lost as we are.
-            if let Some(leader) = self.view.leader(group).filter(|leader| leader.current) {
-                if leader.place != self.view.own() {
-                    cluster::moved(self.view, slot, leader.place, out);
-                    return Plan::Done;
-                }
-            }
+        // While an election goes on the request waits here for its end: the last leader is as lost as we are.
+        if self.view.redirect() == Redirect::Moved
+            && let Some(Leader { place, current: true }) = self.view.leader(group)
+            && place != self.view.own()
+        {
+            cluster::moved(self.view, slot, place, out);
+            return Plan::Done;
         }
         Plan::One(Request { group, slot, command })
     }

@@ -2,86 +2,14 @@
 //!
 //! Needs a `redis-server` of version 7.0 in the path; without one these tests say so and pass.
 
+mod generator;
+mod redis;
+
+use super::Redirect;
 use super::fixture::FakeCluster;
-use super::{REDIS_VERSION, Redirect};
+use generator::Generator;
 use net::resp::{Reply, read_reply};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
-
-/// A Redis server of our own on a free port, without any persistence.
-struct Redis {
-    server: Child,
-    stream: TcpStream,
-    received: Vec<u8>,
-    _dir: tempfile::TempDir,
-}
-
-impl Redis {
-    /// `None`, with a notice, where there is no such server.
-    fn start() -> Option<Self> {
-        let version = Command::new("redis-server").arg("--version").output();
-        let found = version.is_ok_and(|output| {
-            String::from_utf8_lossy(&output.stdout).contains(&format!("v={REDIS_VERSION}"))
-        });
-        if !found {
-            println!("skipped: no redis-server {REDIS_VERSION} in the path");
-            return None;
-        }
-        // Another process may take the port between our look and the server's start: then look again.
-        (0..20).find_map(|_| Self::try_start()).or_else(|| panic!("redis-server does not start"))
-    }
-
-    fn try_start() -> Option<Self> {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let dir = tempfile::tempdir().unwrap();
-        let mut server = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-            .arg("--dir")
-            .arg(dir.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let log = BufReader::new(server.stdout.take().unwrap());
-        let ready =
-            log.lines().map_while(Result::ok).any(|line| line.contains("Ready to accept connections"));
-        if !ready {
-            server.wait().unwrap();
-            return None;
-        }
-        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Some(Self { server, stream, received: Vec::new(), _dir: dir })
-    }
-
-    fn run(&mut self, args: &[&[u8]]) -> Vec<u8> {
-        let mut request = format!("*{}\r\n", args.len()).into_bytes();
-        for arg in args {
-            request.extend_from_slice(format!("${}\r\n", arg.len()).as_bytes());
-            request.extend_from_slice(arg);
-            request.extend_from_slice(b"\r\n");
-        }
-        self.stream.write_all(&request).unwrap();
-        loop {
-            if let Some((_, bytes)) = read_reply(&self.received).unwrap() {
-                let rest = self.received.split_off(bytes);
-                return std::mem::replace(&mut self.received, rest);
-            }
-            let mut buffer = [0; 65536];
-            let received = self.stream.read(&mut buffer).unwrap();
-            assert!(received > 0, "the server has closed the connection");
-            self.received.extend_from_slice(&buffer[..received]);
-        }
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        self.server.kill().expect("the server runs");
-        self.server.wait().expect("the server was ours to wait for");
-    }
-}
+use redis::Redis;
 
 fn parsed(reply: &[u8]) -> Reply {
     let (parsed, bytes) = read_reply(reply).unwrap().expect("a whole reply");
@@ -114,133 +42,6 @@ fn sorted(reply: Reply, arrays: bool) -> Reply {
 
 fn show(args: &[&[u8]]) -> String {
     args.iter().map(|arg| format!("'{}' ", arg[..arg.len().min(200)].escape_ascii())).collect()
-}
-
-/// Random commands of random arguments, more often right than wrong.
-struct Generator {
-    rng: fastrand::Rng,
-    /// All keys in one slot, so that MSET works however many groups there are.
-    one_slot: bool,
-}
-
-impl Generator {
-    fn key(&mut self) -> Vec<u8> {
-        let number = self.rng.u32(..12);
-        match (self.one_slot, self.rng.u32(..20)) {
-            (true, _) => format!("{{t}}{number}").into_bytes(),
-            (false, 0) => Vec::new(),
-            (false, 1) => b"bin\0\r\n\xff".to_vec(),
-            (false, _) => format!("key:{number}").into_bytes(),
-        }
-    }
-
-    fn value(&mut self) -> Vec<u8> {
-        let words: [&[u8]; 14] = [
-            b"",
-            b"0",
-            b"-1",
-            b"12",
-            b"007",
-            b"+5",
-            b" 3",
-            b"abc",
-            b"3.5",
-            b"9223372036854775807",
-            b"-9223372036854775808",
-            b"9223372036854775806",
-            b"$-1\r\n",
-            b"-0",
-        ];
-        match self.rng.u32(..4) {
-            0 => (0..self.rng.usize(..30)).map(|_| self.rng.u8(..)).collect(),
-            _ => words[self.rng.usize(..words.len())].to_vec(),
-        }
-    }
-
-    fn number(&mut self) -> Vec<u8> {
-        let words =
-            ["0", "1", "-1", "5", "-5", "30", "x", "", "9223372036854775807", "-9223372036854775808", "1.5"];
-        match self.rng.u32(..3) {
-            0 => words[self.rng.usize(..words.len())].into(),
-            _ => self.rng.i32(-12..40).to_string().into_bytes(),
-        }
-    }
-
-    fn pattern(&mut self) -> Vec<u8> {
-        let pieces =
-            ["*", "?", "[a-k]", "[^k]", "key", ":", "1", "[", "]", "\\", "\\*", "[1-", "^", "-", "{t}"];
-        let len = self.rng.usize(..5);
-        (0..len).flat_map(|_| pieces[self.rng.usize(..pieces.len())].bytes()).collect()
-    }
-
-    fn set_options(&mut self, args: &mut Vec<Vec<u8>>) {
-        while self.rng.u32(..3) == 0 {
-            let options = ["NX", "XX", "GET", "nx", "gEt", "foo", "xx"];
-            args.push(options[self.rng.usize(..options.len())].into());
-        }
-    }
-
-    fn command(&mut self) -> Vec<Vec<u8>> {
-        let names = [
-            "GET", "SET", "SET", "SET", "SETNX", "GETSET", "GETDEL", "MGET", "MSET", "DEL", "UNLINK",
-            "EXISTS", "TOUCH", "TYPE", "STRLEN", "APPEND", "GETRANGE", "SUBSTR", "SETRANGE", "INCR", "DECR",
-            "INCRBY", "DECRBY", "KEYS", "DBSIZE", "FLUSHALL", "ECHO", "PING", "SCAN",
-        ];
-        let name = names[self.rng.usize(..names.len())];
-        let mut args = vec![name.as_bytes().to_vec()];
-        match name {
-            "DBSIZE" => {}
-            // Rarely, or there would never be many keys.
-            "FLUSHALL" if self.rng.u32(..20) > 0 => args = vec![b"DBSIZE".to_vec()],
-            "FLUSHALL" => {}
-            "KEYS" => args.push(self.pattern()),
-            "SCAN" => args.extend([b"0".to_vec(), b"COUNT".to_vec(), b"99999".to_vec()]),
-            "MGET" | "DEL" | "UNLINK" | "EXISTS" | "TOUCH" => {
-                let len = self.rng.usize(1..5);
-                args.extend((0..len).map(|_| self.key()));
-            }
-            "MSET" => {
-                for _ in 0..self.rng.usize(1..4) {
-                    args.extend([self.key(), self.value()]);
-                }
-            }
-            "ECHO" => args.push(self.value()),
-            "PING" => {}
-            _ => args.push(self.key()),
-        }
-        match name {
-            "SET" => {
-                args.push(self.value());
-                self.set_options(&mut args);
-            }
-            "SETNX" | "GETSET" | "APPEND" => args.push(self.value()),
-            "GETRANGE" | "SUBSTR" => args.extend([self.number(), self.number()]),
-            "SETRANGE" => {
-                // An offset between our limit and Redis's would tell the two apart.
-                let number = self.number();
-                args.extend([number, self.value()]);
-            }
-            "INCRBY" | "DECRBY" => args.push(self.number()),
-            _ => {}
-        }
-        self.damage(&mut args);
-        args
-    }
-
-    /// Sometimes an argument too many or too few, often a name in mixed case.
-    fn damage(&mut self, args: &mut Vec<Vec<u8>>) {
-        match self.rng.u32(..40) {
-            0 => args.push(b"extra".to_vec()),
-            1 if args.len() > 1 => drop(args.pop()),
-            2 => args[0].push(b'x'),
-            _ => {}
-        }
-        for letter in &mut args[0] {
-            if self.rng.bool() {
-                letter.make_ascii_lowercase();
-            }
-        }
-    }
 }
 
 fn compare_random_commands(groups: u16, one_slot: bool, seeds: std::ops::Range<u64>) {
@@ -348,7 +149,7 @@ fn connections_are_answered_as_redis_does() {
     };
     ours.session.id = id.unsigned_abs();
     let mut differences = Vec::new();
-    let script = include_str!("differential.txt");
+    let script = include_str!("connection.txt");
     for line in script.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
         let args: Vec<Vec<u8>> = line.split(' ').map(unescape).collect();
         let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
