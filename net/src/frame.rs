@@ -12,7 +12,7 @@ mod reader;
 mod tests;
 
 use raft::{COMMAND_BYTES_MAX, entry_bytes};
-use runtime::{Buffer, Part};
+use runtime::Part;
 
 pub use header::{FRAME_MAGIC, FRAME_VERSION, FrameHeader};
 pub use reader::{Frame, FrameReader, READER_BYTES};
@@ -57,18 +57,18 @@ pub struct FrameSpec {
 ///
 /// # Panics
 /// If `body` is longer than [`BODY_BYTES_MAX`] or `tail` than [`TAIL_BYTES_MAX`]: the sender packs by them.
-pub fn frame_header(spec: FrameSpec, body: &[u8], tail: &[Buffer]) -> [u8; FRAME_HEADER_BYTES] {
-    header::encode(spec, body, tail.iter().map(|buffer| &buffer[..]))
+pub fn frame_header(spec: FrameSpec, body: &[u8], tail: &[Part]) -> [u8; FRAME_HEADER_BYTES] {
+    header::encode(spec, body, tail.iter().map(Part::bytes))
 }
 
-/// The frame made of `body` and `tail`, ready for one gathered send. The tail's buffers are not copied.
+/// The frame made of `body` and `tail`, ready for one gathered send. The tail's parts are not copied.
 ///
 /// # Panics
 /// As [`frame_header`].
-pub fn frame_parts(spec: FrameSpec, mut body: Vec<u8>, tail: Vec<Buffer>) -> Vec<Part> {
+pub fn frame_parts(spec: FrameSpec, mut body: Vec<u8>, tail: Vec<Part>) -> Vec<Part> {
     let header = frame_header(spec, &body, &tail);
     body.resize(padded(body.len()), 0);
-    let tail_bytes: usize = tail.iter().map(Buffer::len).sum();
+    let tail_bytes: usize = tail.iter().map(|part| part.bytes().len()).sum();
     let padding = padded(tail_bytes) - tail_bytes;
 
     let mut parts = Vec::with_capacity(3 + tail.len());
@@ -76,7 +76,7 @@ pub fn frame_parts(spec: FrameSpec, mut body: Vec<u8>, tail: Vec<Buffer>) -> Vec
     if !body.is_empty() {
         parts.push(Part::Bytes(body));
     }
-    parts.extend(tail.into_iter().filter(|buffer| !buffer.is_empty()).map(Part::Buffer));
+    parts.extend(tail.into_iter().filter(|part| !part.bytes().is_empty()));
     if padding > 0 {
         parts.push(Part::Bytes(vec![0; padding]));
     }

@@ -14,7 +14,10 @@
 //!
 //! The bytes of frames and handshakes are written down in `net/FORMAT.md`.
 
+pub mod forming;
 pub mod frame;
+pub mod handshake;
+pub mod link;
 pub mod resp;
 
 // The formats are little-endian and read in place.

@@ -84,41 +84,26 @@ impl FrameReader {
         (buffer, self.end)
     }
 
-    /// Takes the buffer back; `filled` bytes of it are valid now, counted from its start.
+    /// Takes the buffer back; `filled` bytes of it are valid now, counted from its start. Answers how many of
+    /// them are new.
     ///
     /// # Panics
     /// If the buffer is not out or `filled` is no possible end.
-    pub fn filled(&mut self, buffer: BufferMut, filled: usize) {
+    pub fn filled(&mut self, buffer: BufferMut, filled: usize) -> usize {
         assert!(self.lent, "a buffer comes back from a receive");
         assert!((self.end..=buffer.len()).contains(&filled), "{filled} bytes of {buffer:?}");
         self.lent = false;
-        self.end = filled;
         self.buffer = Some(buffer);
+        filled - std::mem::replace(&mut self.end, filled)
     }
 
     /// The next whole frame, `None` when more bytes are needed. After an error, which closes the connection,
     /// nothing follows.
     pub fn next_frame(&mut self) -> Option<Result<Frame<'_>, FrameError>> {
-        if self.failed {
-            return None;
-        }
         match self.check() {
-            Err(fault) => {
-                self.failed = true;
-                Some(Err(FrameError { at: self.position, fault }))
-            }
+            Err(error) => Some(Err(error)),
             Ok(None) => None,
-            Ok(Some(header)) => {
-                let payload = self.start + FRAME_HEADER_BYTES;
-                let tail = payload + padded(header.body_bytes());
-                self.consume(header.frame_bytes());
-                let bytes: &[u8] = self.buffer.as_ref().map_or(&[], |buffer| buffer);
-                Some(Ok(Frame {
-                    header,
-                    body: &bytes[payload..payload + header.body_bytes()],
-                    tail: &bytes[tail..tail + header.tail_bytes()],
-                }))
-            }
+            Ok(Some(header)) => Some(Ok(self.take(header))),
         }
     }
 
@@ -145,8 +130,41 @@ impl FrameReader {
         self.position
     }
 
-    /// The header of the frame at the front, once the frame is whole and sound.
-    fn check(&mut self) -> Result<Option<FrameHeader>, FrameFault> {
+    /// Whether the buffer is out for a receive.
+    pub(crate) fn is_lent(&self) -> bool {
+        self.lent
+    }
+
+    /// The usual size of the buffer from now on.
+    pub(crate) fn set_usual_bytes(&mut self, usual_bytes: usize) {
+        self.usual_bytes = usual_bytes.max(FRAME_HEADER_BYTES);
+    }
+
+    /// The header of the frame at the front, once the frame is whole and sound: [`FrameReader::take`] it then.
+    pub(crate) fn check(&mut self) -> Result<Option<FrameHeader>, FrameError> {
+        if self.failed {
+            return Ok(None);
+        }
+        self.check_front().map_err(|fault| {
+            self.failed = true;
+            FrameError { at: self.position, fault }
+        })
+    }
+
+    /// The frame at the front, whose header [`FrameReader::check`] answered.
+    pub(crate) fn take(&mut self, header: FrameHeader) -> Frame<'_> {
+        let payload = self.start + FRAME_HEADER_BYTES;
+        let tail = payload + padded(header.body_bytes());
+        self.consume(header.frame_bytes());
+        let bytes: &[u8] = self.buffer.as_ref().map_or(&[], |buffer| buffer);
+        Frame {
+            header,
+            body: &bytes[payload..payload + header.body_bytes()],
+            tail: &bytes[tail..tail + header.tail_bytes()],
+        }
+    }
+
+    fn check_front(&mut self) -> Result<Option<FrameHeader>, FrameFault> {
         let unread = self.buffer.as_ref().map_or(&[][..], |buffer| &buffer[self.start..self.end]);
         let header = match self.header {
             Some(header) => header,
@@ -168,8 +186,10 @@ impl FrameReader {
         let usual = need.max(self.usual_bytes);
         let outgrown = self.small_frames >= SMALL_FRAMES_MAX || buffer.len() > FRAME_BYTES_SOFT_MAX;
         let moved_already = self.start == 0 && unread > 0;
+        // A connection that was accepted starts with a buffer for a greeting.
+        let grow = buffer.len() < need.max(self.usual_bytes);
         let shrink = buffer.len() > buffer_bytes(usual) && outgrown && !moved_already;
-        if need > buffer.len() || shrink {
+        if grow || shrink {
             let mut other = BufferMut::zeroed(buffer_bytes(usual));
             other[..unread].copy_from_slice(&buffer[self.start..self.end]);
             (self.start, self.end) = (0, unread);

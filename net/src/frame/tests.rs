@@ -8,7 +8,11 @@ use super::*;
 fn frame_bytes(spec: FrameSpec, body: &[u8], tail: &[u8]) -> Vec<u8> {
     let half = tail.len() / 2;
     let tail = vec![Buffer::copy_from(&tail[..half]), Buffer::copy_from(&tail[half..])];
-    frame_parts(spec, body.to_vec(), tail).iter().flat_map(Part::bytes).copied().collect()
+    frame_parts(spec, body.to_vec(), tail.into_iter().map(Part::Buffer).collect())
+        .iter()
+        .flat_map(Part::bytes)
+        .copied()
+        .collect()
 }
 
 /// Receives `bytes` into the reader, at most `most` of them: what a socket does.
@@ -52,7 +56,7 @@ fn read_all(
 
 fn sample(sequence: u64, body_bytes: usize, tail_bytes: usize) -> Content {
     let spec = FrameSpec { from_shard: 1, to_shard: 2, sequence, durable_batch: 77 };
-    let fill = |bytes: usize, salt: u8| (0..bytes).map(|at| (at % 251) as u8 ^ salt).collect();
+    let fill = |bytes: usize, salt: u8| (0..=250).cycle().take(bytes).map(|byte: u8| byte ^ salt).collect();
     (spec, fill(body_bytes, 3), fill(tail_bytes, 9))
 }
 
@@ -97,7 +101,7 @@ fn an_empty_frame_is_a_header() {
 fn the_tail_is_sent_without_a_copy() {
     let tail = Buffer::copy_from(&[7; 48]);
     let place = tail.as_ptr();
-    let parts = frame_parts(FrameSpec::default(), vec![1; 16], vec![tail]);
+    let parts = frame_parts(FrameSpec::default(), vec![1; 16], vec![Part::Buffer(tail)]);
     assert_eq!(parts.len(), 3);
     assert_eq!(parts[2].bytes().as_ptr(), place);
 }

@@ -43,6 +43,13 @@ pub enum Parse<'a> {
         /// The bytes it took; the next command starts behind them.
         consumed: usize,
     },
+    /// An inline request with quotes: its words had to be unquoted, so they stand beside the input.
+    Quoted {
+        /// The words; at least one.
+        words: Vec<Vec<u8>>,
+        /// The bytes it took.
+        consumed: usize,
+    },
     /// Nothing to do: a blank line, or a command without arguments. Redis does not answer it.
     Empty {
         /// The bytes it took.
@@ -58,9 +65,9 @@ pub enum Parse<'a> {
 }
 
 /// Parses the command at the front of `input` without remembering anything: for input known to be whole.
-/// Words of an inline request that had to be unquoted stand in `text`. A connection uses a [`Parser`].
-pub fn parse<'a>(input: &'a [u8], text: &'a mut Vec<u8>, limits: &Limits) -> Parse<'a> {
-    Progress::default().run(input, text, limits)
+/// A connection uses a [`Parser`].
+pub fn parse<'a>(input: &'a [u8], limits: &Limits) -> Parse<'a> {
+    Progress::default().run(input, limits)
 }
 
 /// A connection's parser. It remembers how far the current command has come, so that a large command which
@@ -72,7 +79,6 @@ pub fn parse<'a>(input: &'a [u8], text: &'a mut Vec<u8>, limits: &Limits) -> Par
 #[derive(Debug, Default)]
 pub struct Parser {
     progress: Progress,
-    text: Vec<u8>,
 }
 
 impl Parser {
@@ -82,8 +88,8 @@ impl Parser {
     }
 
     /// Parses the command at the front of `input`, going on where the last call had to stop.
-    pub fn next<'a>(&'a mut self, input: &'a [u8], limits: &Limits) -> Parse<'a> {
-        self.progress.run(input, &mut self.text, limits)
+    pub fn next<'a>(&mut self, input: &'a [u8], limits: &Limits) -> Parse<'a> {
+        self.progress.run(input, limits)
     }
 }
 
@@ -111,6 +117,12 @@ struct Progress {
     spans: SmallVec<[Span; 8]>,
 }
 
+/// The words of a whole command.
+enum Found<'a> {
+    InPlace(Args<'a>),
+    Quoted(Vec<Vec<u8>>),
+}
+
 /// Why parsing stops early.
 enum Stop {
     Incomplete { need: usize },
@@ -118,22 +130,26 @@ enum Stop {
 }
 
 impl Progress {
-    fn run<'a>(&mut self, input: &'a [u8], text: &'a mut Vec<u8>, limits: &Limits) -> Parse<'a> {
+    fn run<'a>(&mut self, input: &'a [u8], limits: &Limits) -> Parse<'a> {
         let outcome = match input.first() {
             None => Err(Stop::Incomplete { need: 1 }),
-            Some(b'*') => self.multibulk(input, limits),
-            Some(_) => self.inline(input, text, limits),
+            Some(b'*') => self.multibulk(input, limits).map(Found::InPlace),
+            Some(_) => self.inline(input, limits),
         };
+        let consumed = self.at;
         match outcome {
-            Err(Stop::Incomplete { need }) => return Parse::Incomplete { need },
-            Ok(args) => {
-                let consumed = self.at;
-                self.restart();
-                if args.is_empty() { Parse::Empty { consumed } } else { Parse::Command { args, consumed } }
-            }
+            Err(Stop::Incomplete { need }) => Parse::Incomplete { need },
             Err(Stop::Error(error)) => {
                 self.restart();
                 Parse::Error(error)
+            }
+            Ok(found) => {
+                self.restart();
+                match found {
+                    Found::InPlace(args) if args.is_empty() => Parse::Empty { consumed },
+                    Found::InPlace(args) => Parse::Command { args, consumed },
+                    Found::Quoted(words) => Parse::Quoted { words, consumed },
+                }
             }
         }
     }
@@ -146,23 +162,20 @@ impl Progress {
         }
     }
 
-    fn inline<'a>(
-        &mut self,
-        input: &'a [u8],
-        text: &'a mut Vec<u8>,
-        limits: &Limits,
-    ) -> Result<Args<'a>, Stop> {
+    fn inline<'a>(&mut self, input: &'a [u8], limits: &Limits) -> Result<Found<'a>, Stop> {
         let end = self.line_end(input, b'\n', limits, ProtocolError::InlineTooBig)?;
         let line = &input[..end];
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let words =
-            inline::split(line, text).map_err(|Unbalanced| Stop::Error(ProtocolError::UnbalancedQuotes))?;
+        let mut text = Vec::new();
+        let words = inline::split(line, &mut text)
+            .map_err(|Unbalanced| Stop::Error(ProtocolError::UnbalancedQuotes))?;
         self.at = end + 1;
-        let text: &'a [u8] = text;
-        Ok(words
-            .iter()
-            .map(|word| if word.unquoted { &text[word.start..word.end] } else { &line[word.start..word.end] })
-            .collect())
+        if words.iter().any(|word| word.unquoted) {
+            let bytes = |word: &inline::Word| if word.unquoted { &text[..] } else { line };
+            let words = words.iter().map(|word| bytes(word)[word.start..word.end].to_vec());
+            return Ok(Found::Quoted(words.collect()));
+        }
+        Ok(Found::InPlace(words.iter().map(|word| &line[word.start..word.end]).collect()))
     }
 
     fn multibulk<'a>(&mut self, input: &'a [u8], limits: &Limits) -> Result<Args<'a>, Stop> {
