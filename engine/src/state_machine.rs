@@ -140,20 +140,36 @@ pub trait StateMachine: 'static {
 
 /// A stable image of a state, written out slice by slice beside the machine that goes on.
 pub trait Frozen {
-    /// Hands the next entries to `sink`: about `budget_bytes` of them, at least one. Keys ascend strictly, as
-    /// bytes, over the whole save, which is what a sorted snapshot file is built from.
+    /// Hands the next entries to `sink`, about `budget_bytes` of them, at least some. A long value may be spread
+    /// over several calls. Keys ascend strictly, as bytes, over the whole save, which is what a sorted snapshot
+    /// file is built from.
     fn write(&mut self, sink: &mut dyn SaveSink, budget_bytes: usize) -> Progress;
 }
 
-/// Where saved entries go.
+/// Where saved entries go; keys ascend strictly.
 pub trait SaveSink {
-    /// Takes one entry; keys ascend strictly.
-    fn entry(&mut self, key: &[u8], value: &[u8]);
+    /// Takes one entry of moderate size.
+    fn entry(&mut self, key: &[u8], value: &[u8]) {
+        self.begin(key, value.len());
+        self.part(value);
+    }
+
+    /// Begins an entry whose value comes in [parts](Self::part) that add up to `value_bytes`, before any other
+    /// entry and in one slice or several.
+    fn begin(&mut self, key: &[u8], value_bytes: usize);
+
+    /// Takes the next part of the value that was begun.
+    fn part(&mut self, bytes: &[u8]);
 }
 
 impl SaveSink for Vec<(Vec<u8>, Vec<u8>)> {
-    fn entry(&mut self, key: &[u8], value: &[u8]) {
-        self.push((key.to_vec(), value.to_vec()));
+    fn begin(&mut self, key: &[u8], value_bytes: usize) {
+        self.push((key.to_vec(), Vec::with_capacity(value_bytes)));
+    }
+
+    fn part(&mut self, bytes: &[u8]) {
+        let (_, value) = self.last_mut().expect("a part belongs to the value begun before");
+        value.extend_from_slice(bytes);
     }
 }
 

@@ -56,8 +56,14 @@ impl Entry {
         self.kind != Kind::Tombstone
     }
 
-    /// Appends the saved form: type, flags, expiry if flagged (8 bytes, little-endian), value.
+    /// Appends the saved form: the head, then the value.
     pub fn save(&self, out: &mut Vec<u8>) {
+        self.save_head(out);
+        out.extend_from_slice(&self.value);
+    }
+
+    /// Appends the head of the saved form: type, flags, expiry if flagged (8 bytes, little-endian).
+    pub fn save_head(&self, out: &mut Vec<u8>) {
         out.push(self.kind as u8);
         match self.expires_ms {
             None => out.push(0),
@@ -66,7 +72,6 @@ impl Entry {
                 out.extend_from_slice(&at.get().to_le_bytes());
             }
         }
-        out.extend_from_slice(&self.value);
     }
 
     /// The entry behind a saved form.

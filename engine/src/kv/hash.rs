@@ -37,7 +37,6 @@ impl Position {
     }
 
     /// The slot, or 16384 for every place beyond the last slot.
-    #[expect(clippy::cast_possible_truncation, reason = "at most 16384")]
     pub fn slot(self) -> u16 {
         (self.0 >> 32).min(16_384) as u16
     }

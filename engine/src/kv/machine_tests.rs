@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::kv::{Condition, List, SLOT_COUNT, key_slot};
+use crate::state_machine::SaveSink;
 use std::collections::BTreeMap;
 
 type Model = BTreeMap<(Position, Vec<u8>), Vec<u8>>;
@@ -145,17 +146,13 @@ fn machine_agrees_with_a_sorted_map_through_saves_merges_and_flushes() {
                 assert_eq!(run(&mut kv, &Command::Flush), b"+OK\r\n");
                 model.clear();
             }
-            match &mut save {
-                None if rng.u32(..300) == 0 => {
-                    // Often while the last merge is unfinished: it is then finished at once.
-                    save = Some(Save { frozen: kv.freeze(), expected: model.clone(), saved: Vec::new() });
-                }
-                Some(going) if rng.u32(..4) == 0 => {
-                    if going.step(rng.usize(..200)) == Progress::Done {
-                        save.take().unwrap().check();
-                    }
-                }
-                _ => {}
+            if save.is_none() && rng.u32(..300) == 0 {
+                // Often while the last merge is unfinished: it is then finished at once.
+                save = Some(Save { frozen: kv.freeze(), expected: model.clone(), saved: Vec::new() });
+            }
+            let done = |going: &mut Save| going.step(rng.usize(..200)) == Progress::Done;
+            if let Some(whole) = save.take_if(done) {
+                whole.check();
             }
             if rng.u32(..3) == 0 {
                 let _ = kv.thaw(rng.usize(..600));
@@ -193,6 +190,53 @@ fn a_dropped_save_leaves_nothing_behind() {
     drop(frozen);
     while kv.thaw(1000) == Progress::More {}
     assert_eq!((kv.len(), kv.state_bytes() < 200), (1, true));
+}
+
+/// Counts what one slice hands out.
+#[derive(Default)]
+struct Counting {
+    saved: Vec<(Vec<u8>, Vec<u8>)>,
+    slice_bytes: usize,
+}
+
+impl SaveSink for Counting {
+    fn begin(&mut self, key: &[u8], value_bytes: usize) {
+        self.slice_bytes += key.len();
+        self.saved.begin(key, value_bytes);
+    }
+
+    fn part(&mut self, bytes: &[u8]) {
+        self.slice_bytes += bytes.len();
+        self.saved.part(bytes);
+    }
+}
+
+#[test]
+fn slices_of_a_save_are_bounded_even_in_the_middle_of_a_value() {
+    let mut kv = Kv::new(0..SLOT_COUNT);
+    let mut model = Model::new();
+    for (number, len) in [0, 5, 65_536, 65_537, 300_000, 1_000_000].into_iter().enumerate() {
+        let (key, value) = (vec![b'k'; number], vec![number.to_le_bytes()[0]; len]);
+        kv.put(&key, &value);
+        model.insert((Position::of(&key), key), value);
+    }
+    for budget_bytes in [1, 1000, 65_536, 100_000, 1 << 30] {
+        let mut frozen = kv.freeze();
+        let mut sink = Counting::default();
+        // The largest key, head and value that are never parted.
+        let slice_bytes_max = budget_bytes.max(6 + 5 + 2 + 65_536);
+        while frozen.write(&mut sink, budget_bytes) == Progress::More {
+            assert!(
+                sink.slice_bytes <= slice_bytes_max + 65_536 + 13,
+                "{} of {budget_bytes}",
+                sink.slice_bytes
+            );
+            assert!(sink.slice_bytes > 0, "every slice moves on");
+            sink.slice_bytes = 0;
+        }
+        drop(frozen);
+        assert_eq!(saved_model(&sink.saved), model, "budget {budget_bytes}");
+    }
 }
 
 #[test]

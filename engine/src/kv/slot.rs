@@ -9,15 +9,15 @@ pub const SLOT_COUNT: u16 = 16_384;
 /// CRC-16/XMODEM, the polynomial of the cluster protocol, one byte at a time.
 const CRC16: [u16; 256] = {
     let mut table = [0_u16; 256];
-    let mut byte = 0;
+    let mut byte = 0_u16;
     while byte < 256 {
-        let mut crc = (byte as u16) << 8;
+        let mut crc = byte << 8;
         let mut bit = 0;
         while bit < 8 {
             crc = if crc & 0x8000 != 0 { (crc << 1) ^ 0x1021 } else { crc << 1 };
             bit += 1;
         }
-        table[byte] = crc;
+        table[byte as usize] = crc;
         byte += 1;
     }
     table

@@ -152,7 +152,6 @@ impl Table {
 
     /// Where items of a hash are: by its upper half, for the segments use the ends. With n segments and 2^k <= n
     /// < 2^(k+1), the first n - 2^k of 2^k are split by one more bit already.
-    #[expect(clippy::cast_possible_truncation, reason = "the bits above are masked away")]
     fn segment(&self, hash: u64) -> usize {
         let bits = (hash >> 24) as usize;
         let half = prev_power_of_two(self.segments.len());

@@ -80,7 +80,7 @@ fn list<'a>(session: &Session, now: Duration, args: &[&[u8]], out: &mut Vec<u8>)
             kind.eq_ignore_ascii_case(b"normal")
         }
         [by, ref ids @ ..] if by.eq_ignore_ascii_case(b"ID") && !ids.is_empty() => {
-            let ids: Option<Vec<i64>> = ids.iter().map(|id| parse_integer(id).filter(|&id| id > 0)).collect();
+            let ids: Option<Vec<i64>> = ids.iter().map(|id| parse_integer(id)).collect();
             let Some(ids) = ids else { return refuse(out, format_args!("ERR Invalid client ID")) };
             ids.contains(&session.id.cast_signed())
         }

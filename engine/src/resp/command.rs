@@ -22,7 +22,7 @@ pub(super) fn plan<'a>(
             for name in &args[2..] {
                 match named(name) {
                     Some(spec) => describe(spec, proto, out),
-                    None => reply::null_array(out, proto),
+                    None => reply::null(out, proto),
                 }
             }
         }
@@ -53,16 +53,16 @@ fn describe(spec: &Spec, proto: Proto, out: &mut Vec<u8>) {
     reply::array_header(out, 10);
     reply::bulk(out, spec.full_name.as_bytes());
     reply::integer(out, spec.arity.into());
-    words(spec.flags, "", proto, out);
+    words(spec.flags, proto, out);
     for position in [spec.keys.first, spec.keys.last, spec.keys.step] {
         reply::integer(out, position.into());
     }
     let categories = [spec.categories, derived_categories(spec.flags)].join(" ");
-    words(&categories, "", proto, out);
-    reply::array_header(out, spec.tips.split_whitespace().count());
+    words(&categories, proto, out);
+    reply::set_header(out, spec.tips.split_whitespace().count(), proto);
     spec.tips.split_whitespace().for_each(|tip| reply::bulk(out, tip.as_bytes()));
     key_specs(spec, proto, out);
-    reply::array_header(out, spec.subcommands.len());
+    reply::set_header(out, spec.subcommands.len(), proto);
     spec.subcommands.iter().for_each(|sub| describe(sub, proto, out));
 }
 
@@ -80,22 +80,22 @@ fn derived_categories(flags: &str) -> &'static str {
     }
 }
 
-fn words(words: &str, prefix: &str, proto: Proto, out: &mut Vec<u8>) {
+fn words(words: &str, proto: Proto, out: &mut Vec<u8>) {
     reply::set_header(out, words.split_whitespace().count(), proto);
     for word in words.split_whitespace() {
-        reply::simple(out, &format!("{prefix}{word}"));
+        reply::simple(out, word);
     }
 }
 
 fn key_specs(spec: &Spec, proto: Proto, out: &mut Vec<u8>) {
     let Keys { first, last, step } = spec.keys;
     if first == 0 {
-        return reply::array_header(out, 0);
+        return reply::set_header(out, 0, proto);
     }
-    reply::array_header(out, 1);
+    reply::set_header(out, 1, proto);
     reply::map_header(out, 3, proto);
     reply::bulk(out, b"flags");
-    words(spec.key_flags, "", proto, out);
+    words(spec.key_flags, proto, out);
     let last_of_range = if last < 0 { last } else { last - first };
     let search: &[(&str, i8)] = &[("index", first)];
     let find: &[(&str, i8)] = &[("lastkey", last_of_range), ("keystep", step), ("limit", 0)];

@@ -5,7 +5,7 @@ use super::session::Session;
 use super::spec::Verb;
 use super::view::{ClusterView, Redirect};
 use crate::kv::{VALUE_BYTES_MAX, glob};
-use net::resp::reply;
+use net::resp::{Proto, reply};
 use std::borrow::Cow;
 
 /// Settings that are as they are: what tools decide on, answered truthfully.
@@ -76,20 +76,7 @@ pub(super) fn plan<'a>(
 ) -> Plan<'a> {
     let Context { args, view } = context;
     match verb {
-        Verb::ConfigGet => {
-            let patterns: Vec<Vec<u8>> =
-                args[2..].iter().map(|pattern| pattern.to_ascii_lowercase()).collect();
-            let all = all(view);
-            let wanted = all
-                .iter()
-                .filter(|(name, _)| patterns.iter().any(|pattern| glob::matches(pattern, name.as_bytes())));
-            reply::map_header(out, wanted.clone().count(), session.proto);
-            for (name, value) in wanted {
-                reply::bulk(out, name.as_bytes());
-                reply::bulk(out, value.as_bytes());
-            }
-            Plan::Done
-        }
+        Verb::ConfigGet => get(&args[2..], view, session.proto, out),
         Verb::ConfigSet => set(&args[2..], view, out),
         Verb::ConfigResetStat => {
             reply::ok(out);
@@ -97,6 +84,24 @@ pub(super) fn plan<'a>(
         }
         _ => unreachable!("{verb:?} is not of CONFIG"),
     }
+}
+
+/// A setting asked for by its very name is answered under the name as it was asked for, like Redis does.
+fn get<'a>(patterns: &[&[u8]], view: &dyn ClusterView, proto: Proto, out: &mut Vec<u8>) -> Plan<'a> {
+    let all = all(view);
+    let found = all.iter().filter_map(|(name, value)| {
+        let name = name.as_bytes();
+        let exact = patterns.iter().find(|pattern| pattern.eq_ignore_ascii_case(name));
+        let matches = || patterns.iter().any(|pattern| glob::matches(&pattern.to_ascii_lowercase(), name));
+        let shown = exact.copied().or_else(|| matches().then_some(name))?;
+        Some((shown, value))
+    });
+    reply::map_header(out, found.clone().count(), proto);
+    for (name, value) in found {
+        reply::bulk(out, name);
+        reply::bulk(out, value.as_bytes());
+    }
+    Plan::Done
 }
 
 fn all(view: &dyn ClusterView) -> Vec<(&'static str, Cow<'static, str>)> {
@@ -115,7 +120,7 @@ fn all(view: &dyn ClusterView) -> Vec<(&'static str, Cow<'static, str>)> {
 }
 
 fn set<'a>(pairs: &[&[u8]], view: &dyn ClusterView, out: &mut Vec<u8>) -> Plan<'a> {
-    if pairs.len() % 2 != 0 {
+    if !pairs.len().is_multiple_of(2) {
         return syntax_error(out);
     }
     let all = all(view);

@@ -77,7 +77,6 @@ fn hello<'a>(
             return refuse(out, format_args!("ERR Protocol version is not an integer or out of range"));
         }
     };
-    let mut name = None;
     let mut options = args.get(2..).unwrap_or_default();
     while let [option, rest @ ..] = options {
         options = match rest {
@@ -91,16 +90,13 @@ fn hello<'a>(
                 if !client::is_valid_name(given) {
                     return refuse(out, format_args!("{}", client::BAD_NAME));
                 }
-                name = Some(given.to_vec());
+                session.name = given.to_vec();
                 rest
             }
             _ => return refuse_bytes(out, &[b"ERR Syntax error in HELLO option '", option, b"'"]),
         };
     }
     session.proto = proto;
-    if let Some(name) = name {
-        session.name = name;
-    }
     reply::map_header(out, 7, proto);
     let mode = if view.redirect() == Redirect::Moved { "cluster" } else { "standalone" };
     for (key, value) in [("server", "redis"), ("version", REDIS_VERSION)] {

@@ -21,6 +21,13 @@ mod spec_table;
 mod strings;
 mod view;
 
+#[cfg(test)]
+mod differential;
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod tests;
+
 pub use cluster::{moved, node_id};
 pub use gather::Gather;
 pub use plan::{Plan, Request, plan};

@@ -3,7 +3,7 @@
 use super::gather::Gather;
 use super::session::Session;
 use super::spec::{self, Spec, Verb};
-use super::view::{ClusterView, Redirect};
+use super::view::{ClusterView, Leader, Redirect};
 use super::{client, cluster, command, config, connection, info, keyspace, strings};
 use crate::kv::{Command, KEY_BYTES_MAX, key_slot};
 use net::resp::reply;
@@ -186,14 +186,13 @@ impl<'a> Context<'a, '_> {
     /// A plan for the group of a slot, or where that is led if that is where the client should go.
     pub fn at_slot(&self, slot: u16, command: Command<'a>, out: &mut Vec<u8>) -> Plan<'a> {
         let group = self.view.slot_map().group(slot);
-        if self.view.redirect() == Redirect::Moved {
-            // While an election goes on the request waits here for its end: the last leader is as lost as we are.
-            if let Some(leader) = self.view.leader(group).filter(|leader| leader.current) {
-                if leader.place != self.view.own() {
-                    cluster::moved(self.view, slot, leader.place, out);
-                    return Plan::Done;
-                }
-            }
+        // While an election goes on the request waits here for its end: the last leader is as lost as we are.
+        if self.view.redirect() == Redirect::Moved
+            && let Some(Leader { place, current: true }) = self.view.leader(group)
+            && place != self.view.own()
+        {
+            cluster::moved(self.view, slot, place, out);
+            return Plan::Done;
         }
         Plan::One(Request { group, slot, command })
     }
@@ -205,11 +204,13 @@ pub(super) fn refuse<'a>(out: &mut Vec<u8>, message: Arguments<'_>) -> Plan<'a> 
     Plan::Done
 }
 
-/// Writes an error reply that quotes a client's bytes as they are, but for line ends.
+/// Writes an error reply that quotes a client's bytes as Redis does: up to a zero byte, line ends as blanks.
 pub(super) fn refuse_bytes<'a>(out: &mut Vec<u8>, parts: &[&[u8]]) -> Plan<'a> {
     out.push(b'-');
-    let bytes = parts.iter().flat_map(|part| part.iter());
-    out.extend(bytes.map(|&byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte }));
+    for part in parts {
+        let shown = part.iter().take_while(|&&byte| byte != 0);
+        out.extend(shown.map(|&byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte }));
+    }
     out.extend_from_slice(b"\r\n");
     Plan::Done
 }
@@ -241,7 +242,7 @@ fn unknown_command<'a>(args: &[&[u8]], out: &mut Vec<u8>) -> Plan<'a> {
         }
         let room = QUOTED_BYTES_MAX - quoted.len();
         quoted.push(b'\'');
-        quoted.extend_from_slice(&arg[..arg.len().min(room)]);
+        quoted.extend(arg.iter().take(room).take_while(|&&byte| byte != 0));
         quoted.extend_from_slice(b"' ");
     }
     refuse_bytes(out, &[b"ERR unknown command '", cut(args[0]), b"', with args beginning with: ", &quoted])

@@ -109,7 +109,7 @@ fn value(arg: &[u8]) -> Result<&[u8], &'static str> {
 pub(super) fn plan_many<'a>(verb: Verb, context: Context<'a, '_>, out: &mut Vec<u8>) -> Plan<'a> {
     let args = context.args;
     let step = if verb == Verb::MSet { 2 } else { 1 };
-    if (args.len() - 1) % step != 0 {
+    if !(args.len() - 1).is_multiple_of(step) {
         return wrong_arity(out, "mset");
     }
     let keys = || args[1..].iter().step_by(step);
