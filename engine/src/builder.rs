@@ -1,0 +1,169 @@
+//! The settings of an engine: the builder is the configuration.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use raft::{GroupId, NodeId};
+
+use crate::engine::Engine;
+use crate::error::StartError;
+use crate::kv::{Kv, SlotMap};
+use crate::fatal::{Fatal, FatalHook, abort_hook};
+use crate::state_machine::StateMachine;
+
+/// How clients of the Redis protocol reach the groups of this node (design 8, "two views").
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Redirect {
+    /// One standalone Redis: any port serves any key, by passing requests on to the leader.
+    #[default]
+    Proxy,
+    /// A Redis cluster: `-MOVED` for keys that another shard or node leads.
+    Moved,
+}
+
+/// Everything an engine is started with. Made by [`Engine::builder`].
+#[derive(Clone)]
+pub struct Builder {
+    pub(crate) node: NodeId,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) cluster: Vec<(NodeId, SocketAddr)>,
+    pub(crate) client: Option<SocketAddr>,
+    pub(crate) advertise: Option<String>,
+    pub(crate) shards: Option<u16>,
+    pub(crate) groups: Option<u32>,
+    pub(crate) redirect: Redirect,
+    pub(crate) segment_bytes: u64,
+    pub(crate) log_bytes_max: u64,
+    pub(crate) snapshot_after_bytes: u64,
+    pub(crate) deadline: Duration,
+    pub(crate) fatal: FatalHook,
+}
+
+impl Builder {
+    pub(crate) fn new(node: u16, data_dir: PathBuf) -> Builder {
+        Builder {
+            node: NodeId(node),
+            data_dir,
+            cluster: Vec::new(),
+            client: None,
+            advertise: None,
+            shards: None,
+            groups: None,
+            redirect: Redirect::Proxy,
+            segment_bytes: 64 << 20,
+            log_bytes_max: 4 << 30,
+            snapshot_after_bytes: 256 << 20,
+            deadline: Duration::from_secs(2),
+            fatal: abort_hook(),
+        }
+    }
+
+    /// Adds a node of the cluster: its number and where its shard 0 listens for peers (shard k listens on
+    /// port + k). Name every node, this one included, the same on all of them; after the cluster has formed
+    /// the list only says whom to ask first.
+    #[must_use]
+    pub fn peer(mut self, node: u16, address: SocketAddr) -> Builder {
+        self.cluster.push((NodeId(node), address));
+        self
+    }
+
+    /// Serves the Redis protocol at `address` (shard k at port + k). Only with [`crate::kv::Kv`] machines.
+    #[must_use]
+    pub fn client(mut self, address: SocketAddr) -> Builder {
+        self.client = Some(address);
+        self
+    }
+
+    /// The host name or address that clients are told to connect to; needed when the client address is a
+    /// wildcard.
+    #[must_use]
+    pub fn advertise(mut self, host: impl Into<String>) -> Builder {
+        self.advertise = Some(host.into());
+        self
+    }
+
+    /// How many shards (threads) this node has: stored at the first start, then used when not given; another
+    /// number is refused. Default: the cores this process may use.
+    #[must_use]
+    pub fn shards(mut self, shards: u16) -> Builder {
+        self.shards = Some(shards);
+        self
+    }
+
+    /// How many groups the cluster has: stored at the first start like the shards. Default: 16, and at least
+    /// one for every shard of every node.
+    #[must_use]
+    pub fn groups(mut self, groups: u32) -> Builder {
+        self.groups = Some(groups);
+        self
+    }
+
+    /// How Redis clients are led to the right node.
+    #[must_use]
+    pub fn redirect(mut self, redirect: Redirect) -> Builder {
+        self.redirect = redirect;
+        self
+    }
+
+    /// The size of one log segment file, a multiple of 1 MiB. Default 64 MiB.
+    #[must_use]
+    pub fn segment_bytes(mut self, bytes: u64) -> Builder {
+        self.segment_bytes = bytes;
+        self
+    }
+
+    /// The disk space the log of one shard may take at most. Default 4 GiB.
+    #[must_use]
+    pub fn log_bytes_max(mut self, bytes: u64) -> Builder {
+        self.log_bytes_max = bytes;
+        self
+    }
+
+    /// A shard saves its groups' states once this many bytes of log were written since: what a restart
+    /// replays at most. Default 256 MiB.
+    #[must_use]
+    pub fn snapshot_after_bytes(mut self, bytes: u64) -> Builder {
+        self.snapshot_after_bytes = bytes;
+        self
+    }
+
+    /// How long a request may wait for an answer. Default 2 s: over one election.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Builder {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Called once when the node cannot go on, in place of the default, which says why and aborts the
+    /// process. All shards are silent by then, and handles answer `Dead`.
+    #[must_use]
+    pub fn on_fatal(mut self, hook: impl Fn(&Fatal) + Send + Sync + 'static) -> Builder {
+        self.fatal = Arc::new(hook);
+        self
+    }
+
+    /// Opens the data directory, recovers, listens, and returns once this node has recovered, with or
+    /// without a quorum. `factory` makes each group's machine, on the shard that owns the group.
+    ///
+    /// # Errors
+    /// See [`StartError`]; nothing that existed was changed when settings or the directory are refused.
+    pub fn start<S: StateMachine>(
+        self,
+        factory: impl Fn(GroupId) -> S + Send + Sync + 'static,
+    ) -> Result<Engine, StartError> {
+        Engine::start(self, |_groups| Arc::new(factory))
+    }
+
+    /// [`Builder::start`] with the key-value machine in every group: what `ringraft serve` runs.
+    ///
+    /// # Errors
+    /// As [`Builder::start`].
+    pub fn start_kv(self) -> Result<Engine, StartError> {
+        Engine::start(self, |groups| {
+            let slots = SlotMap::new(u16::try_from(groups).expect("the data directory bounds the groups"));
+            Arc::new(move |group| Kv::new(slots.slots(group)))
+        })
+    }
+}

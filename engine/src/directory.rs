@@ -1,0 +1,225 @@
+//! What the shards of one node know together: who leads which group, and where the other nodes are.
+//!
+//! Each group's line is written by the shard that owns the group and read by all, without a lock; the node
+//! table changes when a peer introduces itself and is read by cold commands only.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use raft::{GroupId, Index, NodeId, Role, Term};
+
+use crate::placement::Placement;
+
+/// What one group's replica on this node says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GroupFacts {
+    pub(crate) role: Role,
+    /// Who leads now, if known.
+    pub(crate) leader: Option<NodeId>,
+    /// Who led last: a slot range keeps its last master while it has none.
+    pub(crate) last_leader: Option<NodeId>,
+    pub(crate) term: Term,
+    pub(crate) last: Index,
+    pub(crate) committed: Index,
+    pub(crate) applied: Index,
+}
+
+#[derive(Default)]
+struct GroupLine {
+    /// `last_leader << 16 | leader`; 0 is nobody.
+    leaders: AtomicU32,
+    role: AtomicU8,
+    term: AtomicU64,
+    last: AtomicU64,
+    committed: AtomicU64,
+    applied: AtomicU64,
+}
+
+/// A node of the cluster, as its forming record and its handshakes say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NodeFacts {
+    pub(crate) node: NodeId,
+    pub(crate) incarnation: u64,
+    pub(crate) peer_host: String,
+    pub(crate) client_host: String,
+    /// Client port of shard 0; 0 while unknown or without clients.
+    pub(crate) client_port: u16,
+    pub(crate) peer_port: u16,
+    pub(crate) shards: u16,
+}
+
+impl NodeFacts {
+    /// What the node says of itself in greetings: where its clients reach it, or its peers if it serves none.
+    pub(crate) fn client_or_peer(&self) -> net::handshake::Address {
+        let client = net::handshake::Address::new(&self.client_host, self.client_port);
+        let address = client.or_else(|_| net::handshake::Address::new(&self.peer_host, self.peer_port));
+        address.expect("the peer address was bound, so it is one")
+    }
+}
+
+/// Counters of one shard that any shard reports.
+#[derive(Default)]
+pub(crate) struct ShardFacts {
+    pub(crate) clients: AtomicU64,
+    pub(crate) connections: AtomicU64,
+    pub(crate) commands: AtomicU64,
+    pub(crate) keys: AtomicU64,
+}
+
+/// The node's shared knowledge.
+pub(crate) struct Directory {
+    pub(crate) node: NodeId,
+    pub(crate) placement: Placement,
+    groups: Box<[GroupLine]>,
+    shards: Box<[ShardFacts]>,
+    nodes: RwLock<Arc<Vec<NodeFacts>>>,
+    cluster: RwLock<[u8; 16]>,
+    /// Grows with every change of a leader or of the node table: cached views compare it.
+    epoch: AtomicU64,
+    /// True once a shard cannot go on: every shard falls silent.
+    dead: AtomicBool,
+    /// Bit n: node n is connected to some shard of this one. (Clusters have few nodes; ids above 63 share none.)
+    reachable: AtomicU64,
+}
+
+impl Directory {
+    pub(crate) fn new(node: NodeId, placement: Placement) -> Directory {
+        Directory {
+            node,
+            placement,
+            groups: (0..=placement.groups).map(|_| GroupLine::default()).collect(),
+            shards: (0..placement.shards).map(|_| ShardFacts::default()).collect(),
+            nodes: RwLock::default(),
+            cluster: RwLock::default(),
+            epoch: AtomicU64::new(1),
+            dead: AtomicBool::new(false),
+            reachable: AtomicU64::new(0),
+        }
+    }
+
+    fn line(&self, group: GroupId) -> Option<&GroupLine> {
+        self.groups.get(usize::try_from(group.0).ok()?)
+    }
+
+    /// Publishes what this node's replica of `group` knows. Called by its owner only.
+    pub(crate) fn publish(&self, group: GroupId, raft: &raft::Raft) {
+        let Some(line) = self.line(group) else { return };
+        line.role.store(raft.role() as u8, Ordering::Relaxed);
+        line.term.store(raft.term().0, Ordering::Relaxed);
+        line.last.store(raft.last().0, Ordering::Relaxed);
+        line.committed.store(raft.committed().0, Ordering::Relaxed);
+        line.applied.store(raft.applied_index().0, Ordering::Relaxed);
+        let before = line.leaders.load(Ordering::Relaxed);
+        let leader = raft.leader().map_or(0, |node| u32::from(node.0));
+        let last = if leader == 0 { before >> 16 } else { leader };
+        let leaders = last << 16 | leader;
+        if leaders != before {
+            line.leaders.store(leaders, Ordering::Relaxed);
+            self.epoch.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// What this node knows of `group`.
+    pub(crate) fn group(&self, group: GroupId) -> Option<GroupFacts> {
+        let line = self.line(group)?;
+        let leaders = line.leaders.load(Ordering::Relaxed);
+        Some(GroupFacts {
+            role: role_from(line.role.load(Ordering::Relaxed)),
+            leader: node_from(leaders & 0xffff),
+            last_leader: node_from(leaders >> 16),
+            term: Term(line.term.load(Ordering::Relaxed)),
+            last: Index(line.last.load(Ordering::Relaxed)),
+            committed: Index(line.committed.load(Ordering::Relaxed)),
+            applied: Index(line.applied.load(Ordering::Relaxed)),
+        })
+    }
+
+    pub(crate) fn shard(&self, shard: u16) -> &ShardFacts {
+        &self.shards[usize::from(shard)]
+    }
+
+    pub(crate) fn shards(&self) -> &[ShardFacts] {
+        &self.shards
+    }
+
+    /// Counts connections and commands from zero again.
+    pub(crate) fn reset_statistics(&self) {
+        for shard in &self.shards {
+            shard.connections.store(0, Ordering::Relaxed);
+            shard.commands.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// The node table, by node id.
+    pub(crate) fn nodes(&self) -> Arc<Vec<NodeFacts>> {
+        Arc::clone(&self.nodes.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Replaces or adds a node's facts.
+    pub(crate) fn learn(&self, facts: NodeFacts) {
+        let mut table = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
+        if table.iter().any(|known| *known == facts) {
+            return;
+        }
+        let mut nodes = table.as_ref().clone();
+        nodes.retain(|known| known.node != facts.node);
+        nodes.push(facts);
+        nodes.sort_by_key(|known| known.node);
+        *table = Arc::new(nodes);
+        self.epoch.fetch_add(1, Ordering::Release);
+    }
+
+    /// A peer introduced itself with the address where its clients reach it.
+    pub(crate) fn learn_client(&self, node: NodeId, client: &net::handshake::Address) {
+        let known = self.nodes().iter().find(|facts| facts.node == node).cloned();
+        if let Some(known) = known {
+            self.learn(NodeFacts { client_host: client.host().to_owned(), client_port: client.port(), ..known });
+        }
+    }
+
+    /// A link to `node` went up or down.
+    pub(crate) fn set_reachable(&self, node: NodeId, reachable: bool) {
+        let bit = 1_u64.checked_shl(u32::from(node.0)).unwrap_or(0);
+        match reachable {
+            true => self.reachable.fetch_or(bit, Ordering::Relaxed),
+            false => self.reachable.fetch_and(!bit, Ordering::Relaxed),
+        };
+    }
+
+    /// Whether a link to `node` is up.
+    pub(crate) fn is_reachable(&self, node: NodeId) -> bool {
+        self.reachable.load(Ordering::Relaxed) & 1_u64.checked_shl(u32::from(node.0)).unwrap_or(0) != 0
+    }
+
+    pub(crate) fn set_cluster(&self, id: [u8; 16]) {
+        *self.cluster.write().unwrap_or_else(PoisonError::into_inner) = id;
+    }
+
+    /// The cluster's id; zero while unformed.
+    pub(crate) fn cluster(&self) -> [u8; 16] {
+        *self.cluster.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_dead(&self) {
+        self.dead.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::Relaxed)
+    }
+}
+
+fn node_from(bits: u32) -> Option<NodeId> {
+    u16::try_from(bits).ok().filter(|id| *id != 0).map(NodeId)
+}
+
+fn role_from(byte: u8) -> Role {
+    [Role::Follower, Role::PreCandidate, Role::Candidate, Role::Leader]
+        .into_iter()
+        .find(|role| *role as u8 == byte)
+        .unwrap_or(Role::Follower)
+}

@@ -1,0 +1,237 @@
+//! A running node: its shard threads, started and stopped.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use raft::{GroupId, NodeId};
+use runtime::{MailboxSender, ShardSpec, ShardThread, spawn_shard};
+
+use crate::builder::Builder;
+use crate::directory::{Directory, NodeFacts};
+use crate::error::StartError;
+use crate::fatal::Fatal;
+use crate::group::Group;
+use crate::local::LocalCluster;
+use crate::node::{DataDir, Wanted};
+use crate::placement::Placement;
+use crate::shard::{ShardMessage, ShardSettings, ShardStart, SharedDataDir, run};
+use crate::state_machine::StateMachine;
+
+/// Makes each group's machine, on the shard that owns the group.
+pub(crate) type Factory<S> = Arc<dyn Fn(GroupId) -> S + Send + Sync>;
+
+/// One node of a cluster, running in this process. Dropping it stops it without handing leaderships over;
+/// [`Engine::shutdown`] does that first.
+pub struct Engine {
+    mailboxes: Vec<Arc<MailboxSender<ShardMessage>>>,
+    threads: Vec<ShardThread>,
+    directory: Arc<Directory>,
+    deadline: Duration,
+    client: Option<SocketAddr>,
+    peer: SocketAddr,
+    _data_dir: Arc<SharedDataDir>,
+}
+
+impl Engine {
+    /// The settings of node `node`, whose data lives in `data_dir`.
+    pub fn builder(node: u16, data_dir: impl AsRef<Path>) -> Builder {
+        Builder::new(node, data_dir.as_ref().to_path_buf())
+    }
+
+    /// A cluster of `nodes` nodes in this process: free loopback ports, a temporary directory, one shard each.
+    ///
+    /// # Errors
+    /// As [`Builder::start`].
+    pub fn local_cluster<S: StateMachine>(
+        nodes: u16,
+        factory: impl Fn(GroupId) -> S + Send + Sync + Clone + 'static,
+    ) -> Result<LocalCluster, StartError> {
+        LocalCluster::start(nodes, |builder| builder, factory)
+    }
+
+    pub(crate) fn start<S: StateMachine>(
+        builder: Builder,
+        make_factory: impl FnOnce(u32) -> Factory<S>,
+    ) -> Result<Engine, StartError> {
+        let peer = own_address(&builder)?;
+        let wanted = Wanted {
+            node: builder.node,
+            shards: builder.shards.map(u32::from),
+            groups: builder.groups,
+            cluster: builder.cluster.clone(),
+        };
+        let data_dir = DataDir::open(&builder.data_dir, wanted).map_err(|error| StartError::DataDir(error.to_string()))?;
+        let identity = data_dir.identity().clone();
+        let shards = u16::try_from(identity.shards).map_err(|_| StartError::Settings("shards: at most 65535".into()))?;
+        runtime::check_host(&builder.data_dir, usize::from(shards))?;
+        let placement = Placement { shards, groups: identity.groups };
+        let factory = make_factory(identity.groups);
+        let directory = Arc::new(Directory::new(builder.node, placement));
+        directory.learn(own_facts(&builder, &identity, peer, shards));
+        let data_dir = Arc::new(SharedDataDir::new(data_dir));
+        let mut randomness = [0; 24];
+        getrandom::fill(&mut randomness).map_err(|error| StartError::Settings(format!("no randomness: {error}")))?;
+        let (ready, recovered) = mpsc::channel();
+        let mut threads = Vec::new();
+        for shard in 0..shards {
+            let settings = ShardSettings::new(shard, &builder, &identity, Arc::clone(&directory), Arc::clone(&data_dir), randomness);
+            let start = ShardStart {
+                log_dir: data_dir.shard_dir(u32::from(shard)).join("log"),
+                log_options: log_options(&builder, &identity, shard, shards),
+                client_listener: listen(builder.client, shard, "clients")?,
+                peer_listener: listen(Some(peer), shard, "peers")?.expect("there is always a peer address"),
+                factory: Arc::clone(&factory),
+                fatal: Arc::clone(&builder.fatal),
+                ready: ready.clone(),
+                settings,
+            };
+            let spec = ShardSpec { name: format!("ringraft-{}-{shard}", builder.node), cpu: cpu_for(shard, shards) };
+            threads.push(spawn_shard(spec, move |context| run(context, start))?);
+        }
+        drop(ready);
+        let mailboxes = gather(&recovered, shards)?;
+        for mailbox in &mailboxes {
+            let all = mailboxes.iter().map(|sender| MailboxSender::clone(sender)).collect();
+            let _full = mailbox.try_send(ShardMessage::Mesh(all)); // the first message of an empty mailbox
+        }
+        Ok(Engine { mailboxes, threads, directory, deadline: builder.deadline, client: builder.client, peer, _data_dir: data_dir })
+    }
+
+    /// The handle to a group; `None` when there is no such group. Groups are numbered from 1.
+    pub fn group(&self, id: GroupId) -> Option<Group> {
+        let placement = self.directory.placement;
+        let shard = usize::from(placement.shard_of(id));
+        placement.contains(id).then(|| Group::new(id, Arc::clone(&self.mailboxes[shard]), self.deadline))
+    }
+
+    /// This node's number.
+    pub fn node(&self) -> NodeId {
+        self.directory.node
+    }
+
+    /// How many shards this node has.
+    pub fn shards(&self) -> u16 {
+        self.directory.placement.shards
+    }
+
+    /// How many groups the cluster has.
+    pub fn groups(&self) -> u32 {
+        self.directory.placement.groups
+    }
+
+    /// Where shard 0 serves the Redis protocol, if it does.
+    pub fn client_address(&self) -> Option<SocketAddr> {
+        self.client
+    }
+
+    /// Where shard 0 listens for peers.
+    pub fn peer_address(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// The node believed to lead `group` now.
+    pub fn leader(&self, group: GroupId) -> Option<NodeId> {
+        self.directory.group(group)?.leader
+    }
+
+    /// Hands leaderships over, stops every shard, and waits for them.
+    ///
+    /// # Errors
+    /// [`Fatal`] when a shard had panicked.
+    pub fn shutdown(mut self) -> Result<(), Fatal> {
+        self.stop()
+    }
+
+    fn stop(&mut self) -> Result<(), Fatal> {
+        for mailbox in &self.mailboxes {
+            let mut message = ShardMessage::Shutdown;
+            // A full mailbox drains unless its shard is dead, and then its thread has ended.
+            while let Err(back) = mailbox.try_send(message) {
+                if self.directory.is_dead() || self.threads.iter().all(ShardThread::is_finished) {
+                    break;
+                }
+                message = back;
+                std::thread::yield_now();
+            }
+        }
+        let mut result = Ok(());
+        for thread in self.threads.drain(..) {
+            if let Err(panicked) = thread.join() {
+                result = Err(Fatal::Panic(panicked.to_string()));
+            }
+        }
+        result
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if let Err(fatal) = self.stop() {
+            tracing::error!(%fatal, "the engine did not stop cleanly");
+        }
+    }
+}
+
+/// This node's own line in the cluster list.
+fn own_address(builder: &Builder) -> Result<SocketAddr, StartError> {
+    let own = builder.cluster.iter().find(|(node, _)| *node == builder.node);
+    own.map(|(_, address)| *address).ok_or_else(|| {
+        StartError::Settings(format!("node {} is not in the cluster list: add its own peer address", builder.node))
+    })
+}
+
+fn own_facts(builder: &Builder, identity: &crate::node::Identity, peer: SocketAddr, shards: u16) -> NodeFacts {
+    let client_host = builder.advertise.clone().or_else(|| builder.client.map(|address| address.ip().to_string()));
+    NodeFacts {
+        node: builder.node,
+        incarnation: identity.incarnation.0,
+        peer_host: peer.ip().to_string(),
+        client_host: client_host.unwrap_or_default(),
+        client_port: builder.client.map_or(0, |address| address.port()),
+        peer_port: peer.port(),
+        shards,
+    }
+}
+
+fn log_options(builder: &Builder, identity: &crate::node::Identity, shard: u16, shards: u16) -> raftlog::Options {
+    raftlog::Options {
+        segment_bytes: builder.segment_bytes,
+        cap_bytes: builder.log_bytes_max,
+        ..raftlog::Options::new(identity.store, u32::from(shard), u32::from(shards))
+    }
+}
+
+fn listen(base: Option<SocketAddr>, shard: u16, purpose: &'static str) -> Result<Option<std::net::TcpListener>, StartError> {
+    let Some(base) = base else { return Ok(None) };
+    let port = base.port().checked_add(shard);
+    let port = port.ok_or_else(|| StartError::Settings(format!("{purpose}: port {} + shard {shard} is no port", base.port())))?;
+    let address = SocketAddr::new(base.ip(), port);
+    runtime::bind(address).map(Some).map_err(|source| StartError::Bind { address, purpose, shard, source })
+}
+
+/// One core for each shard while there are enough; otherwise the kernel spreads them better than we could.
+fn cpu_for(shard: u16, shards: u16) -> Option<usize> {
+    let cpus = runtime::allowed_cpus();
+    (usize::from(shards) > 1 && usize::from(shards) <= cpus.len()).then(|| cpus[usize::from(shard)])
+}
+
+type Recovered = Result<(u16, MailboxSender<ShardMessage>), StartError>;
+
+/// Waits until every shard has recovered; the first failure is the answer.
+fn gather(recovered: &mpsc::Receiver<Recovered>, shards: u16) -> Result<Vec<Arc<MailboxSender<ShardMessage>>>, StartError> {
+    let mut mailboxes = Vec::new();
+    for _ in 0..shards {
+        match recovered.recv() {
+            Ok(Ok(mailbox)) => mailboxes.push(mailbox),
+            Ok(Err(error)) => return Err(error),
+            Err(_) => {
+                let reason = "its thread ended while it recovered".to_owned();
+                return Err(StartError::Recovery { shard: 0, reason, corrupt: false });
+            }
+        }
+    }
+    mailboxes.sort_by_key(|(shard, _)| *shard);
+    Ok(mailboxes.into_iter().map(|(_, mailbox)| Arc::new(mailbox)).collect())
+}

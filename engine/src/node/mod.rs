@@ -1,0 +1,27 @@
+//! A node's data directory and identity, and the checks of the addresses it is given.
+//!
+//! ```text
+//! DIR/node.toml                    who the node is; written last when the directory is born
+//! DIR/LOCK                         locked while a process works here; holds its pid
+//! DIR/boot                         number of the newest start
+//! DIR/cluster                      the forming record, once formed
+//! DIR/shard-000/log                the shard's log
+//! DIR/shard-000/snapshots          the shard's snapshot files
+//! ```
+
+mod address;
+mod data_dir;
+mod durable;
+mod error;
+mod identity;
+mod record;
+#[cfg(test)]
+mod tests;
+
+pub use address::{
+    AddressError, Addresses, NODES_MAX, PortRange, Wishes, parse_address, parse_cluster, parse_member,
+};
+pub use data_dir::{DataDir, GROUPS_MAX, GROUPS_MIN, SHARDS_MAX, Wanted};
+pub use error::DataDirError;
+pub use identity::{ClusterId, FORMAT, Identity, Incarnation};
+pub use record::RECORD_BYTES_MAX;

@@ -1,0 +1,117 @@
+//! One client's connection: a struct, not a task.
+
+use raft::Time;
+use runtime::{Part, SocketId};
+
+use super::io::Action;
+use super::replies::ReplyQueue;
+use crate::resp::{Gather, Session};
+
+/// Requests of one connection that may be unanswered; further ones wait unread (design 1.8).
+pub(super) const UNANSWERED_REQUESTS_MAX: usize = 1024;
+
+/// Bytes of replies that may be unwritten before the connection's next commands wait (design 1.8).
+const UNWRITTEN_BYTES_MAX: usize = 1 << 20;
+
+/// How long a client may leave its replies unread before it is disconnected (design 1.8).
+const STUCK_US: u64 = 30_000_000;
+
+/// A reply buffer larger than this is not kept for reuse: it held one large reply.
+const SPARE_BYTES_MAX: usize = 64 << 10;
+
+pub(super) struct Client {
+    pub(super) socket: SocketId,
+    pub(super) session: Session,
+    pub(super) parser: net::resp::Parser,
+    /// Received and not yet understood: the start of a command, or commands that wait for room.
+    pub(super) rest: Vec<u8>,
+    pub(super) replies: ReplyQueue,
+    /// Commands whose parts went to several groups, by reply slot.
+    pub(super) gathering: Vec<(u64, Gather)>,
+    /// Replies ready to be sent.
+    pub(super) out: Vec<u8>,
+    /// What is being sent, since when.
+    sending: Option<(usize, Time)>,
+    spare: Vec<u8>,
+    spare_parts: Vec<Part>,
+    pub(super) reading: bool,
+    /// Close once everything owed is sent: after QUIT or a protocol error.
+    pub(super) closing: bool,
+    /// Its input stopped being RESP: said behind the replies before it.
+    pub(super) failed: Option<net::resp::ProtocolError>,
+    /// Input was left unread for lack of room.
+    pub(super) was_full: bool,
+    /// Already in the list of clients to flush.
+    pub(super) touched: bool,
+}
+
+impl Client {
+    pub(super) fn new(socket: SocketId, session: Session) -> Client {
+        Client {
+            socket,
+            session,
+            parser: net::resp::Parser::new(),
+            rest: Vec::new(),
+            replies: ReplyQueue::default(),
+            gathering: Vec::new(),
+            out: Vec::new(),
+            sending: None,
+            spare: Vec::new(),
+            spare_parts: Vec::new(),
+            reading: true,
+            closing: false,
+            failed: None,
+            was_full: false,
+            touched: false,
+        }
+    }
+
+    /// How many more commands may be taken now.
+    pub(super) fn room(&self) -> usize {
+        let unwritten = self.out.len() + self.replies.waiting_bytes() + self.sending.map_or(0, |(bytes, _)| bytes);
+        if self.closing || unwritten > UNWRITTEN_BYTES_MAX {
+            return 0;
+        }
+        UNANSWERED_REQUESTS_MAX.saturating_sub(self.replies.len())
+    }
+
+    /// Sends what is ready, one send at a time; reads on or stops reading, as there is room.
+    pub(super) fn flush(&mut self, now: Time, actions: &mut Vec<Action>) {
+        if self.sending.is_none() && !self.out.is_empty() {
+            let out = std::mem::replace(&mut self.out, std::mem::take(&mut self.spare));
+            self.sending = Some((out.len(), now));
+            let mut parts = std::mem::take(&mut self.spare_parts);
+            parts.push(Part::Bytes(out));
+            actions.push(Action::Send { socket: self.socket, parts });
+        }
+        let read = self.room() > 0 && self.rest.len() < net::resp::Limits::default().command_bytes_max as usize;
+        if read != self.reading && !self.closing {
+            self.reading = read;
+            let socket = self.socket;
+            actions.push(if read { Action::Receive { socket } } else { Action::Pause { socket } });
+        }
+    }
+
+    /// The send is done; its memory serves the next one.
+    pub(super) fn sent(&mut self, mut parts: Vec<Part>) {
+        self.sending = None;
+        if let Some(Part::Bytes(mut bytes)) = parts.pop() {
+            if bytes.capacity() <= SPARE_BYTES_MAX && self.spare.capacity() == 0 {
+                bytes.clear();
+                self.spare = bytes;
+            }
+        }
+        parts.clear();
+        self.spare_parts = parts;
+    }
+
+    /// True when everything owed is sent and the connection was to be closed then.
+    pub(super) fn is_done(&self) -> bool {
+        self.closing && self.sending.is_none() && self.out.is_empty() && self.replies.is_empty()
+    }
+
+    /// True when the client has not read its replies for too long.
+    pub(super) fn is_stuck(&self, now: Time) -> bool {
+        self.sending.is_some_and(|(_, since)| now.0.saturating_sub(since.0) > STUCK_US)
+    }
+}

@@ -1,0 +1,159 @@
+//! The loop of a shard's thread: wait, gather, one turn, carry out what it decided.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc;
+
+use raft::{GroupId, Time};
+use raftlog::{Log, OpenError};
+use runtime::{Context, Event, ListenerId, Mailbox, MailboxSender, RealDisk, Ring};
+
+use super::io::{Action, ClientData, Input};
+use super::message::{MAILBOX_MESSAGES_MAX, ShardMessage};
+use super::{Shard, ShardSettings};
+use crate::error::StartError;
+use crate::fatal::{Fatal, FatalHook};
+use crate::state_machine::StateMachine;
+
+/// Messages from other threads taken in one turn: the rest waits a turn, so that sockets get theirs.
+const MESSAGES_PER_TURN_MAX: usize = 4096;
+
+/// What a shard's thread is started with.
+pub(crate) struct ShardStart<S> {
+    pub(crate) settings: ShardSettings,
+    pub(crate) log_dir: PathBuf,
+    pub(crate) log_options: raftlog::Options,
+    pub(crate) client_listener: Option<std::net::TcpListener>,
+    pub(crate) peer_listener: std::net::TcpListener,
+    pub(crate) factory: Arc<dyn Fn(GroupId) -> S + Send + Sync>,
+    pub(crate) fatal: FatalHook,
+    /// Told once, when the shard has recovered or could not.
+    pub(crate) ready: mpsc::Sender<Result<(u16, MailboxSender<ShardMessage>), StartError>>,
+}
+
+/// The main future of a shard's thread.
+pub(crate) async fn run<S: StateMachine>(context: Context, start: ShardStart<S>) {
+    let ring = context.ring();
+    let shard_number = start.settings.shard;
+    let directory = Arc::clone(&start.settings.directory);
+    let (sender, mailbox) = runtime::mailbox(MAILBOX_MESSAGES_MAX, ring.doorbell());
+    let opened = Log::open(context.disk(), &start.log_dir, start.log_options).await;
+    let (log, recovered) = match opened {
+        Ok(opened) => opened,
+        Err(error) => {
+            let corrupt = matches!(error, OpenError::Damaged { .. } | OpenError::Missing { .. } | OpenError::Truncated { .. });
+            let reason = error.to_string();
+            let _gone = start.ready.send(Err(StartError::Recovery { shard: shard_number, reason, corrupt }));
+            return;
+        }
+    };
+    // Snapshots are loaded here, before the first turn: a restart's only long step.
+    let recovered = recovered.groups.into_iter().map(|known| {
+        let machine = (start.factory)(known.group);
+        (known, machine)
+    });
+    let shard = {
+        let doorbell = ring.doorbell();
+        let wake = Rc::new(move || doorbell.ring());
+        let factory = Arc::clone(&start.factory);
+        Shard::new(now(), start.settings, factory, log, context.disk(), wake, recovered.collect())
+    };
+    let listeners = Listeners {
+        client: start.client_listener.map(|listener| ring.listen(listener)),
+        peer: ring.listen(start.peer_listener),
+    };
+    if start.ready.send(Ok((shard_number, sender))).is_err() {
+        return; // the engine gave up starting
+    }
+    let mut driver = Driver { context, ring, shard, mailbox, listeners, inputs: Vec::new(), messages: Vec::new() };
+    if let Err(fatal) = driver.run().await {
+        directory.set_dead();
+        (start.fatal)(&fatal);
+    }
+}
+
+struct Listeners {
+    client: Option<ListenerId>,
+    peer: ListenerId,
+}
+
+struct Driver<S: StateMachine> {
+    context: Context,
+    ring: Ring,
+    shard: Shard<S, RealDisk>,
+    mailbox: Mailbox<ShardMessage>,
+    listeners: Listeners,
+    inputs: Vec<Input>,
+    messages: Vec<ShardMessage>,
+}
+
+impl<S: StateMachine> Driver<S> {
+    async fn run(&mut self) -> Result<(), Fatal> {
+        let mut events = Vec::new();
+        while !self.shard.is_stopped() {
+            self.ring.wait().await;
+            if self.shard.is_silenced() {
+                return Ok(()); // another shard of this node is dead: not a frame, not a reply more
+            }
+            self.ring.events(&mut events);
+            for event in events.drain(..) {
+                self.take_in(event);
+            }
+            let messages = &mut self.messages;
+            self.mailbox.drain(MESSAGES_PER_TURN_MAX, |message| messages.push(message));
+            self.shard.turn(now(), &mut self.inputs, &mut self.messages)?;
+            self.carry_out();
+            self.ring.set_timer(std::time::Duration::from_micros(self.shard.deadline().0));
+            self.ring.submit();
+            if self.shard.has_more() || !self.mailbox.is_empty() {
+                self.ring.doorbell().ring();
+            }
+        }
+        Ok(())
+    }
+
+    /// Turns what the ring saw into what the shard understands.
+    fn take_in(&mut self, event: Event) {
+        let input = match event {
+            Event::Accepted { listener, socket } if Some(listener) == self.listeners.client => Input::ClientAccepted { socket },
+            Event::Accepted { listener, socket } if listener == self.listeners.peer => Input::PeerAccepted { socket },
+            Event::Accepted { socket, .. } => return self.ring.close(socket),
+            Event::AcceptFailed { error, .. } => {
+                tracing::warn!(%error, "cannot accept a connection; trying again");
+                return;
+            }
+            Event::Connected { socket } => Input::Connected { socket },
+            Event::Received { socket, data } => Input::ClientData { socket, data: ClientData::Pooled(data) },
+            Event::ReceivedInto { socket, buffer, filled } => Input::PeerData { socket, buffer, filled },
+            Event::Sent { socket, parts } => Input::Sent { socket, parts },
+            Event::ConnectFailed { socket, .. } | Event::Ended { socket, .. } | Event::SendFailed { socket, .. } => {
+                Input::Ended { socket }
+            }
+        };
+        self.inputs.push(input);
+    }
+
+    /// Does at the sockets what the turn decided, and starts its background work.
+    fn carry_out(&mut self) {
+        let Driver { ring, shard, context, .. } = self;
+        for action in std::mem::take(&mut shard.actions) {
+            match action {
+                Action::Dial { link, address } => shard.dialing(link, ring.connect(address)),
+                Action::Receive { socket } => ring.receive(socket),
+                Action::ReceiveInto { socket, buffer, from } => ring.receive_into(socket, buffer, from),
+                Action::Pause { socket } => ring.pause(socket),
+                Action::Send { socket, parts } => ring.send(socket, parts),
+                Action::Close { socket } => ring.close(socket),
+            }
+        }
+        for work in shard.take_background() {
+            context.spawn_background(work);
+        }
+    }
+}
+
+/// The boot clock, as the core counts it.
+pub(crate) fn now() -> Time {
+    Time(u64::try_from(runtime::now().as_micros()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,48 @@
+//! What goes into a turn and what comes out of it, as values: the driver gives them sockets and a disk, the
+//! simulator gives them a world of its own.
+
+use std::net::SocketAddr;
+
+use runtime::{BufferMut, Part, ReceivedBuffer, SocketId};
+
+/// Bytes a client sent.
+pub(crate) enum ClientData {
+    /// In a buffer of the ring's pool, which gets it back when the turn ends.
+    Pooled(ReceivedBuffer),
+    /// In memory of their own (the simulator's).
+    #[allow(dead_code, reason = "the simulator's way in")]
+    Owned(Vec<u8>),
+}
+
+impl std::ops::Deref for ClientData {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            ClientData::Pooled(buffer) => buffer,
+            ClientData::Owned(bytes) => bytes,
+        }
+    }
+}
+
+/// Something that happened at a socket.
+pub(crate) enum Input {
+    ClientAccepted { socket: SocketId },
+    PeerAccepted { socket: SocketId },
+    Connected { socket: SocketId },
+    ClientData { socket: SocketId, data: ClientData },
+    PeerData { socket: SocketId, buffer: BufferMut, filled: usize },
+    Sent { socket: SocketId, parts: Vec<Part> },
+    /// The connection is gone, orderly or not.
+    Ended { socket: SocketId },
+}
+
+/// Something to do at a socket.
+pub(crate) enum Action {
+    Dial { link: usize, address: SocketAddr },
+    Receive { socket: SocketId },
+    ReceiveInto { socket: SocketId, buffer: BufferMut, from: usize },
+    Pause { socket: SocketId },
+    Send { socket: SocketId, parts: Vec<Part> },
+    Close { socket: SocketId },
+}

@@ -1,0 +1,343 @@
+//! A shard: one core's groups, log, peers and clients, stepped one turn at a time. Synchronous: it never
+//! awaits, and everything it knows of time, disk and network came in as a value.
+
+mod answers;
+mod background;
+mod client;
+mod clients;
+mod deliver;
+mod dispatch;
+mod driver;
+mod forming;
+mod frames;
+mod io;
+mod leading;
+mod links;
+mod loads;
+mod message;
+mod outbox;
+mod peers;
+mod reads;
+mod replica;
+mod replies;
+pub(crate) mod request;
+mod routing;
+mod saves;
+mod settings;
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use raft::{Event, GroupId, Time};
+use raftlog::{BatchSeq, Log, RecoveredGroup};
+use runtime::{Buffer, Disk};
+
+pub(crate) use driver::{ShardStart, run};
+pub(crate) use message::{CallAnswer, ShardMessage};
+pub(crate) use request::{Kind, Outcome};
+pub(crate) use settings::{ShardSettings, SharedDataDir};
+
+use answers::Answers;
+use background::{Background, Backgrounds};
+use clients::Clients;
+use dispatch::{Buckets, Requests};
+use io::{Action, Input};
+use links::Links;
+use loads::Loads;
+use replica::{Applying, Replica};
+use request::RequestBody;
+
+use crate::directory::Directory;
+use crate::fatal::Fatal;
+use crate::state_machine::StateMachine;
+
+/// Deadlines of waiting requests are looked at this often, so one is late by at most this much.
+const EXPIRY_INTERVAL_US: u64 = 100_000;
+
+/// One shard of one node.
+pub(crate) struct Shard<S: StateMachine, D: Disk> {
+    now: Time,
+    shard: u16,
+    settings: ShardSettings,
+    directory: Arc<Directory>,
+    factory: Arc<dyn Fn(GroupId) -> S + Send + Sync>,
+    log: Log<D>,
+    disk: D,
+    background: Backgrounds<D>,
+    /// What recovery found, until the cluster's record says that the groups may start.
+    recovered: Option<Vec<(RecoveredGroup, S)>>,
+    replicas: Vec<Replica<S>>,
+    /// Replicas with something to do before this turn ends.
+    dirty: Vec<usize>,
+    durable: BatchSeq,
+    links: Links,
+    /// On shard 0: the cluster's forming.
+    former: Option<net::forming::Former>,
+    clients: Clients,
+    mesh: deliver::Mesh,
+    calls: deliver::Calls,
+    answers: Answers,
+    buckets: Buckets,
+    loads: Loads,
+    saves: saves::Saves,
+    preferences: leading::Preferences,
+    slices: Vec<Buffer>,
+    /// The earliest deadline of any replica's core, and of waiting requests.
+    next_tick: Time,
+    next_expiry: Time,
+    more: bool,
+    stopping: Option<Time>,
+    stopped: bool,
+    /// What the driver does at the sockets after this turn.
+    pub(crate) actions: Vec<Action>,
+}
+
+impl<S: StateMachine, D: Disk> Shard<S, D> {
+    /// A shard over its recovered log. Its groups start when the cluster's record is known.
+    pub(crate) fn new(
+        now: Time,
+        settings: ShardSettings,
+        factory: Arc<dyn Fn(GroupId) -> S + Send + Sync>,
+        log: Log<D>,
+        disk: D,
+        wake: Rc<dyn Fn()>,
+        recovered: Vec<(RecoveredGroup, S)>,
+    ) -> Shard<S, D> {
+        let directory = Arc::clone(&settings.directory);
+        let mut shard = Shard {
+            now,
+            shard: settings.shard,
+            links: Links::new(&settings),
+            former: None,
+            clients: Clients::new(&settings),
+            directory,
+            factory,
+            durable: log.building(),
+            log,
+            disk,
+            background: Backgrounds::new(wake),
+            recovered: Some(recovered),
+            replicas: Vec::new(),
+            dirty: Vec::new(),
+            mesh: deliver::Mesh::default(),
+            calls: deliver::Calls::default(),
+            answers: Answers::default(),
+            buckets: Buckets::default(),
+            loads: Loads::default(),
+            saves: saves::Saves::default(),
+            preferences: leading::Preferences::default(),
+            slices: Vec::new(),
+            next_tick: now,
+            next_expiry: now,
+            more: false,
+            stopping: None,
+            stopped: false,
+            actions: Vec::new(),
+            settings,
+        };
+        shard.start_if_formed();
+        shard
+    }
+
+    /// One turn: everything that arrived, then everything that follows from it.
+    ///
+    /// # Errors
+    /// [`Fatal`]: the log failed. The node must end; nothing after the last durable batch was acknowledged.
+    pub(crate) fn turn(
+        &mut self,
+        now: Time,
+        inputs: &mut Vec<Input>,
+        messages: &mut Vec<ShardMessage>,
+    ) -> Result<(), Fatal> {
+        self.now = now;
+        self.more = false;
+        self.take_durable()?;
+        self.take_loaded();
+        self.take_finished();
+        self.take_inputs(inputs);
+        let arrivals = self.clients.take_arrivals();
+        let owned = self.take_messages(messages);
+        let mut requests = Requests::default();
+        for request in &owned {
+            requests.push(request.head, RequestBody::Bytes(&request.bytes));
+        }
+        let parsed = self.clients.parse(&arrivals);
+        let quoted = parsed.quoted();
+        self.clients.plan(self.now, &parsed, &quoted, &mut requests);
+        self.dispatch(&requests);
+        drop(requests);
+        drop(quoted);
+        let used = parsed.into_used();
+        self.clients.keep_rest(arrivals, &used);
+        self.tick();
+        self.settle();
+        self.log.submit();
+        self.prepare_segments();
+        self.apply();
+        self.deliver_answers();
+        self.flush();
+        Ok(())
+    }
+
+    /// Learns which batches became durable and lets the promises go that waited for them.
+    fn take_durable(&mut self) -> Result<(), Fatal> {
+        let durable = self.log.poll().map_err(|error| Fatal::Log { shard: self.shard, reason: error.to_string() })?;
+        if durable == self.durable {
+            return Ok(());
+        }
+        self.durable = durable;
+        for number in 0..self.replicas.len() {
+            if self.replicas[number].has_writes() && self.replicas[number].persisted(durable) {
+                self.mark_dirty(number);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the cores know the time, where one wants to.
+    fn tick(&mut self) {
+        if self.next_tick <= self.now {
+            for number in 0..self.replicas.len() {
+                if self.replicas[number].raft.deadline() <= self.now {
+                    self.replicas[number].raft.tick(self.now);
+                    self.mark_dirty(number);
+                }
+            }
+            self.next_tick = self.replicas.iter().map(|replica| replica.raft.deadline()).min().unwrap_or(Time::NEVER);
+        }
+        if self.links.deadline() <= self.now {
+            self.links.tick(self.now);
+        }
+        if let Some(former) = self.former.as_mut().filter(|former| former.deadline() <= self.now) {
+            former.tick(self.now);
+        }
+        if self.next_expiry <= self.now {
+            // On the same beat as the cores' timers, so that an idle shard wakes once for both.
+            self.next_expiry = Time((self.now.0 / EXPIRY_INTERVAL_US + 1) * EXPIRY_INTERVAL_US);
+            for number in 0..self.replicas.len() {
+                let replica = &mut self.replicas[number];
+                if replica.has_waiting() {
+                    replica.expire(self.now, &mut self.answers);
+                    self.mark_dirty(number); // what is held is offered again
+                }
+            }
+            self.clients.tick(self.now, &mut self.actions);
+            self.save_if_due();
+            self.lead_as_preferred();
+            self.stop_if_due();
+        }
+        self.log.tick(self.now);
+    }
+
+    /// Reads the events of the cores that changed and moves what they want durable into the batch.
+    fn settle(&mut self) {
+        let mut at = 0;
+        while at < self.dirty.len() {
+            let number = self.dirty[at];
+            at += 1;
+            while let Some(event) = self.replicas[number].raft.take_event() {
+                self.take_event(number, event);
+            }
+            self.retry_held(number);
+            let replica = &mut self.replicas[number];
+            replica.collect_write(&mut self.log);
+            self.next_tick = self.next_tick.min(replica.raft.deadline());
+        }
+    }
+
+    fn take_event(&mut self, number: usize, event: Event) {
+        let replica = &mut self.replicas[number];
+        match event {
+            Event::BecameLeader { term, noop } => {
+                tracing::info!(group = %replica.group, %term, "leads");
+                replica.append_noop(&mut self.log, noop);
+            }
+            Event::SteppedDown { term } => {
+                tracing::info!(group = %replica.group, %term, "stepped down");
+                replica.stepped_down();
+            }
+            Event::LeaderChanged { .. } => {}
+            Event::NeedsSnapshot { to } => self.send_snapshot(number, to),
+            Event::SnapshotOffered { from, id } => self.fetch_snapshot(number, from, id),
+            Event::Protocol { from, problem } => {
+                tracing::warn!(group = %replica.group, %from, ?problem, "dropped a message that makes no sense");
+            }
+            Event::Faulted { fault } => {
+                tracing::error!(group = %replica.group, ?fault, "contradictory history: this replica stops taking part");
+            }
+            other => tracing::warn!(group = %replica.group, ?other, "an event of a newer core"),
+        }
+    }
+
+    /// Applies what is committed, publishes each group's line, and notes who owes messages.
+    fn apply(&mut self) {
+        for number in std::mem::take(&mut self.dirty) {
+            let replica = &mut self.replicas[number];
+            replica.dirty = false;
+            if !replica.loading {
+                match replica.apply(&self.log, &mut self.answers, &mut self.slices) {
+                    Applying::Done => {}
+                    Applying::More => self.more = true,
+                    Applying::NotCached(first) => {
+                        let to = replica.raft.committed();
+                        replica.loading = true;
+                        self.loads.to_apply(&self.log, number, replica.group, first, to);
+                    }
+                }
+            }
+            let replica = &self.replicas[number];
+            self.log.applied(replica.group, replica.raft.applied_index());
+            self.directory.publish(replica.group, &replica.raft);
+            self.links.note(number, replica.group, &replica.raft);
+            if self.more {
+                self.mark_dirty(number);
+            }
+        }
+    }
+
+    /// Builds a frame for every link that can take one and sends what clients are owed.
+    fn flush(&mut self) {
+        self.links.flush(self.now, self.durable, &mut self.replicas, &self.log, &mut self.loads);
+        self.follow_links();
+        self.clients.flush(self.now, &mut self.actions);
+    }
+
+    fn mark_dirty(&mut self, number: usize) {
+        let replica = &mut self.replicas[number];
+        if !replica.dirty {
+            replica.dirty = true;
+            self.dirty.push(number);
+        }
+    }
+
+    /// When the next turn is due even if nothing arrives.
+    pub(crate) fn deadline(&self) -> Time {
+        let former = self.former.as_ref().map_or(Time::NEVER, |former| former.deadline());
+        self.next_tick.min(self.next_expiry).min(self.log.deadline()).min(self.links.deadline()).min(former)
+    }
+
+    /// The driver carried out [`Action::Dial`].
+    pub(crate) fn dialing(&mut self, link: usize, socket: runtime::SocketId) {
+        self.links.dialed(link, socket);
+    }
+
+    /// True when the next turn has work already.
+    pub(crate) fn has_more(&self) -> bool {
+        self.more || self.clients.has_more()
+    }
+
+    /// True once the shard has handed over and nothing more is to be done.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    /// True when another shard of this node is dead: this one must not say another word.
+    pub(crate) fn is_silenced(&self) -> bool {
+        self.directory.is_dead()
+    }
+
+    /// Work to run beside the turns, at low priority.
+    pub(crate) fn take_background(&mut self) -> Vec<Background> {
+        self.background.take()
+    }
+}

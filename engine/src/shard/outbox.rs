@@ -1,0 +1,172 @@
+//! What waits for one link: requests passed on to a leader there, and answers to requests from there.
+
+use std::collections::VecDeque;
+
+use raft::Time;
+use smallvec::SmallVec;
+
+use super::request::{Encode, Kind, Outcome, Request, RequestHead};
+use crate::wire::{Body, Call, Reply};
+
+/// Requests on their way to one node, unanswered, at most: with 64 connections of 128 pipelined requests
+/// each there is room for all of them, and it bounds what a lost link leaves in doubt.
+const CALLS_MAX: usize = 16_384;
+
+/// Bytes of requests that wait for the link at most; beyond it requests are held with their group.
+const CALL_BYTES_MAX: usize = 4 << 20;
+
+/// Bytes of calls in one frame at most (one larger request travels alone).
+const FRAME_CALL_BYTES_MAX: usize = 512 << 10;
+
+/// Commands in the tail start where entries do.
+const ALIGN: usize = raft::ENTRY_ALIGN;
+
+/// A request sent to another node, until its answer comes.
+struct Sent {
+    head: RequestHead,
+    /// A read's bytes are kept, as it may be asked again when the link breaks; a write's are not: whether it
+    /// was applied is unknown then.
+    query: Option<SmallVec<[u8; 64]>>,
+}
+
+/// The outgoing side of one link above Raft.
+#[derive(Default)]
+pub(crate) struct Outbox {
+    /// Calls not yet in a frame, oldest first, with their bytes behind one another in `call_bytes`.
+    calls: VecDeque<(Call, Time)>,
+    call_bytes: VecDeque<u8>,
+    replies: Vec<Reply>,
+    reply_bytes: Vec<u8>,
+    /// Unanswered requests by sequence, from `sent_first` on; those in `calls` are at its end.
+    sent: VecDeque<Option<Sent>>,
+    sent_first: u64,
+}
+
+impl Outbox {
+    /// Takes a request to pass on. False when the bound is reached: nothing was taken.
+    pub(crate) fn pass_on(&mut self, head: RequestHead, body: &dyn Encode) -> bool {
+        let bytes = body.encoded_bytes();
+        let full = self.sent.len() >= CALLS_MAX || self.call_bytes.len() + bytes > CALL_BYTES_MAX;
+        if full && !self.sent.is_empty() {
+            return false;
+        }
+        let Ok(call_bytes) = u32::try_from(bytes) else { return false };
+        let sequence = self.sent_first + self.sent.len() as u64;
+        let is_write = head.kind == Kind::Write;
+        let call = Call { group: head.group, sequence, is_write, time_left_us: 0, bytes: call_bytes };
+        let start = self.call_bytes.len();
+        self.call_bytes.resize(start + bytes, 0);
+        // One contiguous view: bytes are taken from the front in whole frames, so this rarely moves any.
+        let place = &mut self.call_bytes.make_contiguous()[start..];
+        body.encode(place);
+        let query = (!is_write).then(|| SmallVec::from_slice(place));
+        self.calls.push_back((call, head.deadline));
+        self.sent.push_back(Some(Sent { head, query }));
+        true
+    }
+
+    /// Adds the answer to a request of the other side.
+    pub(crate) fn reply(&mut self, sequence: u64, outcome: Outcome, bytes: &[u8]) {
+        let Ok(len) = u32::try_from(bytes.len()) else { return };
+        self.replies.push(Reply { sequence, outcome: outcome as u8, bytes: len });
+        self.reply_bytes.extend_from_slice(bytes);
+    }
+
+    /// Puts what fits into a frame: the lists into `body`, the bytes behind one another into `tail`.
+    pub(crate) fn fill(&mut self, body: &mut Body, tail: &mut Vec<u8>, now: Time) {
+        let mut bytes = 0;
+        while let Some((call, deadline)) = self.calls.front() {
+            let call_bytes = call.bytes as usize;
+            if bytes > 0 && bytes + call_bytes > FRAME_CALL_BYTES_MAX {
+                break;
+            }
+            bytes += call_bytes;
+            let left = deadline.saturating_sub(now).as_micros();
+            let call = Call { time_left_us: u32::try_from(left).unwrap_or(u32::MAX), ..*call };
+            body.calls.push(call);
+            tail.extend(self.call_bytes.drain(..call_bytes));
+            tail.resize(tail.len().next_multiple_of(ALIGN), 0);
+            self.calls.pop_front();
+        }
+        body.replies.append(&mut self.replies);
+        tail.append(&mut self.reply_bytes);
+    }
+
+    /// True when there is something to put into a frame.
+    pub(crate) fn is_pending(&self) -> bool {
+        !self.calls.is_empty() || !self.replies.is_empty()
+    }
+
+    /// The request that an answer belongs to; `None` when it is no longer waited for.
+    pub(crate) fn answered(&mut self, sequence: u64) -> Option<RequestHead> {
+        let place = usize::try_from(sequence.checked_sub(self.sent_first)?).ok()?;
+        let sent = self.sent.get_mut(place)?.take();
+        while self.sent.front().is_some_and(Option::is_none) {
+            self.sent.pop_front();
+            self.sent_first += 1;
+        }
+        sent.map(|sent| sent.head)
+    }
+
+    /// The link is gone: each unanswered request, oldest first, with its bytes if it surely was not applied
+    /// (a read, or a write that was never sent). Answers for the other side are dropped with the link.
+    pub(crate) fn lost(&mut self) -> Vec<(RequestHead, Option<Request>)> {
+        self.replies.clear();
+        self.reply_bytes.clear();
+        let unsent_from = self.sent.len() - self.calls.len();
+        let mut lost = Vec::new();
+        for (place, sent) in std::mem::take(&mut self.sent).into_iter().enumerate() {
+            self.sent_first += 1;
+            let unsent = (place >= unsent_from).then(|| {
+                let (call, _) = self.calls.pop_front().expect("as many as counted");
+                self.call_bytes.drain(..call.bytes as usize).collect::<Vec<u8>>()
+            });
+            let Some(sent) = sent else { continue };
+            let bytes = unsent.or_else(|| sent.query.map(SmallVec::into_vec));
+            lost.push((sent.head, bytes.map(|bytes| Request { head: sent.head, bytes })));
+        }
+        lost
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use raft::GroupId;
+
+    use super::super::request::ReplyTo;
+    use super::*;
+
+    fn head(call: u64, kind: Kind) -> RequestHead {
+        let reply_to = ReplyTo::Handle { call };
+        RequestHead { group: GroupId(1), kind, reply_to, deadline: Time(2_000_000), proxied: false }
+    }
+
+    #[test]
+    fn what_was_sent_is_in_doubt_and_what_was_not_comes_back() {
+        let mut outbox = Outbox::default();
+        assert!(outbox.pass_on(head(1, Kind::Write), &b"w1".to_vec()));
+        assert!(outbox.pass_on(head(2, Kind::Read), &b"r2".to_vec()));
+        assert!(outbox.pass_on(head(3, Kind::Write), &b"w3".to_vec()));
+        let (mut body, mut tail) = (Body::default(), Vec::new());
+        outbox.fill(&mut body, &mut tail, Time(500_000));
+        assert_eq!(body.calls.len(), 3);
+        assert_eq!(body.calls[0].time_left_us, 1_500_000);
+        assert_eq!(tail.len(), 48, "each command starts on 16 bytes");
+        assert!(outbox.pass_on(head(4, Kind::Write), &b"w4".to_vec()));
+        assert_eq!(outbox.answered(0).map(|head| head.reply_to), Some(ReplyTo::Handle { call: 1 }));
+        assert!(outbox.answered(0).is_none(), "an answer comes once");
+        let lost = outbox.lost();
+        let seen: Vec<_> = lost.iter().map(|(head, back)| (head.reply_to, back.as_ref().map(|r| r.bytes.clone()))).collect();
+        assert_eq!(
+            seen,
+            [
+                (ReplyTo::Handle { call: 2 }, Some(b"r2".to_vec())),
+                (ReplyTo::Handle { call: 3 }, None),
+                (ReplyTo::Handle { call: 4 }, Some(b"w4".to_vec())),
+            ]
+        );
+        assert!(outbox.pass_on(head(5, Kind::Write), &b"w5".to_vec()));
+        assert!(outbox.answered(3).is_none(), "sequences never repeat");
+        assert_eq!(outbox.answered(4).map(|head| head.reply_to), Some(ReplyTo::Handle { call: 5 }));
+    }
+}

@@ -1,0 +1,317 @@
+//! One replica: a Raft core, the state machine it feeds, and those who wait for either.
+
+use std::collections::VecDeque;
+
+use raft::{Accepted, Check, EntryId, EntryKind, EntrySpec, GroupId, Index, Message, NodeId, ProposeError, Raft, Time, Write};
+use raftlog::{BatchSeq, Cached, Log};
+use runtime::{Buffer, Disk};
+
+use super::answers::Answers;
+use super::reads::ReadQueue;
+use super::request::{Encode, Kind, Outcome, ReplyTo, RequestHead};
+use super::routing::Route;
+use crate::state_machine::{Applied, StateMachine};
+
+/// What one replica applies in one turn at most: about a millisecond of small commands, so that other
+/// groups, sockets and the log get their turn.
+const APPLY_BYTES_PER_TURN_MAX: usize = 1 << 20;
+
+/// What one call asks the entry cache for.
+const APPLY_SLICE_BYTES: usize = 256 << 10;
+
+/// One group's member on this shard.
+pub(crate) struct Replica<S> {
+    pub(crate) group: GroupId,
+    pub(crate) incarnation: u32,
+    pub(crate) raft: Raft,
+    pub(crate) machine: S,
+    pub(crate) route: Route,
+    /// Those who proposed, in the order of their entries.
+    waiters: VecDeque<Waiter>,
+    reads: ReadQueue,
+    /// What was handed to the log and is not yet durable.
+    writes: VecDeque<(BatchSeq, Write)>,
+    /// True while it stands in the shard's list of replicas with something to do.
+    pub(crate) dirty: bool,
+    /// The next entries to apply are being read from disk.
+    pub(crate) loading: bool,
+}
+
+struct Waiter {
+    id: EntryId,
+    to: ReplyTo,
+    deadline: Time,
+}
+
+/// Where applying stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Applying {
+    /// Everything committed and visible is applied.
+    Done,
+    /// The turn's share is used up; more is ready.
+    More,
+    /// The next entries are not in memory: read from this index on.
+    NotCached(Index),
+}
+
+impl<S: StateMachine> Replica<S> {
+    pub(crate) fn new(group: GroupId, incarnation: u32, raft: Raft, machine: S) -> Replica<S> {
+        Replica {
+            group,
+            incarnation,
+            raft,
+            machine,
+            route: Route::default(),
+            waiters: VecDeque::new(),
+            reads: ReadQueue::default(),
+            writes: VecDeque::new(),
+            dirty: false,
+            loading: false,
+        }
+    }
+
+    /// Proposes commands and registers reads, in the order given, as the leader. Returns how many were
+    /// taken; the rest met a bound and must be kept by the caller.
+    pub(crate) fn lead<'a, D: Disk>(
+        &mut self,
+        now: Time,
+        log: &mut Log<D>,
+        requests: impl Iterator<Item = (RequestHead, &'a dyn Encode)> + Clone,
+    ) -> Led {
+        let commands = requests.clone().filter(|(head, _)| head.kind == Kind::Write);
+        let (mut count, mut bytes) = (0_u64, 0_usize);
+        for (_, body) in commands {
+            count += 1;
+            bytes += raft::entry_bytes(body.encoded_bytes());
+        }
+        let mut next = Index(self.raft.last().0 + 1);
+        let mut space: &mut [u8] = &mut [];
+        let term = self.raft.term();
+        if count > 0 {
+            let first = match self.raft.propose(count, bytes as u64) {
+                Ok(first) => first,
+                Err(ProposeError::NotLeader { .. }) => return Led::NotLeader,
+                Err(ProposeError::Full | ProposeError::Transferring) => return Led::Full,
+            };
+            next = first.index;
+            let count = u32::try_from(count).expect("one turn's requests are bounded by the connections' limits");
+            space = log.entries_space(self.group, self.incarnation, first, count, bytes);
+        }
+        for (head, body) in requests {
+            match head.kind {
+                Kind::Write => {
+                    let id = EntryId { term, index: next };
+                    let command_bytes = body.encoded_bytes();
+                    let (place, rest) = std::mem::take(&mut space).split_at_mut(raft::entry_bytes(command_bytes));
+                    space = rest;
+                    let spec = EntrySpec { group: self.group, incarnation: self.incarnation, id, kind: EntryKind::Command };
+                    raft::encode_entry(place, spec, command_bytes, |out| body.encode(out));
+                    self.waiters.push_back(Waiter { id, to: head.reply_to, deadline: head.deadline });
+                    next = Index(next.0 + 1);
+                }
+                Kind::Read => {
+                    let Ok(id) = self.raft.read(now) else { return Led::NotLeader };
+                    self.reads.push(head, id, Index(next.0 - 1), |out| {
+                        let start = out.len();
+                        out.resize(start + body.encoded_bytes(), 0);
+                        body.encode(&mut out[start..]);
+                    });
+                }
+            }
+        }
+        Led::All
+    }
+
+    /// Appends the no-op of a new leader's term, which the core has already counted.
+    pub(crate) fn append_noop<D: Disk>(&mut self, log: &mut Log<D>, id: EntryId) {
+        let space = log.entries_space(self.group, self.incarnation, id, 1, raft::entry_bytes(0));
+        let spec = EntrySpec { group: self.group, incarnation: self.incarnation, id, kind: EntryKind::Noop };
+        raft::encode_entry(space, spec, 0, |_| {});
+    }
+
+    /// A message from a peer; `entries` are the bytes of its append, shape already checked. What must be
+    /// written goes into the log's batch: the one copy a follower makes.
+    pub(crate) fn step<D: Disk>(&mut self, now: Time, log: &mut Log<D>, from: NodeId, message: Message, entries: &[u8]) {
+        if let Some(accepted) = self.raft.step(now, from, message) {
+            write_accepted(log, self.group, self.incarnation, accepted, entries);
+        }
+    }
+
+    /// Moves what the core wants durable into the log's batch.
+    pub(crate) fn collect_write<D: Disk>(&mut self, log: &mut Log<D>) {
+        if let Some(write) = self.raft.take_write() {
+            if let Some(hard_state) = write.hard_state() {
+                log.hard_state(self.group, hard_state);
+            }
+            self.writes.push_back((log.building(), write));
+        }
+    }
+
+    /// Everything up to and with `durable` is on disk: the promises that waited for it may leave.
+    pub(crate) fn persisted(&mut self, durable: BatchSeq) -> bool {
+        let mut any = false;
+        while self.writes.front().is_some_and(|(seq, _)| *seq <= durable) {
+            let (_, write) = self.writes.pop_front().expect("just seen");
+            self.raft.persisted(write);
+            any = true;
+        }
+        any
+    }
+
+    /// True while something handed to the log is not durable.
+    pub(crate) fn has_writes(&self) -> bool {
+        !self.writes.is_empty()
+    }
+
+    /// Applies what is committed and visible, answering writers and the reads between.
+    pub(crate) fn apply<D: Disk>(&mut self, log: &Log<D>, answers: &mut Answers, slices: &mut Vec<Buffer>) -> Applying {
+        if let Some((id, _)) = self.raft.take_reads() {
+            self.reads.confirm(id);
+        }
+        let mut applied_bytes = 0;
+        let stop = loop {
+            let applied = self.raft.applied_index();
+            let to = self.raft.committed().min(log.visible(self.group));
+            if applied >= to {
+                break Applying::Done;
+            }
+            if applied_bytes >= APPLY_BYTES_PER_TURN_MAX {
+                break Applying::More;
+            }
+            let next = Index(applied.0 + 1);
+            match log.cached(self.group, next, to, APPLY_SLICE_BYTES, slices) {
+                Cached::Hit { bytes, .. } => {
+                    applied_bytes += bytes;
+                    for slice in slices.drain(..) {
+                        self.apply_entries(&slice, answers);
+                    }
+                }
+                Cached::NotCached | Cached::Compacted => break Applying::NotCached(next),
+            }
+        };
+        self.serve_reads(false, answers);
+        stop
+    }
+
+    /// Applies whole entries that follow what is applied; also those that were read from disk.
+    pub(crate) fn apply_entries(&mut self, bytes: &[u8], answers: &mut Answers) {
+        let committed = self.raft.committed();
+        let mut applied = self.raft.applied_index();
+        for entry in raft::entries(bytes, Check::Shape) {
+            let entry = entry.expect("entries were checked when they came in and when they were read");
+            if entry.id.index <= applied {
+                continue;
+            }
+            if entry.id.index > committed {
+                break;
+            }
+            assert_eq!(entry.id.index.0, applied.0 + 1, "{}: entries apply in order", self.group);
+            if !self.reads.is_empty() && entry.id.term == self.raft.term() {
+                let machine = &self.machine;
+                self.reads.serve(applied, true, |to, query| {
+                    answers.push(to, Outcome::Done, |out| machine.query(query, out));
+                });
+            }
+            let to = self.waiter_for(entry.id, answers);
+            if entry.kind == EntryKind::Command {
+                let mut known = Applied::Done;
+                answers.push(to, Outcome::Done, |out| known = self.machine.apply(entry.id, entry.command, out));
+                assert_eq!(known, Applied::Done, "{}: entry {} is of a newer version", self.group, entry.id);
+            }
+            applied = entry.id.index;
+            self.raft.applied(applied);
+        }
+    }
+
+    /// Answers the reads that a round has confirmed and the state already covers.
+    fn serve_reads(&mut self, next_commits: bool, answers: &mut Answers) {
+        let machine = &self.machine;
+        self.reads.serve(self.raft.applied_index(), next_commits, |to, query| {
+            answers.push(to, Outcome::Done, |out| machine.query(query, out));
+        });
+    }
+
+    /// Who waits for entry `id`, if anyone. Waiters whose entry lost its place are told so: another entry
+    /// is committed at their index, so theirs never will be.
+    fn waiter_for(&mut self, id: EntryId, answers: &mut Answers) -> ReplyTo {
+        while let Some(front) = self.waiters.front() {
+            if front.id.index > id.index {
+                break;
+            }
+            let waiter = self.waiters.pop_front().expect("just seen");
+            if waiter.id == id {
+                return waiter.to;
+            }
+            answers.fail(waiter.to, Outcome::Refused);
+        }
+        ReplyTo::Nobody
+    }
+
+    /// This replica no longer leads: its unanswered reads can be asked elsewhere. Writers keep waiting: their
+    /// entries may still commit, and applying tells which did.
+    pub(crate) fn stepped_down(&mut self) {
+        let reads = self.reads.take_all();
+        self.route.hold_in_front(reads);
+    }
+
+    /// The state jumped to `to` by a snapshot: who waited for an entry below can no longer be told its fate.
+    pub(crate) fn restored(&mut self, to: Index, answers: &mut Answers) {
+        while self.waiters.front().is_some_and(|waiter| waiter.id.index <= to) {
+            let waiter = self.waiters.pop_front().expect("just seen");
+            answers.fail(waiter.to, Outcome::Unknown);
+        }
+    }
+
+    /// Answers what waited past its deadline: writers with "unknown", the rest with "not applied".
+    pub(crate) fn expire(&mut self, now: Time, answers: &mut Answers) {
+        while self.waiters.front().is_some_and(|waiter| waiter.deadline <= now) {
+            let waiter = self.waiters.pop_front().expect("just seen");
+            answers.fail(waiter.to, Outcome::Unknown);
+        }
+        self.reads.expire(now, |to| answers.fail(to, Outcome::Refused));
+        self.route.expire(now, |to| answers.fail(to, Outcome::Refused));
+    }
+
+    /// True when somebody waits here, so that deadlines must be looked at.
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.waiters.is_empty() || !self.reads.is_empty() || self.route.has_held()
+    }
+}
+
+/// What became of requests offered to a leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Led {
+    /// All are in the log's batch or wait as reads.
+    All,
+    /// This replica does not lead; none was taken.
+    NotLeader,
+    /// A bound was reached; none was taken.
+    Full,
+}
+
+/// Copies the accepted part of an append's entries into the batch, one record per term.
+fn write_accepted<D: Disk>(log: &mut Log<D>, group: GroupId, incarnation: u32, accepted: Accepted, entries: &[u8]) {
+    let mut run: Option<(EntryId, u32, usize, usize)> = None; // first id, count, start, end
+    let mut offset = 0;
+    let mut flush = |run: Option<(EntryId, u32, usize, usize)>| {
+        if let Some((first, count, start, end)) = run {
+            log.entries_space(group, incarnation, first, count, end - start).copy_from_slice(&entries[start..end]);
+        }
+    };
+    for entry in raft::entries(entries, Check::Shape) {
+        let entry = entry.expect("the frame's entries were checked before the step");
+        let (start, end) = (offset, offset + entry.bytes.len());
+        offset = end;
+        if entry.id.index < accepted.first || entry.id.index > accepted.last {
+            continue;
+        }
+        run = match run {
+            Some((first, count, from, _)) if first.term == entry.id.term => Some((first, count + 1, from, end)),
+            other => {
+                flush(other);
+                Some((entry.id, 1, start, end))
+            }
+        };
+    }
+    flush(run);
+}

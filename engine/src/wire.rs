@@ -1,0 +1,67 @@
+//! What stands in a frame between two shards of different nodes: the rkyv body. The bytes of entries,
+//! commands and replies follow it in the frame's tail and are never archived.
+
+use raft::{GroupId, Message};
+use rkyv::rancor;
+use rkyv::util::AlignedVec;
+
+/// The body of a frame: everything one turn had for one peer shard.
+#[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize, Debug, Default)]
+pub(crate) struct Body {
+    /// Raft messages, votes and beats first; each append's entries are in the tail, in this order.
+    pub(crate) messages: Vec<Message>,
+    /// Requests passed on to the leader; their bytes stand in the tail after the entries, each padded to 16.
+    pub(crate) calls: Vec<Call>,
+    /// Answers to requests passed on; their bytes stand in the tail after those of `calls`, one behind the
+    /// other without padding.
+    pub(crate) replies: Vec<Reply>,
+}
+
+/// A request passed on to the node that leads its group (design 8, "at most once").
+#[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Call {
+    pub(crate) group: GroupId,
+    /// The sender's number for it; with the sender's boot number it names the request for ever.
+    pub(crate) sequence: u64,
+    /// A command, not a query.
+    pub(crate) is_write: bool,
+    /// What is left of its deadline, in microseconds.
+    pub(crate) time_left_us: u32,
+    pub(crate) bytes: u32,
+}
+
+/// The answer to a [`Call`].
+#[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reply {
+    pub(crate) sequence: u64,
+    /// [`crate::shard::request::Outcome`] as a byte. After `NotLeader` the bytes are the request's own.
+    pub(crate) outcome: u8,
+    pub(crate) bytes: u32,
+}
+
+impl Body {
+    /// True when there is nothing to say.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.messages.is_empty() && self.calls.is_empty() && self.replies.is_empty()
+    }
+
+    /// Empties the lists and keeps their memory.
+    pub(crate) fn clear(&mut self) {
+        self.messages.clear();
+        self.calls.clear();
+        self.replies.clear();
+    }
+
+    /// The archived bytes.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let bytes: AlignedVec = rkyv::to_bytes::<rancor::Error>(self).expect("serializing into memory cannot fail");
+        bytes.to_vec()
+    }
+
+    /// Reads a body whose checksum has been verified. `None`: not a body of this version; the caller closes
+    /// the link. `bytes` must be 16-aligned, as bodies in frames are.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Body> {
+        let archived = rkyv::access::<ArchivedBody, rancor::Error>(bytes).ok()?;
+        rkyv::deserialize::<Body, rancor::Error>(archived).ok()
+    }
+}

@@ -1,0 +1,290 @@
+//! Forming under everything that can go wrong: a seeded random simulation of 3 and 5 nodes.
+//!
+//! The network is worse than TCP: messages are delayed, reordered, lost, doubled, and outlive the processes
+//! that sent them and those they were sent to. Nodes crash at any moment and lose what is not synced; in some
+//! runs one of them comes back with an empty disk. Then everything heals, and the cluster must form.
+
+use std::collections::BTreeSet;
+
+use fastrand::Rng;
+use raft::{NodeId, Time};
+
+use super::*;
+
+struct Node {
+    birth: Birth,
+    boot: u64,
+    disk: Option<Record>,
+    /// `None` while it is down.
+    former: Option<Former>,
+    /// A sync under way.
+    syncing: Option<Record>,
+    connected: BTreeSet<usize>,
+    notices: Vec<Notice>,
+}
+
+struct Letter {
+    from: usize,
+    incarnation: u64,
+    to: usize,
+    message: Forming,
+}
+
+struct World {
+    random: Rng,
+    now: Time,
+    nodes: Vec<Node>,
+    letters: Vec<Letter>,
+    /// Lost and doubled messages, crashes, cut connections.
+    chaos: bool,
+    wiped: Option<usize>,
+}
+
+fn node_id(at: usize) -> NodeId {
+    NodeId(u16::try_from(at).unwrap() + 1)
+}
+
+fn address(node: NodeId) -> Address {
+    Address::new("127.0.0.1", 7000 + 100 * node.0).unwrap()
+}
+
+impl World {
+    fn new(seed: u64, nodes: usize) -> World {
+        let mut random = Rng::with_seed(seed);
+        let list: Vec<_> = (0..nodes).map(|at| (node_id(at), address(node_id(at)))).collect();
+        let node = |at| Node {
+            birth: Birth {
+                node: node_id(at),
+                incarnation: random.u64(1..),
+                shard_count: 2,
+                group_count: 16,
+                client: address(node_id(at)),
+                list: list.clone(),
+            },
+            boot: 0,
+            disk: None,
+            former: None,
+            syncing: None,
+            connected: BTreeSet::new(),
+            notices: Vec::new(),
+        };
+        let nodes = (0..nodes).map(node).collect();
+        World { random, now: Time(1_000_000), nodes, letters: Vec::new(), chaos: true, wiped: None }
+    }
+
+    fn start(&mut self, at: usize) {
+        let candidate = ClusterId(self.random.u128(1..).to_le_bytes());
+        let node = &mut self.nodes[at];
+        node.boot += 1;
+        let (birth, disk) = (node.birth.clone(), node.disk.clone());
+        node.former = Some(Former::new(self.now, birth, node.boot, disk, candidate));
+        self.carry_out(at);
+    }
+
+    fn crash(&mut self, at: usize) {
+        for other in 0..self.nodes.len() {
+            self.disconnect(at, other);
+        }
+        let node = &mut self.nodes[at];
+        node.former = None;
+        // A sync under way may have reached the disk, or not.
+        let synced = node.syncing.take().filter(|_| self.random.bool());
+        node.disk = node.disk.take().or(synced);
+    }
+
+    fn wipe(&mut self, at: usize) {
+        self.crash(at);
+        let node = &mut self.nodes[at];
+        node.disk = None;
+        node.boot = 0;
+        node.birth.incarnation = self.random.u64(1..);
+        self.wiped = Some(at);
+    }
+
+    fn is_formed(&self, at: usize) -> bool {
+        self.nodes[at].former.as_ref().is_some_and(|former| former.record().is_some())
+    }
+
+    fn connect(&mut self, a: usize, b: usize) {
+        let up = |at: usize| self.nodes[at].former.is_some();
+        // Two members need no forming; and a handshake finds out.
+        if a == b || !up(a) || !up(b) || (self.is_formed(a) && self.is_formed(b)) {
+            return;
+        }
+        for (here, there) in [(a, b), (b, a)] {
+            let birth = &self.nodes[there].birth;
+            let (peer, incarnation) = (birth.node, birth.incarnation);
+            let node = &mut self.nodes[here];
+            if node.connected.insert(there) {
+                node.former.as_mut().unwrap().connected(self.now, peer, incarnation);
+                self.carry_out(here);
+            }
+        }
+    }
+
+    fn disconnect(&mut self, a: usize, b: usize) {
+        for (here, there) in [(a, b), (b, a)] {
+            let peer = self.nodes[there].birth.node;
+            let node = &mut self.nodes[here];
+            if node.connected.remove(&there)
+                && let Some(former) = &mut node.former
+            {
+                former.disconnected(peer);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, at: usize) {
+        while let Some(output) = self.nodes[at].former.as_mut().and_then(Former::take_output) {
+            let node = &mut self.nodes[at];
+            match output {
+                Output::Send { to, message } => {
+                    let incarnation = node.birth.incarnation;
+                    self.letters.push(Letter { from: at, incarnation, to: usize::from(to.0) - 1, message });
+                }
+                Output::Sync(record) => {
+                    assert!(node.syncing.replace(record).is_none(), "one record, once");
+                }
+                Output::Formed(record) => assert_eq!(node.disk.as_ref(), Some(&record), "synced before used"),
+                Output::Reconnect(peer) => {
+                    let peer = usize::from(peer.0) - 1;
+                    assert!(self.nodes[peer].disk.is_some() || self.wiped == Some(peer), "said on hearsay");
+                    self.disconnect(at, peer);
+                }
+                Output::Notice(notice) => node.notices.push(notice),
+            }
+        }
+    }
+
+    fn deliver(&mut self) {
+        if self.letters.is_empty() {
+            return;
+        }
+        let pick = self.random.usize(..self.letters.len());
+        let (keep, lose) =
+            if self.chaos { (self.random.u8(..8) == 0, self.random.u8(..4) == 0) } else { (false, false) };
+        let Letter { from, incarnation, to, message } = if keep {
+            let Letter { from, incarnation, to, ref message } = self.letters[pick];
+            Letter { from, incarnation, to, message: message.clone() }
+        } else {
+            self.letters.swap_remove(pick)
+        };
+        if lose {
+            return;
+        }
+        let peer = node_id(from);
+        if let Some(former) = &mut self.nodes[to].former {
+            former.heard(self.now, peer, incarnation, through_the_wire(message));
+            self.carry_out(to);
+        }
+    }
+
+    fn sync(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        if let Some(record) = node.syncing.take() {
+            node.disk = Some(through_the_file(&record));
+            node.former.as_mut().expect("a crash ends a sync").synced(self.now);
+            self.carry_out(at);
+        }
+    }
+
+    fn pass_time(&mut self, millis: u64) {
+        self.now = self.now + std::time::Duration::from_millis(millis);
+        for at in 0..self.nodes.len() {
+            if let Some(former) = &mut self.nodes[at].former {
+                former.tick(self.now);
+                self.carry_out(at);
+            }
+        }
+    }
+
+    fn step(&mut self) {
+        let any = self.random.usize(..self.nodes.len());
+        let other = self.random.usize(..self.nodes.len());
+        match self.random.u32(..1000) {
+            0..600 => self.deliver(),
+            600..700 => self.sync(any),
+            700..800 => self.pass_time(20),
+            800..920 => self.connect(any, other),
+            920..940 if self.chaos => self.disconnect(any, other),
+            940..960 if self.chaos && self.nodes[any].former.is_some() => self.crash(any),
+            960..963 if self.chaos && self.wiped.is_none() && self.random.u8(..4) == 0 => self.wipe(any),
+            _ if self.nodes[any].former.is_none() => self.start(any),
+            _ => self.deliver(),
+        }
+        self.check();
+    }
+
+    /// No two clusters, ever.
+    fn check(&self) {
+        let mut records = self.nodes.iter().filter_map(|node| node.disk.as_ref());
+        if let Some(first) = records.next() {
+            assert!(records.all(|record| record == first), "two clusters");
+            for node in &self.nodes {
+                let member = first.member(node.birth.node).expect("all are listed");
+                let is_member = member.incarnation == node.birth.incarnation;
+                assert!(is_member || node.disk.is_none(), "an empty disk has no record");
+            }
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        let record = self.nodes.iter().find_map(|node| node.disk.as_ref());
+        self.nodes.iter().enumerate().all(|(at, node)| {
+            let lost_disk = record
+                .and_then(|record| record.member(node.birth.node))
+                .is_some_and(|member| member.incarnation != node.birth.incarnation);
+            let told = node.notices.iter().any(|notice| matches!(notice, Notice::LostDisk { .. }));
+            if lost_disk { told } else { self.is_formed(at) }
+        })
+    }
+}
+
+fn through_the_wire(message: Forming) -> Forming {
+    use crate::handshake::Message;
+    let mut bytes = Vec::new();
+    let message = Message::Forming(message);
+    message.encode(&mut bytes);
+    match Message::decode(&bytes) {
+        Ok(Some((Message::Forming(read), len))) if len == bytes.len() => read,
+        other => panic!("{message:?} became {other:?}"),
+    }
+}
+
+fn through_the_file(record: &Record) -> Record {
+    Record::decode(&record.encode()).unwrap()
+}
+
+/// One run; answers whether a node lost its disk after the cluster had formed.
+fn run(seed: u64, nodes: usize) -> bool {
+    let mut world = World::new(seed, nodes);
+    for _ in 0..world.random.usize(50..3000) {
+        world.step();
+    }
+    world.chaos = false;
+    let mut steps = 0;
+    while !world.is_done() {
+        steps += 1;
+        assert!(steps < 50_000, "seed {seed}, {nodes} nodes: no cluster forms");
+        world.step();
+    }
+    world.nodes.iter().any(|node| node.disk.is_none())
+}
+
+#[test]
+fn at_most_one_cluster_forms_and_in_the_end_one_does() {
+    let mut disks_lost = 0;
+    for nodes in [1, 3, 5] {
+        for seed in 0..700 {
+            let result = std::panic::catch_unwind(|| run(seed, nodes));
+            match result {
+                Ok(disk_lost) => disks_lost += u32::from(disk_lost),
+                Err(panic) => {
+                    eprintln!("seed {seed}, {nodes} nodes");
+                    std::panic::resume_unwind(panic);
+                }
+            }
+        }
+    }
+    assert!(disks_lost > 0, "the seeds reach the case of a lost disk");
+}

@@ -1,0 +1,125 @@
+//! Data blocks: runs of whole items behind one checksum.
+
+use crate::error::{Damage, ensure};
+use crate::format::{
+    BLOCK_HEADER_BYTES, BLOCK_PAYLOAD_BYTES_MAX, BLOCK_TRAILER_BYTES, BlockHeader, ITEM_HEADER_BYTES,
+    IndexEntry, KEY_BYTES_MAX, VALUE_BYTES_MAX, read_pod,
+};
+
+/// One key and its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Item<'a> {
+    /// What the items are sorted by, byte by byte.
+    pub key: &'a [u8],
+    /// Opaque.
+    pub value: &'a [u8],
+}
+
+/// The payload of a data block whose shape, and checksum unless it was checked before, is proven.
+#[derive(Clone, Copy, Debug)]
+pub struct Block<'a> {
+    payload: &'a [u8],
+    items: u32,
+    /// Offset of the payload in the file, for errors.
+    payload_offset: u64,
+}
+
+/// Whether a block's checksum is to be computed or was found right before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trust {
+    Check,
+    CheckedBefore,
+}
+
+impl<'a> Block<'a> {
+    /// Decodes the block that `entry` of the index points at; `bytes` are exactly its bytes.
+    pub(crate) fn decode(bytes: &'a [u8], entry: &IndexEntry, trust: Trust) -> Result<Block<'a>, Damage> {
+        Block::decode_at_zero(bytes, entry, trust).map_err(|damage| damage.shift(entry.block_offset))
+    }
+
+    fn decode_at_zero(bytes: &'a [u8], entry: &IndexEntry, trust: Trust) -> Result<Block<'a>, Damage> {
+        let header: BlockHeader = read_pod(bytes).ok_or(Damage::new(0, "the block is cut off"))?;
+        let payload_bytes = usize::try_from(header.payload_bytes).unwrap_or(usize::MAX);
+        ensure(payload_bytes <= BLOCK_PAYLOAD_BYTES_MAX, 0, "the block's length is out of bounds")?;
+        let block_bytes = BLOCK_HEADER_BYTES + payload_bytes + BLOCK_TRAILER_BYTES;
+        ensure(block_bytes == bytes.len(), 0, "the block's length is not the one in the index")?;
+        let (covered, trailer) = bytes.split_at(block_bytes - BLOCK_TRAILER_BYTES);
+        if trust == Trust::Check {
+            let checksum: u32 = read_pod(trailer).expect("split off as four bytes");
+            ensure(checksum == crc32fast::hash(covered), 0, "the block's checksum does not match")?;
+        }
+        ensure(header.items == entry.items, 4, "the block's count of items is not the one in the index")?;
+        ensure(header.items > 0, 4, "the block is empty")?;
+        let payload_offset = entry.block_offset + BLOCK_HEADER_BYTES as u64;
+        Ok(Block { payload: &covered[BLOCK_HEADER_BYTES..], items: header.items, payload_offset })
+    }
+
+    /// How many items it holds, at least one.
+    pub fn len(&self) -> u32 {
+        self.items
+    }
+
+    /// Never true: a block holds at least one item.
+    pub fn is_empty(&self) -> bool {
+        self.items == 0
+    }
+
+    pub(crate) fn items(&self) -> Items<'a> {
+        Items { rest: self.payload, left: self.items, offset: self.payload_offset }
+    }
+
+    /// The first item with exactly this key.
+    pub(crate) fn find(&self, key: &[u8]) -> Result<Option<Item<'a>>, Damage> {
+        for item in self.items() {
+            let item = item?;
+            match item.key.cmp(key) {
+                std::cmp::Ordering::Less => {}
+                std::cmp::Ordering::Equal => return Ok(Some(item)),
+                std::cmp::Ordering::Greater => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The items of a block, in order. Ends after the first error.
+#[derive(Clone, Debug)]
+pub(crate) struct Items<'a> {
+    rest: &'a [u8],
+    left: u32,
+    offset: u64,
+}
+
+impl<'a> Items<'a> {
+    fn decode(&mut self) -> Result<Item<'a>, Damage> {
+        let offset = self.offset;
+        let damage = |problem| Damage::new(offset, problem);
+        let lengths: [u32; 2] = read_pod(self.rest).ok_or(damage("an item is cut off"))?;
+        let [key_bytes, value_bytes] = lengths.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        let bounded = key_bytes <= KEY_BYTES_MAX && value_bytes <= VALUE_BYTES_MAX;
+        ensure(bounded, offset, "an item's length is out of bounds")?;
+        let end = ITEM_HEADER_BYTES + key_bytes + value_bytes;
+        let item = self.rest.get(ITEM_HEADER_BYTES..end).ok_or(damage("an item is cut off"))?;
+        self.rest = &self.rest[end..];
+        self.offset += end as u64;
+        let (key, value) = item.split_at(key_bytes);
+        Ok(Item { key, value })
+    }
+}
+
+impl<'a> Iterator for Items<'a> {
+    type Item = Result<Item<'a>, Damage>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left == 0 {
+            let stray = !std::mem::take(&mut self.rest).is_empty();
+            return stray.then(|| Err(Damage::new(self.offset, "bytes follow the last item of a block")));
+        }
+        self.left -= 1;
+        let item = self.decode();
+        if item.is_err() {
+            (self.left, self.rest) = (0, &[]);
+        }
+        Some(item)
+    }
+}

@@ -1,0 +1,394 @@
+//! Writing a snapshot file in slices.
+
+use raft::EntryId;
+use runtime::Disk;
+
+use crate::aside::Aside;
+use crate::error::SnapshotError;
+use crate::format::{
+    BLOCK_HEADER_BYTES, BLOCK_PAYLOAD_BYTES, BLOCK_TRAILER_BYTES, BlockHeader, CHUNK_BYTES, FOOTER_BYTES,
+    FOOTER_MAGIC, FileHeader, Footer, HEADER_MAGIC, INDEX_ENTRY_BYTES, ITEM_HEADER_BYTES, IndexEntry,
+    KEY_BYTES_MAX, MEMBERSHIP_BYTES_MAX, MetaHeader, PAGE_BYTES, SECTION_ALIGN, VALUE_BYTES_MAX, VERSION,
+};
+use crate::manifest::RunReference;
+use crate::name::SnapshotName;
+use crate::output::Output;
+use crate::store::{Guard, Slot};
+
+/// What a builder needs to know besides the items.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuildSpec {
+    /// The data directory's random id.
+    pub store: [u8; 16],
+    /// The shard that builds.
+    pub shard: u32,
+    /// The membership in force at the entry the file is named after; at most [`MEMBERSHIP_BYTES_MAX`].
+    pub membership: Vec<u8>,
+}
+
+/// Whether the builder can take more before it must write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a builder that is not flushed when it asks for it grows without bound"]
+pub enum Room {
+    /// Go on.
+    More,
+    /// At least one chunk is full: call [`Builder::flush`].
+    Flush,
+}
+
+/// Why an item was not taken. The builder is as it was before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ItemError {
+    /// The key is below the one before it.
+    #[error("a key is smaller than the one before it")]
+    OutOfOrder,
+    /// The key is longer than [`KEY_BYTES_MAX`].
+    #[error("a key of {0} bytes is longer than {KEY_BYTES_MAX}")]
+    KeyTooLong(usize),
+    /// The value is longer than [`VALUE_BYTES_MAX`].
+    #[error("a value of {0} bytes is longer than {VALUE_BYTES_MAX}")]
+    ValueTooLong(usize),
+}
+
+/// A complete file: synced under its final name, its directory entry durable too, and kept from deletion by the
+/// guard until it is published or given up.
+#[derive(Debug)]
+pub struct Finished {
+    /// What the manifest says about the file.
+    pub reference: RunReference,
+    /// Keeps the file.
+    pub guard: Guard,
+}
+
+/// A value that is being pushed in parts.
+struct OpenValue {
+    left: usize,
+    hasher: crc32fast::Hasher,
+    entry: IndexEntry,
+}
+
+/// Writes a snapshot file: items in, in order; bytes out in chunks of 1 MiB.
+///
+/// Nothing here blocks: `push` copies into memory, `flush` and `finish` await the disk. A background task calls
+/// `push` for at most a slice of time, then `flush` when told, then lets others run. Dropping it gives the file up.
+pub struct Builder<D: Disk> {
+    aside: Aside<D>,
+    id: EntryId,
+    membership: Vec<u8>,
+    header_checksum: u32,
+    output: Output,
+    /// The block being filled: header, to be set at its end, and payload.
+    block: Vec<u8>,
+    block_items: u32,
+    block_key_bytes: usize,
+    open_value: Option<OpenValue>,
+    entries: Vec<IndexEntry>,
+    keys: Vec<u8>,
+    first_key: Vec<u8>,
+    last_key: Vec<u8>,
+    items: u64,
+    keys_bytes: u64,
+    values_bytes: u64,
+}
+
+impl<D: Disk> Builder<D> {
+    /// Creates the file in `slot`, from [`Store::begin_build`](crate::Store::begin_build).
+    ///
+    /// # Errors
+    ///
+    /// `Io` when the file cannot be created; the slot is free again.
+    ///
+    /// # Panics
+    ///
+    /// When the membership is longer than [`MEMBERSHIP_BYTES_MAX`].
+    pub async fn create(slot: Slot<D>, spec: BuildSpec) -> Result<Builder<D>, SnapshotError> {
+        assert!(spec.membership.len() <= MEMBERSHIP_BYTES_MAX, "a membership is small");
+        let aside = Aside::create(slot).await?;
+        let SnapshotName { group, id, .. } = aside.name();
+        let header = FileHeader {
+            magic: HEADER_MAGIC,
+            version: VERSION,
+            shard: spec.shard,
+            store: spec.store,
+            group: group.0,
+            index: id.index.0,
+            term: id.term.0,
+            ..FileHeader::default()
+        };
+        let header = header.sealed();
+        let mut output = Output::new();
+        output.add(bytemuck::bytes_of(&header));
+        output.pad(PAGE_BYTES);
+        Ok(Builder {
+            aside,
+            id,
+            membership: spec.membership,
+            header_checksum: crc32fast::hash(bytemuck::bytes_of(&header)),
+            output,
+            block: vec![0; BLOCK_HEADER_BYTES],
+            block_items: 0,
+            block_key_bytes: 0,
+            open_value: None,
+            entries: Vec::new(),
+            keys: Vec::new(),
+            first_key: Vec::new(),
+            last_key: Vec::new(),
+            items: 0,
+            keys_bytes: 0,
+            values_bytes: 0,
+        })
+    }
+
+    /// The file being built.
+    pub fn name(&self) -> SnapshotName {
+        self.aside.name()
+    }
+
+    /// Bytes that wait for the next flush.
+    pub fn held_bytes(&self) -> usize {
+        self.output.held_bytes() + self.block.len()
+    }
+
+    /// Adds an item behind all others. Keys may be equal. Costs time for each byte: see [`Builder::push_value`]
+    /// for values of many megabytes.
+    ///
+    /// # Errors
+    ///
+    /// [`ItemError`] for an item that does not belong here; nothing was added.
+    pub fn push(&mut self, key: &[u8], value: &[u8]) -> Result<Room, ItemError> {
+        let item_bytes = ITEM_HEADER_BYTES + key.len() + value.len();
+        if item_bytes > BLOCK_PAYLOAD_BYTES {
+            self.push_value(key, value.len())?;
+            return Ok(self.extend_value(value));
+        }
+        self.check(key, value.len())?;
+        if self.block.len() - BLOCK_HEADER_BYTES + item_bytes > BLOCK_PAYLOAD_BYTES {
+            self.close_block();
+        }
+        if self.block_items == 0 {
+            self.block_key_bytes = key.len();
+            self.keys.extend_from_slice(key);
+        }
+        self.block.extend_from_slice(&length(key.len()));
+        self.block.extend_from_slice(&length(value.len()));
+        self.block.extend_from_slice(key);
+        self.block.extend_from_slice(value);
+        self.block_items += 1;
+        self.count(key, value.len());
+        Ok(self.room())
+    }
+
+    /// Begins an item whose value follows in parts, in a block of its own. The parts, all of them, are given to
+    /// [`Builder::extend_value`], with flushes in between, before anything else happens.
+    ///
+    /// # Errors
+    ///
+    /// [`ItemError`] as for `push`.
+    pub fn push_value(&mut self, key: &[u8], value_bytes: usize) -> Result<(), ItemError> {
+        self.check(key, value_bytes)?;
+        self.close_block();
+        let payload_bytes = to_u32(ITEM_HEADER_BYTES + key.len() + value_bytes);
+        let entry = self.next_entry(payload_bytes, key.len(), 1);
+        self.keys.extend_from_slice(key);
+        let header = BlockHeader { payload_bytes, items: 1 };
+        let mut front = bytemuck::bytes_of(&header).to_vec();
+        front.extend_from_slice(&length(key.len()));
+        front.extend_from_slice(&length(value_bytes));
+        front.extend_from_slice(key);
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(&front);
+        self.output.add(&front);
+        self.count(key, value_bytes);
+        self.open_value = Some(OpenValue { left: value_bytes, hasher, entry });
+        let _room = self.extend_value(&[]);
+        Ok(())
+    }
+
+    /// The next part of the value begun by [`Builder::push_value`].
+    ///
+    /// # Panics
+    ///
+    /// When the parts are longer than the value was said to be.
+    pub fn extend_value(&mut self, part: &[u8]) -> Room {
+        if let Some(open) = &mut self.open_value {
+            open.left = open.left.checked_sub(part.len()).expect("the parts are as long as the value");
+            open.hasher.update(part);
+            self.output.add(part);
+        } else {
+            assert!(part.is_empty(), "a value was begun");
+        }
+        if let Some(open) = self.open_value.take_if(|open| open.left == 0) {
+            self.output.add(bytemuck::bytes_of(&open.hasher.finalize()));
+            self.output.pad(PAGE_BYTES);
+            self.entries.push(open.entry);
+        }
+        self.room()
+    }
+
+    fn room(&self) -> Room {
+        if self.output.has_full() { Room::Flush } else { Room::More }
+    }
+
+    fn check(&self, key: &[u8], value_bytes: usize) -> Result<(), ItemError> {
+        assert!(self.open_value.is_none(), "the value begun before is whole");
+        if key.len() > KEY_BYTES_MAX {
+            return Err(ItemError::KeyTooLong(key.len()));
+        }
+        if value_bytes > VALUE_BYTES_MAX {
+            return Err(ItemError::ValueTooLong(value_bytes));
+        }
+        if self.items > 0 && key < self.last_key.as_slice() {
+            return Err(ItemError::OutOfOrder);
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, key: &[u8], value_bytes: usize) {
+        if self.items == 0 {
+            self.first_key = key.to_vec();
+        }
+        self.last_key.clear();
+        self.last_key.extend_from_slice(key);
+        self.items += 1;
+        self.keys_bytes += key.len() as u64;
+        self.values_bytes += value_bytes as u64;
+    }
+
+    /// The index entry of a block that starts here and whose first key is the next in `keys`.
+    fn next_entry(&self, payload_bytes: u32, key_bytes: usize, items: u32) -> IndexEntry {
+        let frame_bytes = to_u32(BLOCK_HEADER_BYTES + BLOCK_TRAILER_BYTES);
+        IndexEntry {
+            block_offset: self.output.position(),
+            key_offset: self.keys.len() as u64,
+            block_bytes: frame_bytes + payload_bytes,
+            key_bytes: to_u32(key_bytes),
+            items,
+            zero: 0,
+        }
+    }
+
+    fn close_block(&mut self) {
+        if self.block_items == 0 {
+            return;
+        }
+        let payload_bytes = to_u32(self.block.len() - BLOCK_HEADER_BYTES);
+        let header = BlockHeader { payload_bytes, items: self.block_items };
+        self.block[..BLOCK_HEADER_BYTES].copy_from_slice(bytemuck::bytes_of(&header));
+        let mut entry = self.next_entry(payload_bytes, self.block_key_bytes, self.block_items);
+        entry.key_offset -= self.block_key_bytes as u64; // its key was noted with its first item
+        self.entries.push(entry);
+        self.output.add(&self.block);
+        self.output.add(bytemuck::bytes_of(&crc32fast::hash(&self.block)));
+        self.output.pad(PAGE_BYTES);
+        self.block.truncate(BLOCK_HEADER_BYTES);
+        self.block_items = 0;
+    }
+
+    /// Writes all full chunks.
+    ///
+    /// # Errors
+    ///
+    /// `Io`: the file cannot be finished any more; drop the builder.
+    pub async fn flush(&mut self) -> Result<(), SnapshotError> {
+        while let Some((offset, chunk)) = self.output.take_full() {
+            self.aside.write(offset, chunk).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes the rest, syncs, renames the file to its final name and syncs the directory, in this order.
+    ///
+    /// # Errors
+    ///
+    /// `Io`: the file is given up; the store's next collection removes what there is of it.
+    ///
+    /// # Panics
+    ///
+    /// When a value begun by [`Builder::push_value`] is not whole.
+    pub async fn finish(mut self) -> Result<Finished, SnapshotError> {
+        assert!(self.open_value.is_none(), "the value begun before is whole");
+        self.close_block();
+        let footer = self.add_sections().await?;
+        self.output.add(bytemuck::bytes_of(&footer));
+        self.flush().await?;
+        if let Some((offset, rest)) = self.output.take_last() {
+            self.aside.write(offset, rest).await?;
+        }
+        self.aside.set_len(footer.file_bytes).await?;
+        self.aside.sync().await?;
+        let name = self.aside.name();
+        let reference = RunReference { name, offset: 0, bytes: footer.file_bytes, checksum: footer.checksum };
+        let guard = self.aside.complete().await?;
+        Ok(Finished { reference, guard })
+    }
+
+    /// Adds index, meta, checksum table and the zeros up to the footer, which it returns.
+    async fn add_sections(&mut self) -> Result<Footer, SnapshotError> {
+        let mut footer = Footer { magic: FOOTER_MAGIC, version: VERSION, ..Footer::default() };
+        footer.header_checksum = self.header_checksum;
+        footer.blocks = self.entries.len() as u64;
+        footer.items = self.items;
+
+        footer.index_offset = self.output.position();
+        let entries = std::mem::take(&mut self.entries);
+        let keys = std::mem::take(&mut self.keys);
+        footer.index_bytes = (entries.len() * INDEX_ENTRY_BYTES + keys.len()) as u64;
+        footer.index_checksum = self.add_section(&[bytemuck::cast_slice(&entries), &keys]).await?;
+
+        let meta = self.meta();
+        footer.meta_offset = self.output.position();
+        footer.meta_bytes = meta.len() as u64;
+        footer.meta_checksum = self.add_section(&[&meta]).await?;
+
+        footer.table_offset = self.output.position();
+        let table = self.output.end_table();
+        let mut rest: Vec<u8> = bytemuck::cast_slice(&table).to_vec();
+        footer.table_bytes = rest.len() as u64;
+        let end = footer.table_offset + footer.table_bytes + FOOTER_BYTES as u64;
+        footer.file_bytes = end.next_multiple_of(PAGE_BYTES as u64);
+        rest.resize(rest.len() + usize::try_from(footer.file_bytes - end).expect("less than a page"), 0);
+        footer.table_checksum = crc32fast::hash(&rest);
+        for part in rest.chunks(CHUNK_BYTES) {
+            self.output.add(part);
+            self.flush().await?;
+        }
+        Ok(footer.sealed())
+    }
+
+    /// Adds one section in slices, and returns its checksum.
+    async fn add_section(&mut self, pieces: &[&[u8]]) -> Result<u32, SnapshotError> {
+        let mut hasher = crc32fast::Hasher::new();
+        for part in pieces.iter().flat_map(|piece| piece.chunks(CHUNK_BYTES)) {
+            hasher.update(part);
+            self.output.add(part);
+            self.flush().await?;
+        }
+        self.output.pad(usize::try_from(SECTION_ALIGN).expect("a small constant"));
+        self.flush().await?;
+        Ok(hasher.finalize())
+    }
+
+    fn meta(&self) -> Vec<u8> {
+        let header = MetaHeader {
+            index: self.id.index.0,
+            term: self.id.term.0,
+            items: self.items,
+            keys_bytes: self.keys_bytes,
+            values_bytes: self.values_bytes,
+            membership_bytes: to_u32(self.membership.len()),
+            first_key_bytes: to_u32(self.first_key.len()),
+            last_key_bytes: to_u32(self.last_key.len()),
+            ..MetaHeader::default()
+        };
+        [bytemuck::bytes_of(&header), &self.membership, &self.first_key, &self.last_key].concat()
+    }
+}
+
+fn to_u32(bytes: usize) -> u32 {
+    u32::try_from(bytes).expect("checked against the format's bounds")
+}
+
+fn length(bytes: usize) -> [u8; 4] {
+    to_u32(bytes).to_le_bytes()
+}

@@ -1,0 +1,84 @@
+//! What can go wrong with a snapshot file, and what the caller does about it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why a snapshot operation failed.
+///
+/// `Io` on a file being built or received: drop it and start again later; a failed sync is never retried.
+/// `Corrupt` on a file that is in use: the group's state is damaged and heals by installing a snapshot from
+/// a peer. `Mismatch`: the file is sound but not the one the log names; treated like a corrupt one.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SnapshotError {
+    /// The disk refused an operation.
+    #[error("{}: {action} failed: {source}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What was tried, as a noun: "write", "sync", ...
+        action: &'static str,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The bytes of a file are not what was written.
+    #[error("{}: corrupt at byte {offset}: {problem}", path.display())]
+    Corrupt {
+        /// The damaged file.
+        path: PathBuf,
+        /// Where the damage was noticed, in bytes from the start of the file.
+        offset: u64,
+        /// What is wrong there.
+        problem: &'static str,
+    },
+    /// A sound file, but not the expected one.
+    #[error("{}: {field} is {found}, expected {expected}", path.display())]
+    Mismatch {
+        /// The file.
+        path: PathBuf,
+        /// Which field differs.
+        field: &'static str,
+        /// Its value in the file.
+        found: String,
+        /// The value asked for.
+        expected: String,
+    },
+}
+
+impl SnapshotError {
+    pub(crate) fn io(path: &Path, action: &'static str, source: io::Error) -> SnapshotError {
+        SnapshotError::Io { path: path.to_path_buf(), action, source }
+    }
+
+    /// Whether the file's content is the cause, not the disk's answer.
+    pub fn is_corrupt(&self) -> bool {
+        matches!(self, SnapshotError::Corrupt { .. } | SnapshotError::Mismatch { .. })
+    }
+}
+
+/// Damage found while decoding bytes, before it is known which file they are from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Damage {
+    pub offset: u64,
+    pub problem: &'static str,
+}
+
+impl Damage {
+    pub fn new(offset: u64, problem: &'static str) -> Damage {
+        Damage { offset, problem }
+    }
+
+    /// The same damage, seen from an enclosing piece that starts at `base`.
+    pub fn shift(self, base: u64) -> Damage {
+        Damage { offset: base.saturating_add(self.offset), ..self }
+    }
+
+    pub fn of(self, path: &Path) -> SnapshotError {
+        SnapshotError::Corrupt { path: path.to_path_buf(), offset: self.offset, problem: self.problem }
+    }
+}
+
+/// Fails with `problem` at `offset` unless `holds`.
+pub(crate) fn ensure(holds: bool, offset: u64, problem: &'static str) -> Result<(), Damage> {
+    if holds { Ok(()) } else { Err(Damage::new(offset, problem)) }
+}

@@ -1,0 +1,240 @@
+//! Reading a snapshot file through the disk seam, without blocking the thread.
+
+use std::path::{Path, PathBuf};
+
+use runtime::{Buffer, Disk, File};
+
+use crate::block::{Block, Item, Items, Trust};
+use crate::error::{Damage, SnapshotError};
+use crate::format::{CHUNK_BYTES, FOOTER_BYTES, HEADER_BYTES, IndexEntry};
+use crate::index::IndexView;
+use crate::layout::{Layout, Summary, check_file_bytes, decode_footer, decode_header};
+use crate::manifest::RunReference;
+use crate::run::{ChecksumTable, OrderCheck, expect};
+
+/// A snapshot file that is read on demand. What is read is verified.
+pub struct FileRun<F> {
+    file: F,
+    path: PathBuf,
+    layout: Layout,
+    /// The index section, once it was needed; it stays in memory.
+    index: Option<Buffer>,
+}
+
+impl<F: File> FileRun<F> {
+    /// Opens a complete file and checks header, footer and meta, in a time that does not depend on its size.
+    ///
+    /// # Errors
+    ///
+    /// `Io`, or `Corrupt`.
+    pub async fn open<D: Disk<File = F>>(disk: &D, path: &Path) -> Result<FileRun<F>, SnapshotError> {
+        let file = disk.open(path).await.map_err(|error| SnapshotError::io(path, "open", error))?;
+        FileRun::of_file(file, path).await
+    }
+
+    /// The same for a file that is open already.
+    ///
+    /// # Errors
+    ///
+    /// `Io`, or `Corrupt`.
+    pub async fn of_file(file: F, path: &Path) -> Result<FileRun<F>, SnapshotError> {
+        let file_bytes = file.file_bytes();
+        let damaged = |damage: Damage| damage.of(path);
+        check_file_bytes(file_bytes).map_err(damaged)?;
+        let header = decode_header(&read(&file, path, 0, HEADER_BYTES as u64).await?).map_err(damaged)?;
+        let footer = read(&file, path, file_bytes - FOOTER_BYTES as u64, FOOTER_BYTES as u64).await?;
+        let footer = decode_footer(&footer, file_bytes).map_err(damaged)?;
+        let meta = read(&file, path, footer.meta_offset, footer.meta_bytes).await?;
+        let layout = Layout::decode(header, footer, &meta).map_err(damaged)?;
+        Ok(FileRun { file, path: path.to_path_buf(), layout, index: None })
+    }
+
+    /// What the file says about itself.
+    pub fn summary(&self) -> &Summary {
+        &self.layout.summary
+    }
+
+    /// Checks that this is the file a manifest names.
+    ///
+    /// # Errors
+    ///
+    /// `Mismatch`.
+    pub fn expect(&self, reference: &RunReference) -> Result<(), SnapshotError> {
+        expect(&self.layout.summary, reference, &self.path)
+    }
+
+    /// The value of the first item with exactly this key.
+    ///
+    /// # Errors
+    ///
+    /// `Io`, or `Corrupt` for the index or a block that the search came by.
+    pub async fn get(&mut self, key: &[u8]) -> Result<Option<Buffer>, SnapshotError> {
+        self.load_index().await?;
+        for number in self.index().candidates(key) {
+            let entry = self.index().entry(number);
+            let bytes = self.read(entry.block_offset, u64::from(entry.block_bytes)).await?;
+            let found = Block::decode(&bytes, &entry, Trust::Check).and_then(|block| block.find(key));
+            if let Some(item) = found.map_err(|damage| damage.of(&self.path))? {
+                let start = item.value.as_ptr().addr() - bytes.as_ptr().addr();
+                return Ok(Some(bytes.slice(start..start + item.value.len())));
+            }
+        }
+        Ok(None)
+    }
+
+    /// All items, in order, from the first.
+    ///
+    /// # Errors
+    ///
+    /// `Io`, or `Corrupt` for the index.
+    pub async fn scan(mut self) -> Result<Scan<F>, SnapshotError> {
+        self.load_index().await?;
+        Ok(Scan { run: self, next_block: 0 })
+    }
+
+    /// Reads and checks every byte: the chunks against the checksum table, then each block, each item's shape and
+    /// the order of the keys. Reads twice, at most a megabyte (or one item) at a time.
+    ///
+    /// # Errors
+    ///
+    /// `Io`, or `Corrupt` at the first damage found.
+    pub async fn verify(&mut self) -> Result<(), SnapshotError> {
+        self.verify_chunks().await?;
+        self.load_index().await?;
+        let mut check = OrderCheck::new(&self.layout);
+        let mut next_block = 0;
+        while let Some(blocks) = self.read_blocks(next_block).await? {
+            next_block += blocks.entries.len();
+            let damaged = |damage: Damage| damage.of(&self.path);
+            for (entry, block) in blocks.entries.iter().zip(blocks.blocks()) {
+                block.and_then(|block| check.block(entry.block_offset, &block)).map_err(damaged)?;
+            }
+        }
+        check.end().map_err(|damage| damage.of(&self.path))
+    }
+
+    async fn verify_chunks(&self) -> Result<(), SnapshotError> {
+        let damaged = |damage: Damage| damage.of(&self.path);
+        let table_offset = self.layout.footer.table_offset;
+        let table_end = self.layout.footer.file_bytes - FOOTER_BYTES as u64;
+        let table = self.read(table_offset, table_end - table_offset).await?;
+        let table = ChecksumTable::new(&self.layout, &table).map_err(damaged)?;
+        for number in 0..self.layout.chunks() {
+            let range = self.layout.chunk_range(number);
+            let chunk = self.read(range.start, range.end - range.start).await?;
+            table.check(&self.layout, number, &chunk).map_err(damaged)?;
+        }
+        Ok(())
+    }
+
+    async fn load_index(&mut self) -> Result<(), SnapshotError> {
+        if self.index.is_none() {
+            let footer = &self.layout.footer;
+            let bytes = self.read(footer.index_offset, footer.index_bytes).await?;
+            let view = IndexView::new(&bytes, footer).expect("the footer's offsets were proven");
+            view.check(footer).map_err(|damage| damage.of(&self.path))?;
+            self.index = Some(bytes);
+        }
+        Ok(())
+    }
+
+    fn index(&self) -> IndexView<'_> {
+        let bytes = self.index.as_ref().expect("the caller has loaded it");
+        IndexView::new(bytes, &self.layout.footer).expect("checked when it was loaded")
+    }
+
+    /// Reads consecutive blocks, from block `first` on: as many as fit a chunk, and at least one. None behind the
+    /// last.
+    async fn read_blocks(&self, first: usize) -> Result<Option<Blocks>, SnapshotError> {
+        let index = self.index();
+        let mut entries: Vec<IndexEntry> = Vec::new();
+        for number in first..index.len() {
+            let entry = index.entry(number);
+            let start = entries.first().unwrap_or(&entry).block_offset;
+            let fits = end_of(&entry) - start <= CHUNK_BYTES as u64;
+            if !entries.is_empty() && !fits {
+                break;
+            }
+            entries.push(entry);
+        }
+        let (Some(head), Some(tail)) = (entries.first(), entries.last()) else { return Ok(None) };
+        let bytes = self.read(head.block_offset, end_of(tail) - head.block_offset).await?;
+        Ok(Some(Blocks { bytes, path: self.path.clone(), entries }))
+    }
+
+    async fn read(&self, offset: u64, count: u64) -> Result<Buffer, SnapshotError> {
+        read(&self.file, &self.path, offset, count).await
+    }
+}
+
+fn end_of(entry: &IndexEntry) -> u64 {
+    entry.block_offset + u64::from(entry.block_bytes)
+}
+
+/// Reads exactly `count` bytes.
+async fn read<F: File>(file: &F, path: &Path, offset: u64, count: u64) -> Result<Buffer, SnapshotError> {
+    let cut_off = || Damage::new(offset, "the file is cut off").of(path);
+    let count = usize::try_from(count).map_err(|_| cut_off())?;
+    let bytes = file.read_at(offset, count).await.map_err(|error| SnapshotError::io(path, "read", error))?;
+    if bytes.len() == count { Ok(bytes) } else { Err(cut_off()) }
+}
+
+/// A pass over all items of a file.
+pub struct Scan<F> {
+    run: FileRun<F>,
+    next_block: usize,
+}
+
+impl<F: File> Scan<F> {
+    /// What the file says about itself.
+    pub fn summary(&self) -> &Summary {
+        self.run.summary()
+    }
+
+    /// The next blocks, about a megabyte; None behind the last. Nothing has to be awaited while their items are
+    /// gone through.
+    ///
+    /// # Errors
+    ///
+    /// `Io`; asking again reads again.
+    pub async fn next(&mut self) -> Result<Option<Blocks>, SnapshotError> {
+        let blocks = self.run.read_blocks(self.next_block).await?;
+        self.next_block += blocks.as_ref().map_or(0, |blocks| blocks.entries.len());
+        Ok(blocks)
+    }
+}
+
+/// Consecutive data blocks in memory.
+pub struct Blocks {
+    bytes: Buffer,
+    path: PathBuf,
+    entries: Vec<IndexEntry>,
+}
+
+impl Blocks {
+    fn blocks(&self) -> impl Iterator<Item = Result<Block<'_>, Damage>> {
+        let base = self.entries.first().map_or(0, |entry| entry.block_offset);
+        self.entries.iter().map(move |entry| {
+            let within = crate::run::usize_range(entry.block_offset - base..end_of(entry) - base);
+            Block::decode(&self.bytes[within], entry, Trust::Check)
+        })
+    }
+
+    /// The items, in order. Each block's checksum is verified when its first item is asked for; ends after the
+    /// first error.
+    ///
+    /// Each step's error is `Corrupt`.
+    pub fn items(&self) -> impl Iterator<Item = Result<Item<'_>, SnapshotError>> {
+        let mut failed = false;
+        let blocks = self.blocks().flat_map(|block| {
+            let (items, damage): (Option<Items<'_>>, _) = match block {
+                Ok(block) => (Some(block.items()), None),
+                Err(damage) => (None, Some(Err(damage))),
+            };
+            items.into_iter().flatten().chain(damage)
+        });
+        blocks
+            .take_while(move |item| !std::mem::replace(&mut failed, item.is_err()))
+            .map(|item| item.map_err(|damage| damage.of(&self.path)))
+    }
+}

@@ -1,0 +1,55 @@
+//! Mapping a complete snapshot file: the only unsafe code of this crate.
+#![expect(unsafe_code, reason = "a mapping is only as safe as the file is still")]
+
+use std::fs;
+use std::io;
+use std::ops::{Deref, Range};
+use std::path::Path;
+
+use memmap2::{Advice, Mmap};
+
+/// A complete snapshot file in the address space.
+///
+/// Bytes that are not resident are read when they are touched, and the touching thread waits for the disk; if the
+/// disk fails it dies of SIGBUS. So [`Map::populate`] is called on a thread that may wait, before a shard reads.
+#[derive(Debug)]
+pub struct Map {
+    map: Mmap,
+}
+
+impl Map {
+    /// Maps the whole file at `path` read-only, for access in random order. Opens files, so not on a shard's thread.
+    ///
+    /// The caller holds the file's [`Guard`](crate::Guard) for as long as the map lives.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn open(path: &Path) -> io::Result<Map> {
+        let file = fs::File::open(path)?;
+        // SAFETY: the bytes under a `&[u8]` must not change. Complete snapshot files are never written again: they
+        // are made under another name, synced, then renamed, and while a guard is held not deleted. Nobody else
+        // writes in the data directory, which is locked.
+        let map = unsafe { Mmap::map(&file)? };
+        map.advise(Advice::Random)?;
+        Ok(Map { map })
+    }
+
+    /// Reads the pages of `range` into memory and waits until they are there, without the risk of a SIGBUS: run on a
+    /// thread that may block. They may be evicted again under memory pressure.
+    ///
+    /// # Errors
+    ///
+    /// What the system says: EIO or EFAULT when the disk cannot read them, EINVAL before Linux 5.14.
+    pub fn populate(&self, range: Range<usize>) -> io::Result<()> {
+        self.map.advise_range(Advice::PopulateRead, range.start, range.len())
+    }
+}
+
+impl Deref for Map {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.map
+    }
+}
