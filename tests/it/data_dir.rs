@@ -82,7 +82,7 @@ fn the_directory_of_another_node_or_shape_is_refused_untouched() {
     let two = cluster.data(2);
     let mut other_node = cluster.spec(1);
     replace(&mut other_node, "--data", &two);
-    assert_refused(other_node, &two, &["node 2", &two.display().to_string()]);
+    assert_refused(other_node, &two, &["another node", &two.display().to_string()]);
 
     let mut other_shards = cluster.spec(2);
     replace(&mut other_shards, "--shards", "2");

@@ -15,6 +15,9 @@ use crate::poll;
 /// How much of a log a failure shows.
 const TAIL_BYTES: usize = 4 << 10;
 
+/// The one setting that a test's environment passes on: how much the server logs.
+const LOG_VARIABLE: &str = "RINGRAFT_LOG";
+
 /// What to start.
 #[derive(Clone, Debug)]
 pub struct Spec {
@@ -47,7 +50,14 @@ impl Process {
     pub fn start(spec: Spec) -> Result<Process, String> {
         let failed = |error: std::io::Error| format!("{}: {error}", spec.program.display());
         let log = File::options().create(true).append(true).open(&spec.log).map_err(failed)?;
-        let mut child = Command::new(&spec.program)
+        let mut command = Command::new(&spec.program);
+        // The environment of a test sets the test, not the server.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("RINGRAFT_") && name != LOG_VARIABLE {
+                command.env_remove(name);
+            }
+        }
+        let mut child = command
             .args(&spec.args)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
