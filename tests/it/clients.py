@@ -61,10 +61,10 @@ if mode == "plain":
         assert client.info("server")["redis_version"] == "7.0.15"
         client.close()
 else:
-    for port in ports:
+    for port in (ports[0], ports[-1]):
         client = redis.RedisCluster(host="127.0.0.1", port=port)
         strings(client)
-        many(client, 200)
+        many(client, 100)
         assert client.mset_nonatomic({f"py:many:{at}": "z" for at in range(50)})
         assert client.mget_nonatomic([f"py:many:{at}" for at in range(50)]) == [b"z"] * 50
         client.close()

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use ringraft_tests::client::{Client, Value};
 use ringraft_tests::poll;
-use ringraft_tests::process::{Cluster, Options, Process, Spec};
+use ringraft_tests::process::{Cluster, Options, Process, Spec, free_ports};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -50,7 +50,7 @@ fn replace(spec: &mut Spec, flag: &str, value: impl Into<OsString>) {
     spec.args[at + 1] = value.into();
 }
 
-/// Every file below a directory: size, modification time, and what `of` says about it.
+/// Every file below a directory: its size and the time of its last change.
 fn snapshot(dir: &Path) -> BTreeMap<PathBuf, (u64, i64, i64)> {
     let mut files = BTreeMap::new();
     for entry in std::fs::read_dir(dir).expect("a data directory").map(|entry| entry.expect("an entry")) {
@@ -99,7 +99,7 @@ fn a_directory_in_use_and_one_that_lost_a_shard_are_refused_untouched() {
     let one = cluster.data(1);
     cluster.start_node(1).unwrap();
     let mut second = cluster.spec(1);
-    replace(&mut second, "--client", "127.0.0.1:0");
+    replace(&mut second, "--client", format!("127.0.0.1:{}", free_ports(1)));
     let (ended, log) = run_to_end(second);
     assert!(!ended.success() && log.contains(&one.display().to_string()), "{ended}\n{log}");
     assert_eq!(cluster.client(1).unwrap().line("GET key7").unwrap(), Value::Bulk(b"value7".to_vec()));
@@ -140,13 +140,13 @@ fn used_segments(data: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// A segment that is not what the log wrote is refused, or healed from peers; in both cases the file and
-/// the offset are named.
+/// Asserts that a node refuses to start, and names the file and where in it.
 fn assert_named(cluster: &Cluster, file: &Path) {
     let (ended, log) = run_to_end(cluster.spec(1));
     assert_eq!(ended.code(), Some(5), "corruption found is exit code 5, not {ended}\n{log}");
     let name = file.file_name().expect("a file").to_string_lossy();
-    assert!(log.contains(&*name) && log.contains("offset"), "the message names no file and offset:\n{log}");
+    let offset = ["offset ", "byte "].iter().any(|word| log.contains(word));
+    assert!(log.contains(&*name) && offset, "the message names no file and offset:\n{log}");
     assert!(!log.contains("panicked"), "{log}");
 }
 

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::status::NodeStatus;
@@ -58,7 +59,12 @@ struct Node {
     paused: bool,
 }
 
-/// A cluster of real processes. Nodes are named by their ids, from 1. Dropping it kills them all.
+/// One cluster at a time in a test process: three nodes ask for more cores than most machines that run tests
+/// have, and a test that starves others of their elections shows nothing.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// A cluster of real processes. Nodes are named by their ids, from 1. Dropping it kills them all. While one
+/// exists, other threads wait in [`Cluster::start`]; a thread that asks for a second one waits for ever.
 #[derive(Debug)]
 pub struct Cluster {
     nodes: Vec<Node>,
@@ -67,6 +73,7 @@ pub struct Cluster {
     binary: PathBuf,
     /// Removed after the nodes have ended: fields are dropped in order.
     _temporary: Option<TempDir>,
+    _turn: MutexGuard<'static, ()>,
 }
 
 impl Cluster {
@@ -88,6 +95,7 @@ impl Cluster {
     /// As for [`Cluster::start`].
     pub fn prepare(options: &Options) -> Result<Cluster, String> {
         let binary = find_ringraft()?;
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let temporary = if options.dir.is_none() { Some(data_dir()?) } else { None };
         let dir = match (&options.dir, &temporary) {
             (Some(dir), _) => dir.clone(),
@@ -107,7 +115,7 @@ impl Cluster {
             Node { client: *client, peer: *peer, spec, process: None, paused: false }
         };
         let nodes = ports.iter().zip(1..).map(node).collect();
-        Ok(Cluster { nodes, shards: options.shards, dir, binary, _temporary: temporary })
+        Ok(Cluster { nodes, shards: options.shards, dir, binary, _temporary: temporary, _turn: turn })
     }
 
     /// The ids of all nodes.
