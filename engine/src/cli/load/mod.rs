@@ -26,6 +26,11 @@ mod run;
 mod source;
 mod worker;
 
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;
+
 pub use report::Report;
 pub use run::{LoadError, run};
 pub use workload::{Bound, Pace, Phase, Progress, Workload};

@@ -187,10 +187,7 @@ impl Worker {
         }
         self.report(shared, reported);
         let sent_all_ns = sent_all_ns.expect("the loop ended");
-        if let Some(schedule) = self.source.schedule() {
-            self.stats.unsent = schedule.close(sent_all_ns);
-            self.stats.lag_max_ns = schedule.lag_max_ns();
-        }
+        (self.stats.unsent, self.stats.lag_max_ns) = self.source.close(sent_all_ns);
         self.stats.ended_ns = self.answered_ns.max(sent_all_ns);
         Ok(std::mem::take(&mut self.stats))
     }
