@@ -1,6 +1,7 @@
 //! The binary as scripts see it: exit codes, what goes to which stream, and `bench` against a real Redis.
 
 #![cfg(feature = "cli")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use serde_json::Value;
 use std::io::{Read, Write};

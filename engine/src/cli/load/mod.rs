@@ -16,6 +16,7 @@ pub mod ledger;
 pub mod report;
 pub mod schedule;
 pub mod stats;
+pub mod verdict;
 pub mod workload;
 
 mod complete;

@@ -3,6 +3,7 @@
 use super::fake::{Act, Asked, Fake};
 use super::schedule::Arrival;
 use super::*;
+use crate::cli::Exit;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
@@ -48,7 +49,7 @@ fn requests_are_counted_exactly() {
     assert_eq!(report.reads.requests + report.writes.requests, 20_001);
     assert_eq!(fake.served(0), 20_501, "the preload writes every key once");
     assert_eq!(report.hit_rate, Some(1.0));
-    assert!(report.errors.is_empty() && report.outcome_unknown.is_empty() && report.stopped.is_none());
+    assert!(report.errors.is_empty() && report.outcome_unknown.is_empty() && report.judge().is_ok());
     assert!(phases.is_sorted_by_key(|phase| *phase == Phase::Measure), "{phases:?}");
 }
 
@@ -130,6 +131,7 @@ fn a_lost_write_is_found() {
     let verified = report.verified.as_ref().unwrap();
     assert!(!verified.clean && verified.reads_wrong > 0 && verified.keys_wrong > 0);
     assert!(report.text().contains("LOST") && report.text().contains("WRONG"), "{}", report.text());
+    assert_eq!(report.judge().unwrap_err().exit, Exit::Failed);
 }
 
 #[test]
@@ -233,8 +235,8 @@ fn the_observer_ends_a_run() {
     })
     .unwrap();
     assert!(began.elapsed() < Duration::from_secs(3000));
-    assert!(report.stopped.is_some());
-    assert!(!report.verified.unwrap().clean, "what was not read back is not claimed");
+    assert!(report.interrupted && report.gave_up.is_none());
+    assert_eq!(report.judge().unwrap_err().exit, Exit::Timeout, "what was not read back is not claimed");
 }
 
 #[test]
