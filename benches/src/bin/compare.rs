@@ -1,0 +1,80 @@
+//! `compare redis` and `compare idle`: our figures beside somebody else's, measured alike.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use ringraft_benches::cell::Times;
+use ringraft_benches::redis::{Settings, Verdict};
+use ringraft_benches::{disk, idle, redis};
+
+/// Other load used the machine: nothing was concluded.
+const DISTURBED: u8 = 3;
+const WARM_UP: Duration = Duration::from_secs(2);
+
+/// Compares ringraft with what people know.
+#[derive(Parser)]
+struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Three ringraft nodes against one redis-server that syncs every write. With the defaults it takes
+    /// about 20 minutes and 20 GB of disk.
+    Redis {
+        /// Where all data goes [default: a fresh directory below the current one].
+        #[arg(long)]
+        dir: Option<PathBuf>,
+        /// Rounds; the ratios are medians over them.
+        #[arg(long, default_value_t = 5)]
+        rounds: u32,
+        /// Measured seconds of each cell.
+        #[arg(long, default_value_t = 10.0)]
+        seconds: f64,
+        /// The load average above which nothing is measured.
+        #[arg(long, default_value_t = 0.5)]
+        load_max: f64,
+    },
+    /// The CPU that three nodes without clients use.
+    Idle {
+        /// Where all data goes [default: a fresh directory below the current one].
+        #[arg(long)]
+        dir: Option<PathBuf>,
+    },
+    /// Overwrites blocks durably and prints the median in nanoseconds.
+    #[command(hide = true)]
+    Overwrite {
+        #[arg(long)]
+        dir: PathBuf,
+        #[arg(long)]
+        seconds: f64,
+    },
+}
+
+/// A directory below `dir` that removes itself.
+fn fresh(dir: Option<PathBuf>) -> anyhow::Result<tempfile::TempDir> {
+    let parent = dir.map_or_else(std::env::current_dir, Ok)?;
+    std::fs::create_dir_all(&parent)?;
+    Ok(tempfile::TempDir::with_prefix_in("ringraft-compare-", parent)?)
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    match Args::parse().what {
+        What::Redis { dir, rounds, seconds, load_max } => {
+            let dir = fresh(dir)?;
+            let times = Times { warm_up: WARM_UP, measured: Duration::from_secs_f64(seconds) };
+            if let Verdict::Disturbed(why) = redis::run(dir.path(), Settings { rounds, times, load_max })? {
+                eprintln!("no verdict: {why}");
+                return Ok(ExitCode::from(DISTURBED));
+            }
+        }
+        What::Idle { dir } => idle::run(fresh(dir)?.path())?,
+        What::Overwrite { dir, seconds } => {
+            println!("{}", disk::overwrite(&dir, Duration::from_secs_f64(seconds))?.as_nanos());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
