@@ -12,10 +12,12 @@ use std::{
 use glommio::{Task, TaskQueueHandle};
 
 use super::panic_message;
+use crate::ring::Core;
 
 /// All background work of one run of a shard.
 pub(crate) struct Background {
     queue: TaskQueueHandle,
+    core: Rc<Core>,
     tasks: RefCell<Vec<(Rc<Cell<bool>>, Task<()>)>>,
     /// The message of the first panic.
     panic: RefCell<Option<String>>,
@@ -24,9 +26,10 @@ pub(crate) struct Background {
 }
 
 impl Background {
-    pub(super) fn new(queue: TaskQueueHandle) -> Rc<Background> {
+    pub(super) fn new(queue: TaskQueueHandle, core: Rc<Core>) -> Rc<Background> {
         Rc::new(Background {
             queue,
+            core,
             tasks: RefCell::default(),
             panic: RefCell::default(),
             main: RefCell::default(),
@@ -43,7 +46,10 @@ impl Background {
         let run = {
             let done = Rc::clone(&done);
             async move {
-                if let Err(message) = catch_panic(work).await {
+                let mut work = pin!(catch_panic(work));
+                let poll =
+                    |context: &mut Context<'_>| background.core.in_background(|| work.as_mut().poll(context));
+                if let Err(message) = poll_fn(poll).await {
                     background.panicked(message);
                 }
                 done.set(true);
@@ -72,7 +78,11 @@ impl Background {
                 return Poll::Ready(Err(message));
             }
             *self.main.borrow_mut() = Some(context.waker().clone());
-            main.as_mut().poll(context)
+            let poll = main.as_mut().poll(context);
+            if poll.is_pending() {
+                self.core.main_suspended();
+            }
+            poll
         })
         .await
     }
