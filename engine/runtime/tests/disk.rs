@@ -1,4 +1,5 @@
 //! Files on the real disk, through the ring.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;
 

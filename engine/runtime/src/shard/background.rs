@@ -18,11 +18,16 @@ use crate::ring::Core;
 pub(crate) struct Background {
     queue: TaskQueueHandle,
     core: Rc<Core>,
-    tasks: RefCell<Vec<(Rc<Cell<bool>>, Task<()>)>>,
+    tasks: RefCell<Vec<Spawned>>,
     /// The message of the first panic.
     panic: RefCell<Option<String>>,
     main: RefCell<Option<Waker>>,
     closed: Cell<bool>,
+}
+
+struct Spawned {
+    task: Task<()>,
+    done: Rc<Cell<bool>>,
 }
 
 impl Background {
@@ -59,8 +64,8 @@ impl Background {
         let task = glommio::spawn_local_into(run, self.queue)
             .expect("the queue is the executor's own and is never removed");
         let mut tasks = self.tasks.borrow_mut();
-        tasks.retain(|(done, _)| !done.get());
-        tasks.push((done, task));
+        tasks.retain(|spawned| !spawned.done.get());
+        tasks.push(Spawned { task, done });
     }
 
     fn panicked(&self, message: String) {
@@ -92,8 +97,8 @@ impl Background {
         self.closed.set(true);
         *self.main.borrow_mut() = None;
         loop {
-            let Some((_, task)) = self.tasks.borrow_mut().pop() else { return };
-            task.cancel().await;
+            let Some(spawned) = self.tasks.borrow_mut().pop() else { return };
+            spawned.task.cancel().await;
         }
     }
 }
