@@ -103,8 +103,8 @@ pub struct Former {
     candidate: ClusterId,
     stage: Stage,
     peers: BTreeMap<NodeId, Peer>,
-    /// Numbers of questions and promises: the boot number above, a count below, so that none comes twice.
-    last_number: u64,
+    /// Counts questions and promises: the boot number above, a count below.
+    count: u64,
     question: u64,
     /// The newest promise, and the founder's incarnation it was given to.
     promise: u64,
@@ -127,7 +127,7 @@ impl Former {
             candidate,
             stage: record.map_or(Stage::Unformed, Stage::Formed),
             peers: BTreeMap::new(),
-            last_number: boot << 32,
+            count: boot << 32,
             question: 0,
             promise: 0,
             promised_to: 0,
@@ -232,9 +232,15 @@ impl Former {
         }
     }
 
+    /// A number that no question and no promise of this node had before: not in this start, as it counts; not
+    /// in an earlier one, as the boot number is in it; not on another disk of this node, whose boots start at
+    /// one again, as the incarnation is in it, and that is random. Never zero.
     fn number(&mut self) -> u64 {
-        self.last_number += 1;
-        self.last_number
+        self.count += 1;
+        match self.count ^ self.birth.incarnation {
+            0 => self.number(),
+            number => number,
+        }
     }
 
     /// Starts a round: what was heard in the last one no longer counts.
