@@ -225,7 +225,8 @@ fn every_refusal_has_its_sentence() {
     let refused = |hello: fn(&mut Hello)| judged(same, hello).expect_err("it is refused");
     let ours = "07".repeat(16);
     let theirs = "08".repeat(16);
-    let cases: [(fn(&mut Hello), String); 13] = [
+    type Change = fn(&mut Hello);
+    let cases: [(Change, String); 13] = [
         (|hello| hello.caller.format_version = 1, "this node speaks format version 0, the caller 1".into()),
         (
             |hello| hello.wanted = NodeId(3),
