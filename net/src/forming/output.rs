@@ -15,7 +15,7 @@ pub enum Output {
         /// What.
         message: Forming,
     },
-    /// Write the record into its file and sync file and directory, then call [`Former::synced`].
+    /// Write the record into its file and sync file and directory, then call [`super::Former::synced`].
     Sync(Record),
     /// The record is on this node's disk: Raft may start.
     Formed(Record),
