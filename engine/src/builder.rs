@@ -9,6 +9,7 @@ use raft::{GroupId, NodeId};
 
 use crate::engine::Engine;
 use crate::error::StartError;
+use crate::kv::{Kv, SlotMap};
 use crate::fatal::{Fatal, FatalHook, abort_hook};
 use crate::state_machine::StateMachine;
 
@@ -152,6 +153,17 @@ impl Builder {
         self,
         factory: impl Fn(GroupId) -> S + Send + Sync + 'static,
     ) -> Result<Engine, StartError> {
-        Engine::start(self, Arc::new(factory))
+        Engine::start(self, |_groups| Arc::new(factory))
+    }
+
+    /// [`Builder::start`] with the key-value machine in every group: what `ringraft serve` runs.
+    ///
+    /// # Errors
+    /// As [`Builder::start`].
+    pub fn start_kv(self) -> Result<Engine, StartError> {
+        Engine::start(self, |groups| {
+            let slots = SlotMap::new(u16::try_from(groups).expect("the data directory bounds the groups"));
+            Arc::new(move |group| Kv::new(slots.slots(group)))
+        })
     }
 }

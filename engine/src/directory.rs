@@ -40,12 +40,21 @@ struct GroupLine {
 pub(crate) struct NodeFacts {
     pub(crate) node: NodeId,
     pub(crate) incarnation: u64,
-    pub(crate) peer_address: String,
+    pub(crate) peer_host: String,
     pub(crate) client_host: String,
     /// Client port of shard 0; 0 while unknown or without clients.
     pub(crate) client_port: u16,
     pub(crate) peer_port: u16,
     pub(crate) shards: u16,
+}
+
+impl NodeFacts {
+    /// What the node says of itself in greetings: where its clients reach it, or its peers if it serves none.
+    pub(crate) fn client_or_peer(&self) -> net::handshake::Address {
+        let client = net::handshake::Address::new(&self.client_host, self.client_port);
+        let address = client.or_else(|_| net::handshake::Address::new(&self.peer_host, self.peer_port));
+        address.expect("the peer address was bound, so it is one")
+    }
 }
 
 /// Counters of one shard that any shard reports.
@@ -69,6 +78,8 @@ pub(crate) struct Directory {
     epoch: AtomicU64,
     /// True once a shard cannot go on: every shard falls silent.
     dead: AtomicBool,
+    /// Bit n: node n is connected to some shard of this one. (Clusters have few nodes; ids above 63 share none.)
+    reachable: AtomicU64,
 }
 
 impl Directory {
@@ -82,6 +93,7 @@ impl Directory {
             cluster: RwLock::default(),
             epoch: AtomicU64::new(1),
             dead: AtomicBool::new(false),
+            reachable: AtomicU64::new(0),
         }
     }
 
@@ -130,6 +142,14 @@ impl Directory {
         &self.shards
     }
 
+    /// Counts connections and commands from zero again.
+    pub(crate) fn reset_statistics(&self) {
+        for shard in &self.shards {
+            shard.connections.store(0, Ordering::Relaxed);
+            shard.commands.store(0, Ordering::Relaxed);
+        }
+    }
+
     /// The node table, by node id.
     pub(crate) fn nodes(&self) -> Arc<Vec<NodeFacts>> {
         Arc::clone(&self.nodes.read().unwrap_or_else(PoisonError::into_inner))
@@ -147,6 +167,28 @@ impl Directory {
         nodes.sort_by_key(|known| known.node);
         *table = Arc::new(nodes);
         self.epoch.fetch_add(1, Ordering::Release);
+    }
+
+    /// A peer introduced itself with the address where its clients reach it.
+    pub(crate) fn learn_client(&self, node: NodeId, client: &net::handshake::Address) {
+        let known = self.nodes().iter().find(|facts| facts.node == node).cloned();
+        if let Some(known) = known {
+            self.learn(NodeFacts { client_host: client.host().to_owned(), client_port: client.port(), ..known });
+        }
+    }
+
+    /// A link to `node` went up or down.
+    pub(crate) fn set_reachable(&self, node: NodeId, reachable: bool) {
+        let bit = 1_u64.checked_shl(u32::from(node.0)).unwrap_or(0);
+        match reachable {
+            true => self.reachable.fetch_or(bit, Ordering::Relaxed),
+            false => self.reachable.fetch_and(!bit, Ordering::Relaxed),
+        };
+    }
+
+    /// Whether a link to `node` is up.
+    pub(crate) fn is_reachable(&self, node: NodeId) -> bool {
+        self.reachable.load(Ordering::Relaxed) & 1_u64.checked_shl(u32::from(node.0)).unwrap_or(0) != 0
     }
 
     pub(crate) fn set_cluster(&self, id: [u8; 16]) {

@@ -13,10 +13,14 @@ use crate::directory::{Directory, NodeFacts};
 use crate::error::StartError;
 use crate::fatal::Fatal;
 use crate::group::Group;
+use crate::local::LocalCluster;
 use crate::node::{DataDir, Wanted};
 use crate::placement::Placement;
-use crate::shard::{ShardMessage, ShardSettings, ShardStart, run};
+use crate::shard::{ShardMessage, ShardSettings, ShardStart, SharedDataDir, run};
 use crate::state_machine::StateMachine;
+
+/// Makes each group's machine, on the shard that owns the group.
+pub(crate) type Factory<S> = Arc<dyn Fn(GroupId) -> S + Send + Sync>;
 
 /// One node of a cluster, running in this process. Dropping it stops it without handing leaderships over;
 /// [`Engine::shutdown`] does that first.
@@ -27,7 +31,7 @@ pub struct Engine {
     deadline: Duration,
     client: Option<SocketAddr>,
     peer: SocketAddr,
-    _data_dir: Arc<DataDir>,
+    _data_dir: Arc<SharedDataDir>,
 }
 
 impl Engine {
@@ -36,9 +40,20 @@ impl Engine {
         Builder::new(node, data_dir.as_ref().to_path_buf())
     }
 
+    /// A cluster of `nodes` nodes in this process: free loopback ports, a temporary directory, one shard each.
+    ///
+    /// # Errors
+    /// As [`Builder::start`].
+    pub fn local_cluster<S: StateMachine>(
+        nodes: u16,
+        factory: impl Fn(GroupId) -> S + Send + Sync + Clone + 'static,
+    ) -> Result<LocalCluster, StartError> {
+        LocalCluster::start(nodes, |builder| builder, factory)
+    }
+
     pub(crate) fn start<S: StateMachine>(
         builder: Builder,
-        factory: Arc<dyn Fn(GroupId) -> S + Send + Sync>,
+        make_factory: impl FnOnce(u32) -> Factory<S>,
     ) -> Result<Engine, StartError> {
         let peer = own_address(&builder)?;
         let wanted = Wanted {
@@ -48,17 +63,20 @@ impl Engine {
             cluster: builder.cluster.clone(),
         };
         let data_dir = DataDir::open(&builder.data_dir, wanted).map_err(|error| StartError::DataDir(error.to_string()))?;
-        let identity = data_dir.identity();
+        let identity = data_dir.identity().clone();
         let shards = u16::try_from(identity.shards).map_err(|_| StartError::Settings("shards: at most 65535".into()))?;
         runtime::check_host(&builder.data_dir, usize::from(shards))?;
         let placement = Placement { shards, groups: identity.groups };
+        let factory = make_factory(identity.groups);
         let directory = Arc::new(Directory::new(builder.node, placement));
         directory.learn(own_facts(&builder, &identity, peer, shards));
-        let data_dir = Arc::new(data_dir);
+        let data_dir = Arc::new(SharedDataDir::new(data_dir));
+        let mut randomness = [0; 24];
+        getrandom::fill(&mut randomness).map_err(|error| StartError::Settings(format!("no randomness: {error}")))?;
         let (ready, recovered) = mpsc::channel();
         let mut threads = Vec::new();
         for shard in 0..shards {
-            let settings = ShardSettings::new(shard, &builder, &identity, Arc::clone(&directory), Arc::clone(&data_dir));
+            let settings = ShardSettings::new(shard, &builder, &identity, Arc::clone(&directory), Arc::clone(&data_dir), randomness);
             let start = ShardStart {
                 log_dir: data_dir.shard_dir(u32::from(shard)).join("log"),
                 log_options: log_options(&builder, &identity, shard, shards),
@@ -168,8 +186,8 @@ fn own_facts(builder: &Builder, identity: &crate::node::Identity, peer: SocketAd
     let client_host = builder.advertise.clone().or_else(|| builder.client.map(|address| address.ip().to_string()));
     NodeFacts {
         node: builder.node,
-        incarnation: identity.incarnation,
-        peer_address: peer.to_string(),
+        incarnation: identity.incarnation.0,
+        peer_host: peer.ip().to_string(),
         client_host: client_host.unwrap_or_default(),
         client_port: builder.client.map_or(0, |address| address.port()),
         peer_port: peer.port(),
@@ -178,13 +196,10 @@ fn own_facts(builder: &Builder, identity: &crate::node::Identity, peer: SocketAd
 }
 
 fn log_options(builder: &Builder, identity: &crate::node::Identity, shard: u16, shards: u16) -> raftlog::Options {
-    let mut store = [0; 16];
-    store[..8].copy_from_slice(&identity.incarnation.to_le_bytes());
-    store[8..10].copy_from_slice(&builder.node.0.to_le_bytes());
     raftlog::Options {
         segment_bytes: builder.segment_bytes,
         cap_bytes: builder.log_bytes_max,
-        ..raftlog::Options::new(u32::from(shard), u32::from(shards), store)
+        ..raftlog::Options::new(identity.store, u32::from(shard), u32::from(shards))
     }
 }
 

@@ -1,3 +1,48 @@
-//! A replicated storage engine.
+//! A replicated storage engine: many Raft groups over io_uring, one executor per core, nothing shared.
+//!
+//! An [`Engine`] is one node of a cluster. It runs its shards on threads of its own and needs no runtime of
+//! the caller's. Each group replicates one [`StateMachine`]; a [`Group`] is the handle to one, usable from any
+//! thread and any executor, on every node:
+//!
+//! ```no_run
+//! use ringraft::{Engine, GroupId, Simple, kv::Kv};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let engine = Engine::builder(1, "./data")
+//!     .peer(1, "127.0.0.1:7101".parse()?)
+//!     .peer(2, "127.0.0.1:7201".parse()?)
+//!     .peer(3, "127.0.0.1:7301".parse()?)
+//!     .client("127.0.0.1:6101".parse()?)
+//!     .start(|_group: GroupId| Kv::new())?;
+//! # drop(engine);
+//! # Ok(()) }
+//! ```
 
+mod builder;
+#[cfg(feature = "cli")]
+pub mod cli;
+mod completion;
+mod directory;
+mod engine;
+mod error;
+mod fatal;
+mod group;
+pub mod kv;
+mod local;
 pub mod node;
+mod placement;
+pub mod resp;
+mod shard;
+pub mod state_machine;
+mod status;
+mod view;
+mod wire;
+
+pub use builder::{Builder, Redirect};
+pub use engine::Engine;
+pub use error::{ProposeError, QueryError, StartError, TransferError};
+pub use fatal::{Fatal, FatalHook};
+pub use local::LocalCluster;
+pub use group::{COMMAND_BYTES_MAX, Group};
+pub use raft::{EntryId, GroupId, Index, NodeId, Term};
+pub use state_machine::{Applied, Frozen, Progress, RestoreError, SaveSink, Simple, SimpleMachine, StateMachine};

@@ -1,1 +1,50 @@
-//! One append-only segmented log for all groups of a shard.
+#![doc = include_str!("../FORMAT.md")]
+
+mod build;
+mod cache;
+mod checkpoint;
+mod error;
+mod format;
+mod group;
+mod issue;
+mod log;
+mod open;
+mod options;
+mod pipeline;
+mod read;
+mod recover;
+mod replay;
+mod scan;
+mod segments;
+mod stats;
+mod survey;
+
+use std::fmt;
+
+pub use error::{LogError, OpenError, ReadError};
+pub use log::Log;
+pub use open::{Recovered, RecoveredGroup, Report};
+pub use options::Options;
+pub use read::Cached;
+pub use segments::{PreparedSegment, SegmentJob};
+pub use stats::Stats;
+
+/// The number of a batch of one shard's log. Grows for ever, across starts, with gaps at starts; 0 is before the
+/// first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct BatchSeq(
+    /// The bare number, as it stands in files and frames.
+    pub u64,
+);
+
+impl fmt::Debug for BatchSeq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "b{}", self.0)
+    }
+}
+
+impl fmt::Display for BatchSeq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
 
-use raft::{EntryId, GroupId};
+use raft::{EntryId, GroupId, Index, Term};
 
 use crate::limits::Limits;
 use crate::manifest::Manifest;
@@ -154,7 +154,9 @@ impl Registry {
     /// Makes no file of the group live.
     pub fn retire(&mut self, group: GroupId) {
         self.manifests.remove(&group);
-        for (_, entry) in self.files.iter_mut().filter(|(name, _)| name.group == group) {
+        let name = |term, index, build| SnapshotName { group, id: EntryId { term, index }, build };
+        let all = name(Term(0), Index(0), 0)..=name(Term(u64::MAX), Index(u64::MAX), u32::MAX);
+        for (_, entry) in self.files.range_mut(all) {
             entry.live = false;
         }
     }

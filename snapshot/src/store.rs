@@ -1,6 +1,7 @@
 //! A shard's snapshot directory: which files there are, which are live, and which may go.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -204,7 +205,6 @@ impl<D: Disk> Store<D> {
 }
 
 /// A reserved name: the right to create one file.
-#[derive(Debug)]
 pub struct Slot<D: Disk> {
     disk: D,
     dir: Rc<Path>,
@@ -243,5 +243,11 @@ impl<D: Disk> Slot<D> {
     pub(crate) fn renamed(self) -> Guard {
         self.guard.completed();
         self.guard
+    }
+}
+
+impl<D: Disk> fmt::Debug for Slot<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Slot({:?})", self.guard)
     }
 }

@@ -1,1 +1,7 @@
 //! Every integration test of the project, in one binary.
+
+mod bad_input;
+mod clients;
+mod data_dir;
+mod kill;
+mod tidy;

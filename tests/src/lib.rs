@@ -1,1 +1,18 @@
-//! The simulator's parts, checkers, and every integration test.
+//! What the tests stand on: the simulator's parts, checkers, and the harness for real processes.
+//!
+//! Nothing here is used by the server, and nothing of the server's protocol code is used here: a
+//! client that shared its parser with the server would agree with it even where both are wrong.
+//!
+//! - [`history`]: what clients saw, operation by operation.
+//! - [`checkers`]: whether what they saw is allowed.
+//! - [`client`]: a small blocking RESP client.
+//! - [`process`]: clusters of real processes that can be killed, frozen and restarted.
+//! - [`workload`]: clients that write, read and record while a test breaks things.
+//! - [`poll`]: the only place that waits by sleeping.
+
+pub mod checkers;
+pub mod client;
+pub mod history;
+pub mod poll;
+pub mod process;
+pub mod workload;

@@ -24,15 +24,15 @@ const BOOT_BYTES_MAX: u64 = 64;
 #[repr(C)]
 struct Header {
     magic: [u8; 8],
-    version: u32,
     checksum: u32,
+    version: u32,
     cluster: [u8; 16],
     record_bytes: u64,
 }
 
 const HEADER_BYTES: usize = size_of::<Header>();
-const CHECKSUM_END: usize = std::mem::offset_of!(Header, cluster);
-const _: () = assert!(HEADER_BYTES == 40 && CHECKSUM_END == 16);
+const CHECKSUM_END: usize = std::mem::offset_of!(Header, version);
+const _: () = assert!(HEADER_BYTES == 40 && CHECKSUM_END == 12);
 
 pub(super) fn write_record(dir: &Path, cluster: ClusterId, record: &[u8]) -> Result<(), DataDirError> {
     let record_bytes = record.len() as u64;

@@ -5,7 +5,7 @@ use runtime::{Part, SocketId};
 
 use super::io::Action;
 use super::replies::ReplyQueue;
-use crate::resp::{Gathering, Session};
+use crate::resp::{Gather, Session};
 
 /// Requests of one connection that may be unanswered; further ones wait unread (design 1.8).
 pub(super) const UNANSWERED_REQUESTS_MAX: usize = 1024;
@@ -27,7 +27,7 @@ pub(super) struct Client {
     pub(super) rest: Vec<u8>,
     pub(super) replies: ReplyQueue,
     /// Commands whose parts went to several groups, by reply slot.
-    pub(super) gathering: Vec<(u64, Gathering)>,
+    pub(super) gathering: Vec<(u64, Gather)>,
     /// Replies ready to be sent.
     pub(super) out: Vec<u8>,
     /// What is being sent, since when.
@@ -37,6 +37,10 @@ pub(super) struct Client {
     pub(super) reading: bool,
     /// Close once everything owed is sent: after QUIT or a protocol error.
     pub(super) closing: bool,
+    /// Its input stopped being RESP: said behind the replies before it.
+    pub(super) failed: Option<net::resp::ProtocolError>,
+    /// Input was left unread for lack of room.
+    pub(super) was_full: bool,
     /// Already in the list of clients to flush.
     pub(super) touched: bool,
 }
@@ -56,6 +60,8 @@ impl Client {
             spare_parts: Vec::new(),
             reading: true,
             closing: false,
+            failed: None,
+            was_full: false,
             touched: false,
         }
     }

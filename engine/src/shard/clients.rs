@@ -13,7 +13,7 @@ use super::io::{Action, ClientData};
 use super::request::{Kind, Outcome, ReplyTo, RequestBody, RequestHead};
 use super::settings::ShardSettings;
 use crate::directory::Directory;
-use crate::resp::{Plan, Planner, Session};
+use crate::resp::{Plan, Session, plan, to_proto};
 use crate::view::View;
 
 /// Bytes of one client's input in one turn.
@@ -38,26 +38,39 @@ impl Arrival {
     }
 }
 
-/// The commands found in a turn's arrivals.
+/// The commands found in a turn's arrivals, before they are planned.
 #[derive(Default)]
-struct Parsed<'t> {
+pub(super) struct Parsed<'t> {
     words: Vec<&'t [u8]>,
-    /// Words of inline commands, which had to be unquoted.
-    inline: Vec<Vec<u8>>,
+    /// Words of inline commands that had to be unquoted.
+    quoted: Vec<Vec<u8>>,
     commands: Vec<ParsedCommand>,
+    /// How many bytes of each arrival are understood.
+    used: Vec<usize>,
 }
 
 struct ParsedCommand {
     client: usize,
     words: Range<usize>,
-    inline: bool,
+    quoted: bool,
+}
+
+impl Parsed<'_> {
+    /// The unquoted words as the planner takes them.
+    pub(super) fn quoted(&self) -> Vec<&[u8]> {
+        self.quoted.iter().map(Vec::as_slice).collect()
+    }
+
+    /// How many bytes of each arrival were understood.
+    pub(super) fn into_used(self) -> Vec<usize> {
+        self.used
+    }
 }
 
 /// All clients of a shard.
 pub(super) struct Clients {
     shard: u16,
     directory: Arc<Directory>,
-    planner: Planner,
     view: View,
     deadline_us: u64,
     limits: Limits,
@@ -70,6 +83,8 @@ pub(super) struct Clients {
     unblocked: Vec<usize>,
     /// This turn's arrivals.
     arrivals: Vec<Arrival>,
+    /// One reply at a time is made here.
+    scratch: Vec<u8>,
 }
 
 impl Clients {
@@ -77,7 +92,6 @@ impl Clients {
         Clients {
             shard: settings.shard,
             directory: Arc::clone(&settings.directory),
-            planner: Planner::new(settings.directory.placement.groups),
             view: View::new(settings),
             deadline_us: settings.deadline_us,
             limits: Limits::default(),
@@ -86,6 +100,7 @@ impl Clients {
             touched: Vec::new(),
             unblocked: Vec::new(),
             arrivals: Vec::new(),
+            scratch: Vec::new(),
         }
     }
 
@@ -98,7 +113,9 @@ impl Clients {
         let facts = self.directory.shard(self.shard);
         let number = facts.connections.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
         let shards = u64::from(self.directory.placement.shards);
-        let session = Session::new(number * shards + u64::from(self.shard));
+        let unspecified = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
+        let now = crate::resp::ClusterView::unix_time(&self.view);
+        let session = Session::new(number * shards + u64::from(self.shard), unspecified, unspecified, now);
         self.table[slot] = Some(Box::new(Client::new(socket, session)));
         self.count += 1;
         facts.clients.store(self.count, std::sync::atomic::Ordering::Relaxed);
@@ -170,14 +187,220 @@ impl Clients {
         std::mem::take(&mut self.arrivals)
     }
 
-    /// Reads the commands in `arrivals` and plans each: answered here, or one or more requests. Returns how
-    /// many bytes of each arrival were used.
-    pub(super) fn read<'t>(&mut self, now: Time, arrivals: &'t [Arrival], reading: &'t mut Reading<'t>) -> Vec<usize> {
-        let mut used = Vec::with_capacity(arrivals.len());
+    /// Finds the commands in `arrivals`, each client's as far as it has room.
+    pub(super) fn parse<'t>(&mut self, arrivals: &'t [Arrival]) -> Parsed<'t> {
+        let mut parsed = Parsed::default();
         for arrival in arrivals {
-            used.push(self.parse(arrival, &mut reading.parsed));
+            let used = match self.find(arrival.socket) {
+                Some(slot) => self.parse_one(slot, arrival.bytes(), &mut parsed),
+                None => arrival.bytes().len(),
+            };
+            parsed.used.push(used);
         }
-        let _ = now;
+        parsed
+    }
+
+    fn parse_one<'t>(&mut self, slot: usize, input: &'t [u8], parsed: &mut Parsed<'t>) -> usize {
+        let client = self.table[slot].as_mut().expect("just found");
+        let mut room = client.room();
+        let mut used = 0;
+        while room > 0 && used < input.len() {
+            match client.parser.next(&input[used..], &self.limits) {
+                Parse::Command { args, consumed } => {
+                    let start = parsed.words.len();
+                    parsed.words.extend_from_slice(&args);
+                    let words = start..parsed.words.len();
+                    parsed.commands.push(ParsedCommand { client: slot, words, quoted: false });
+                    used += consumed;
+                    room -= 1;
+                }
+                Parse::Quoted { words, consumed } => {
+                    let start = parsed.quoted.len();
+                    parsed.quoted.extend(words);
+                    let words = start..parsed.quoted.len();
+                    parsed.commands.push(ParsedCommand { client: slot, words, quoted: true });
+                    used += consumed;
+                    room -= 1;
+                }
+                Parse::Empty { consumed } => used += consumed,
+                Parse::Incomplete { .. } => break,
+                Parse::Error(error) => {
+                    // Answered behind the commands before it, then the connection closes, as Redis does.
+                    client.failed = Some(error);
+                    used = input.len();
+                }
+            }
+        }
+        client.was_full = room == 0 && used < input.len();
+        self.touch(slot);
         used
     }
+
+    /// Plans every parsed command: answered here, or one or more requests.
+    pub(super) fn plan<'t>(&mut self, now: Time, parsed: &'t Parsed<'_>, quoted: &'t [&'t [u8]], requests: &mut Requests<'t>) {
+        if parsed.commands.is_empty() {
+            return self.answer_failed();
+        }
+        self.view.refresh();
+        let deadline = Time(now.0 + self.deadline_us);
+        for command in &parsed.commands {
+            let words = if command.quoted { &quoted[command.words.clone()] } else { &parsed.words[command.words.clone()] };
+            self.plan_one(command.client, words, deadline, requests);
+        }
+        let commands = parsed.commands.len() as u64;
+        self.directory.shard(self.shard).commands.fetch_add(commands, std::sync::atomic::Ordering::Relaxed);
+        self.answer_failed();
+    }
+
+    fn plan_one<'t>(&mut self, slot: usize, words: &'t [&'t [u8]], deadline: Time, requests: &mut Requests<'t>) {
+        let client = self.table[slot].as_mut().expect("parsed this turn");
+        if client.closing {
+            return; // QUIT came before it
+        }
+        self.scratch.clear();
+        let plan = plan(&mut client.session, words, &self.view, &mut self.scratch);
+        match plan {
+            Plan::Done => client.replies.push(&self.scratch, &mut client.out),
+            Plan::Close => {
+                client.replies.push(&self.scratch, &mut client.out);
+                client.closing = true;
+            }
+            Plan::One(request) => {
+                let reply_to = ReplyTo::Client { socket: client.socket, slot: client.replies.open(), part: ReplyTo::WHOLE };
+                requests.push(head(&request, reply_to, deadline), RequestBody::Command(request.command));
+            }
+            Plan::Scatter(parts, gather) => {
+                let reply = client.replies.open();
+                client.gathering.push((reply, gather));
+                for (part, request) in parts.into_iter().enumerate() {
+                    let part = u32::try_from(part).expect("a command has at most a million arguments");
+                    let reply_to = ReplyTo::Client { socket: client.socket, slot: reply, part };
+                    requests.push(head(&request, reply_to, deadline), RequestBody::Command(request.command));
+                }
+            }
+            Plan::Wait { replicas, .. } => {
+                // Every acknowledged write of this connection is on a quorum's disks already, and the reply
+                // leaves behind those writes' replies.
+                let _asked = replicas;
+                let held = i64::try_from(self.directory.nodes().len() / 2).unwrap_or(i64::MAX);
+                net::resp::reply::integer(&mut self.scratch, held);
+                client.replies.push(&self.scratch, &mut client.out);
+            }
+            Plan::ResetStatistics => {
+                self.directory.reset_statistics();
+                net::resp::reply::simple(&mut self.scratch, "OK");
+                client.replies.push(&self.scratch, &mut client.out);
+            }
+            Plan::Status(_) => {
+                let status = crate::status::node_status(&self.directory);
+                net::resp::reply::bulk(&mut self.scratch, status.as_bytes());
+                client.replies.push(&self.scratch, &mut client.out);
+            }
+        }
+    }
+
+    /// Writes the error of those whose input is no RESP, behind everything they asked before.
+    fn answer_failed(&mut self) {
+        for index in 0..self.touched.len() {
+            let Some(client) = self.table[self.touched[index]].as_mut() else { continue };
+            if let Some(error) = client.failed.take().filter(|_| !client.closing) {
+                self.scratch.clear();
+                error.write(&mut self.scratch);
+                client.replies.push(&self.scratch, &mut client.out);
+                client.closing = true;
+            }
+        }
+    }
+
+    /// Keeps what was not understood yet for the next turn.
+    pub(super) fn keep_rest(&mut self, arrivals: Vec<Arrival>, used: &[usize]) {
+        for (arrival, used) in arrivals.into_iter().zip(used) {
+            let Some(slot) = self.find(arrival.socket) else { continue };
+            let client = self.table[slot].as_mut().expect("just found");
+            match arrival.bytes {
+                ArrivedBytes::Fresh(data) => client.rest.extend_from_slice(&data[*used..]),
+                ArrivedBytes::Joined(mut bytes) => {
+                    bytes.drain(..*used);
+                    client.rest = bytes;
+                }
+            }
+            if client.rest.capacity() > REST_BYTES_KEPT_MAX && client.rest.len() < REST_BYTES_KEPT_MAX {
+                client.rest.shrink_to(REST_BYTES_KEPT_MAX);
+            }
+        }
+    }
+
+    /// The answer to a request, or to a part of one.
+    pub(super) fn answer(&mut self, socket: SocketId, reply: u64, part: u32, outcome: Outcome, bytes: &[u8]) {
+        let Some(slot) = self.find(socket) else { return };
+        let client = self.table[slot].as_mut().expect("just found");
+        let bytes = match outcome {
+            Outcome::Done => bytes,
+            Outcome::NotLeader | Outcome::Refused => REFUSED,
+            Outcome::Unknown => UNKNOWN,
+        };
+        if part == ReplyTo::WHOLE {
+            let proto = client.session.proto;
+            client.replies.fill_with(reply, &mut client.out, |out| to_proto(bytes, proto, out));
+        } else if let Some(place) = client.gathering.iter().position(|(of, _)| *of == reply) {
+            let gather = &mut client.gathering[place].1;
+            if gather.add(part as usize, bytes) {
+                let (_, gather) = client.gathering.swap_remove(place);
+                let proto = client.session.proto;
+                client.replies.fill_with(reply, &mut client.out, |out| gather.finish(proto, out));
+            }
+        }
+        self.touch(slot);
+    }
+
+    fn touch(&mut self, slot: usize) {
+        if let Some(client) = self.table[slot].as_mut().filter(|client| !client.touched) {
+            client.touched = true;
+            self.touched.push(slot);
+        }
+    }
+
+    /// Sends what is ready, reads on where there is room again, closes what is done.
+    pub(super) fn flush(&mut self, now: Time, actions: &mut Vec<Action>) {
+        for slot in std::mem::take(&mut self.touched) {
+            let Some(client) = self.table[slot].as_mut() else { continue };
+            client.touched = false;
+            client.flush(now, actions);
+            if client.is_done() {
+                self.close(slot, actions);
+            } else if !client.rest.is_empty() && client.room() > 0 && client.was_full {
+                client.was_full = false;
+                self.unblocked.push(slot);
+            }
+        }
+    }
+
+    /// Disconnects clients that have not read their replies for too long.
+    pub(super) fn tick(&mut self, now: Time, actions: &mut Vec<Action>) {
+        for slot in 0..self.table.len() {
+            if self.table[slot].as_ref().is_some_and(|client| client.is_stuck(now)) {
+                tracing::warn!("closing a client that has not read its replies for 30 s");
+                self.close(slot, actions);
+            }
+        }
+    }
+
+    /// True when input that waited can go on at once.
+    pub(super) fn has_more(&self) -> bool {
+        !self.unblocked.is_empty()
+    }
 }
+
+fn head(request: &crate::resp::Request<'_>, reply_to: ReplyTo, deadline: Time) -> RequestHead {
+    let kind = if request.is_write() { Kind::Write } else { Kind::Read };
+    RequestHead { group: request.group, kind, reply_to, deadline, proxied: false }
+}
+
+/// Surely not applied; Redis Cluster's word for "no leader now", which clients know to try again.
+const REFUSED: &[u8] = b"-CLUSTERDOWN no leader for this slot was found in time; nothing was applied, try again\r\n";
+
+/// May be applied; a word no client library repeats blindly.
+const UNKNOWN: &[u8] = b"-TIMEOUT outcome unknown: the command may or may not have been applied\r\n";
+
+/// An input buffer larger than this is given back once its large command is done.
+const REST_BYTES_KEPT_MAX: usize = 64 << 10;

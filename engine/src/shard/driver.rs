@@ -1,11 +1,12 @@
 //! The loop of a shard's thread: wait, gather, one turn, carry out what it decided.
 
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc;
 
 use raft::{GroupId, Time};
-use raftlog::Log;
+use raftlog::{Log, OpenError};
 use runtime::{Context, Event, ListenerId, Mailbox, MailboxSender, RealDisk, Ring};
 
 use super::io::{Action, ClientData, Input};
@@ -41,14 +42,23 @@ pub(crate) async fn run<S: StateMachine>(context: Context, start: ShardStart<S>)
     let (log, recovered) = match opened {
         Ok(opened) => opened,
         Err(error) => {
-            let corrupt = error.is_corruption();
+            let corrupt = matches!(error, OpenError::Damaged { .. } | OpenError::Missing { .. } | OpenError::Truncated { .. });
             let reason = error.to_string();
             let _gone = start.ready.send(Err(StartError::Recovery { shard: shard_number, reason, corrupt }));
             return;
         }
     };
-    let now = now();
-    let shard = Shard::new(now, start.settings, start.factory, log, recovered);
+    // Snapshots are loaded here, before the first turn: a restart's only long step.
+    let recovered = recovered.groups.into_iter().map(|known| {
+        let machine = (start.factory)(known.group);
+        (known, machine)
+    });
+    let shard = {
+        let doorbell = ring.doorbell();
+        let wake = Rc::new(move || doorbell.ring());
+        let factory = Arc::clone(&start.factory);
+        Shard::new(now(), start.settings, factory, log, context.disk(), wake, recovered.collect())
+    };
     let listeners = Listeners {
         client: start.client_listener.map(|listener| ring.listen(listener)),
         peer: ring.listen(start.peer_listener),

@@ -57,11 +57,11 @@ impl FrameBuilder {
                 return Filled::FrameFull;
             }
             match log.cached(replica.group, plan.first, last, room, &mut self.slices) {
-                Cached::Entries { bytes, .. } if self.tail_bytes > 0 && self.tail_bytes + bytes > FRAME_ENTRY_BYTES_MAX => {
+                Cached::Hit { bytes, .. } if self.tail_bytes > 0 && self.tail_bytes + bytes > FRAME_ENTRY_BYTES_MAX => {
                     self.slices.clear(); // one large entry: it gets a frame of its own
                     return Filled::FrameFull;
                 }
-                Cached::Entries { last, bytes } => {
+                Cached::Hit { last, bytes } => {
                     let entries_bytes = u32::try_from(bytes).expect("an entry is at most 32 MiB");
                     self.body.messages.push(replica.raft.append(now, to, last, entries_bytes));
                     self.tail.extend(self.slices.drain(..).map(Part::Buffer));
@@ -114,12 +114,12 @@ impl FrameBuilder {
         self.tail_bytes >= FRAME_ENTRY_BYTES_MAX
     }
 
-    /// The frame, ready to send; the builder is empty again.
-    pub(crate) fn finish(&mut self, spec: net::FrameSpec) -> Vec<Part> {
+    /// The frame's body and tail; the builder is empty again.
+    pub(crate) fn finish(&mut self) -> (Vec<u8>, Vec<Part>) {
         let body = self.body.encode();
         self.body.clear();
         self.tail_bytes = 0;
-        net::frame_parts(spec, body, std::mem::take(&mut self.tail))
+        (body, std::mem::take(&mut self.tail))
     }
 }
 

@@ -2,6 +2,8 @@
 //! awaits, and everything it knows of time, disk and network came in as a value.
 
 mod answers;
+mod background;
+mod client;
 mod clients;
 mod deliver;
 mod dispatch;
@@ -9,10 +11,12 @@ mod driver;
 mod forming;
 mod frames;
 mod io;
+mod leading;
 mod links;
 mod loads;
 mod message;
 mod outbox;
+mod peers;
 mod reads;
 mod replica;
 mod replies;
@@ -21,20 +25,20 @@ mod routing;
 mod saves;
 mod settings;
 
-use std::future::Future;
-use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use raft::{Event, GroupId, Time};
-use raftlog::{BatchSeq, Log, Recovered};
+use raftlog::{BatchSeq, Log, RecoveredGroup};
 use runtime::{Buffer, Disk};
 
 pub(crate) use driver::{ShardStart, run};
 pub(crate) use message::{CallAnswer, ShardMessage};
 pub(crate) use request::{Kind, Outcome};
-pub(crate) use settings::ShardSettings;
+pub(crate) use settings::{ShardSettings, SharedDataDir};
 
 use answers::Answers;
+use background::{Background, Backgrounds};
 use clients::Clients;
 use dispatch::{Buckets, Requests};
 use io::{Action, Input};
@@ -50,9 +54,6 @@ use crate::state_machine::StateMachine;
 /// Deadlines of waiting requests are looked at this often, so one is late by at most this much.
 const EXPIRY_INTERVAL_US: u64 = 100_000;
 
-/// Work that runs beside the turns at low priority.
-pub(crate) type Background = Pin<Box<dyn Future<Output = ()>>>;
-
 /// One shard of one node.
 pub(crate) struct Shard<S: StateMachine, D: Disk> {
     now: Time,
@@ -61,13 +62,17 @@ pub(crate) struct Shard<S: StateMachine, D: Disk> {
     directory: Arc<Directory>,
     factory: Arc<dyn Fn(GroupId) -> S + Send + Sync>,
     log: Log<D>,
+    disk: D,
+    background: Backgrounds<D>,
     /// What recovery found, until the cluster's record says that the groups may start.
-    recovered: Option<Recovered>,
+    recovered: Option<Vec<(RecoveredGroup, S)>>,
     replicas: Vec<Replica<S>>,
     /// Replicas with something to do before this turn ends.
     dirty: Vec<usize>,
     durable: BatchSeq,
     links: Links,
+    /// On shard 0: the cluster's forming.
+    former: Option<net::forming::Former>,
     clients: Clients,
     mesh: deliver::Mesh,
     calls: deliver::Calls,
@@ -75,8 +80,8 @@ pub(crate) struct Shard<S: StateMachine, D: Disk> {
     buckets: Buckets,
     loads: Loads,
     saves: saves::Saves,
+    preferences: leading::Preferences,
     slices: Vec<Buffer>,
-    background: Vec<Background>,
     /// The earliest deadline of any replica's core, and of waiting requests.
     next_tick: Time,
     next_expiry: Time,
@@ -94,18 +99,23 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         settings: ShardSettings,
         factory: Arc<dyn Fn(GroupId) -> S + Send + Sync>,
         log: Log<D>,
-        recovered: Recovered,
+        disk: D,
+        wake: Rc<dyn Fn()>,
+        recovered: Vec<(RecoveredGroup, S)>,
     ) -> Shard<S, D> {
         let directory = Arc::clone(&settings.directory);
         let mut shard = Shard {
             now,
             shard: settings.shard,
-            links: Links::new(&settings, now),
+            links: Links::new(&settings),
+            former: None,
             clients: Clients::new(&settings),
             directory,
             factory,
             durable: log.building(),
             log,
+            disk,
+            background: Backgrounds::new(wake),
             recovered: Some(recovered),
             replicas: Vec::new(),
             dirty: Vec::new(),
@@ -115,8 +125,8 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             buckets: Buckets::default(),
             loads: Loads::default(),
             saves: saves::Saves::default(),
+            preferences: leading::Preferences::default(),
             slices: Vec::new(),
-            background: Vec::new(),
             next_tick: now,
             next_expiry: now,
             more: false,
@@ -143,19 +153,26 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         self.more = false;
         self.take_durable()?;
         self.take_loaded();
-        let arrivals = self.take_inputs(inputs);
+        self.take_finished();
+        self.take_inputs(inputs);
+        let arrivals = self.clients.take_arrivals();
         let owned = self.take_messages(messages);
         let mut requests = Requests::default();
         for request in &owned {
             requests.push(request.head, RequestBody::Bytes(&request.bytes));
         }
-        let used = self.clients.read(self.now, &arrivals, &mut requests, &mut self.answers);
+        let parsed = self.clients.parse(&arrivals);
+        let quoted = parsed.quoted();
+        self.clients.plan(self.now, &parsed, &quoted, &mut requests);
         self.dispatch(&requests);
         drop(requests);
+        drop(quoted);
+        let used = parsed.into_used();
         self.clients.keep_rest(arrivals, &used);
         self.tick();
         self.settle();
         self.log.submit();
+        self.prepare_segments();
         self.apply();
         self.deliver_answers();
         self.flush();
@@ -188,13 +205,23 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             }
             self.next_tick = self.replicas.iter().map(|replica| replica.raft.deadline()).min().unwrap_or(Time::NEVER);
         }
+        if self.links.deadline() <= self.now {
+            self.links.tick(self.now);
+        }
+        if let Some(former) = self.former.as_mut().filter(|former| former.deadline() <= self.now) {
+            former.tick(self.now);
+        }
         if self.next_expiry <= self.now {
             // On the same beat as the cores' timers, so that an idle shard wakes once for both.
             self.next_expiry = Time((self.now.0 / EXPIRY_INTERVAL_US + 1) * EXPIRY_INTERVAL_US);
-            for replica in &mut self.replicas {
-                replica.expire(self.now, &mut self.answers);
+            for number in 0..self.replicas.len() {
+                let replica = &mut self.replicas[number];
+                if replica.has_waiting() {
+                    replica.expire(self.now, &mut self.answers);
+                    self.mark_dirty(number); // what is held is offered again
+                }
             }
-            self.links.tick(self.now, &mut self.actions);
+            self.clients.tick(self.now, &mut self.actions);
             self.save_if_due();
             self.lead_as_preferred();
             self.stop_if_due();
@@ -270,8 +297,9 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
 
     /// Builds a frame for every link that can take one and sends what clients are owed.
     fn flush(&mut self) {
-        self.links.flush(self.now, self.durable, &mut self.replicas, &self.log, &mut self.loads, &mut self.actions);
-        self.clients.flush(&mut self.actions);
+        self.links.flush(self.now, self.durable, &mut self.replicas, &self.log, &mut self.loads);
+        self.follow_links();
+        self.clients.flush(self.now, &mut self.actions);
     }
 
     fn mark_dirty(&mut self, number: usize) {
@@ -284,7 +312,13 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
 
     /// When the next turn is due even if nothing arrives.
     pub(crate) fn deadline(&self) -> Time {
-        self.next_tick.min(self.next_expiry).min(self.log.deadline()).min(self.links.deadline())
+        let former = self.former.as_ref().map_or(Time::NEVER, |former| former.deadline());
+        self.next_tick.min(self.next_expiry).min(self.log.deadline()).min(self.links.deadline()).min(former)
+    }
+
+    /// The driver carried out [`Action::Dial`].
+    pub(crate) fn dialing(&mut self, link: usize, socket: runtime::SocketId) {
+        self.links.dialed(link, socket);
     }
 
     /// True when the next turn has work already.
@@ -304,6 +338,6 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
 
     /// Work to run beside the turns, at low priority.
     pub(crate) fn take_background(&mut self) -> Vec<Background> {
-        std::mem::take(&mut self.background)
+        self.background.take()
     }
 }

@@ -26,7 +26,7 @@ struct Sent {
     head: RequestHead,
     /// A read's bytes are kept, as it may be asked again when the link breaks; a write's are not: whether it
     /// was applied is unknown then.
-    query: Option<SmallVec<[u8; 48]>>,
+    query: Option<SmallVec<[u8; 64]>>,
 }
 
 /// The outgoing side of one link above Raft.

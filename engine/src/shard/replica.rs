@@ -10,7 +10,7 @@ use super::answers::Answers;
 use super::reads::ReadQueue;
 use super::request::{Encode, Kind, Outcome, ReplyTo, RequestHead};
 use super::routing::Route;
-use crate::state_machine::StateMachine;
+use crate::state_machine::{Applied, StateMachine};
 
 /// What one replica applies in one turn at most: about a millisecond of small commands, so that other
 /// groups, sockets and the log get their turn.
@@ -180,7 +180,7 @@ impl<S: StateMachine> Replica<S> {
             }
             let next = Index(applied.0 + 1);
             match log.cached(self.group, next, to, APPLY_SLICE_BYTES, slices) {
-                Cached::Entries { bytes, .. } => {
+                Cached::Hit { bytes, .. } => {
                     applied_bytes += bytes;
                     for slice in slices.drain(..) {
                         self.apply_entries(&slice, answers);
@@ -214,7 +214,9 @@ impl<S: StateMachine> Replica<S> {
             }
             let to = self.waiter_for(entry.id, answers);
             if entry.kind == EntryKind::Command {
-                answers.push(to, Outcome::Done, |out| self.machine.apply(entry.id, entry.command, out));
+                let mut known = Applied::Done;
+                answers.push(to, Outcome::Done, |out| known = self.machine.apply(entry.id, entry.command, out));
+                assert_eq!(known, Applied::Done, "{}: entry {} is of a newer version", self.group, entry.id);
             }
             applied = entry.id.index;
             self.raft.applied(applied);

@@ -42,17 +42,21 @@ impl ReplyQueue {
         }
     }
 
-    /// Fills slot `slot`; what can leave now is appended to `out`. An unknown or already filled slot is
-    /// ignored: its answer came twice, by deadline and late.
-    pub(crate) fn fill(&mut self, slot: u64, reply: &[u8], out: &mut Vec<u8>) {
+    /// Fills slot `slot` with what `write` appends; what can leave now is appended to `out`. An unknown or
+    /// already filled slot is ignored: its answer came twice, by deadline and late.
+    pub(crate) fn fill_with(&mut self, slot: u64, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
         let Some(place) = slot.checked_sub(self.first).and_then(|at| usize::try_from(at).ok()) else { return };
         match self.slots.get_mut(place) {
             Some(open @ Slot::Open) if place > 0 => {
+                let start = out.len();
+                write(out);
+                let reply = Waiting::from_slice(&out[start..]);
+                out.truncate(start);
                 self.waiting_bytes += reply.len();
-                *open = Slot::Ready(Waiting::from_slice(reply));
+                *open = Slot::Ready(reply);
             }
             Some(Slot::Open) => {
-                out.extend_from_slice(reply);
+                write(out);
                 self.slots.pop_front();
                 self.first += 1;
                 self.release(out);
@@ -95,17 +99,20 @@ mod tests {
         queue.push(b"now;", &mut out);
         let (first, second) = (queue.open(), queue.open());
         queue.push(b"local;", &mut out);
-        queue.fill(second, b"second;", &mut out);
+        let fill = |queue: &mut ReplyQueue, slot, reply: &[u8], out: &mut Vec<u8>| {
+            queue.fill_with(slot, out, |out| out.extend_from_slice(reply));
+        };
+        fill(&mut queue, second, b"second;", &mut out);
         assert_eq!(out, b"now;");
         assert_eq!(queue.waiting_bytes(), 13);
-        queue.fill(first, b"first;", &mut out);
+        fill(&mut queue, first, b"first;", &mut out);
         assert_eq!(out, b"now;first;second;local;");
         assert!(queue.is_empty());
         assert_eq!(queue.waiting_bytes(), 0);
         let third = queue.open();
-        queue.fill(first, b"late", &mut out);
-        queue.fill(third, b"third", &mut out);
-        queue.fill(third, b"again", &mut out);
+        fill(&mut queue, first, b"late", &mut out);
+        fill(&mut queue, third, b"third", &mut out);
+        fill(&mut queue, third, b"again", &mut out);
         assert_eq!(out, b"now;first;second;local;third");
     }
 }

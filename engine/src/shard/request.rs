@@ -3,6 +3,8 @@
 use raft::{GroupId, NodeId, Time};
 use runtime::SocketId;
 
+use crate::kv::Command;
+
 /// How long a request may wait for an answer: over one election (at most 1.5 s), below the time-out of most
 /// client libraries.
 pub(crate) const REQUEST_DEADLINE_US: u64 = 2_000_000;
@@ -20,6 +22,11 @@ pub(crate) enum ReplyTo {
     Handle { call: u64 },
     /// Nobody waits (the connection closed, or the entry is our own).
     Nobody,
+}
+
+impl ReplyTo {
+    /// The `part` of an answer that is not gathered with others.
+    pub(crate) const WHOLE: u32 = u32::MAX;
 }
 
 /// Whether a request changes the group's state.
@@ -82,6 +89,30 @@ pub(crate) trait Encode {
     fn encoded_bytes(&self) -> usize;
     /// Fills `out`, which is exactly `encoded_bytes()` long.
     fn encode(&self, out: &mut [u8]);
+}
+
+/// What a request of this turn asks, borrowed from the turn's inputs.
+pub(crate) enum RequestBody<'t> {
+    /// A command as it was planned: written down once, where it goes.
+    Command(Command<'t>),
+    /// Encoded already: from another shard, another node, or the library.
+    Bytes(&'t [u8]),
+}
+
+impl Encode for RequestBody<'_> {
+    fn encoded_bytes(&self) -> usize {
+        match self {
+            RequestBody::Command(command) => command.encoded_bytes(),
+            RequestBody::Bytes(bytes) => bytes.len(),
+        }
+    }
+
+    fn encode(&self, out: &mut [u8]) {
+        match self {
+            RequestBody::Command(command) => command.encode(out),
+            RequestBody::Bytes(bytes) => out.copy_from_slice(bytes),
+        }
+    }
 }
 
 impl Encode for Vec<u8> {

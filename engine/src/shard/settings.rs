@@ -2,9 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use raft::NodeId;
+use raft::{GroupId, NodeId};
 
 use crate::builder::{Builder, Redirect};
 use crate::directory::Directory;
@@ -24,7 +25,11 @@ pub(crate) struct ShardSettings {
     pub(crate) snapshot_after_bytes: u64,
     pub(crate) snapshots_dir: PathBuf,
     pub(crate) directory: Arc<Directory>,
-    pub(crate) data_dir: Arc<DataDir>,
+    pub(crate) data_dir: Arc<SharedDataDir>,
+    /// Seeds elections and back-offs: another one at every start.
+    pub(crate) seed: u64,
+    /// The cluster's name if this node founds it.
+    pub(crate) cluster_candidate: [u8; 16],
 }
 
 impl ShardSettings {
@@ -33,12 +38,15 @@ impl ShardSettings {
         builder: &Builder,
         identity: &Identity,
         directory: Arc<Directory>,
-        data_dir: Arc<DataDir>,
+        data_dir: Arc<SharedDataDir>,
+        randomness: [u8; 24],
     ) -> ShardSettings {
+        let (seed, candidate) = randomness.split_first_chunk::<8>().expect("24 bytes");
+        let candidate = candidate.first_chunk::<16>().expect("24 bytes");
         ShardSettings {
             shard,
             node: builder.node,
-            incarnation: identity.incarnation,
+            incarnation: identity.incarnation.0,
             boot: data_dir.boot(),
             cluster: builder.cluster.clone(),
             redirect: builder.redirect,
@@ -47,6 +55,58 @@ impl ShardSettings {
             snapshots_dir: data_dir.shard_dir(u32::from(shard)).join("snapshots"),
             directory,
             data_dir,
+            seed: u64::from_le_bytes(*seed),
+            cluster_candidate: *candidate,
         }
+    }
+
+    /// The settings of a group's core.
+    pub(crate) fn raft(&self, group: GroupId, preferred: bool) -> raft::Settings {
+        raft::Settings {
+            node: self.node,
+            group,
+            election_timeout_min: Duration::from_millis(1000),
+            election_timeout_max: Duration::from_millis(1500),
+            beat_interval: Duration::from_millis(100),
+            // A frame a turn and a handful of frames on their way: more only hides a slow follower.
+            inflight_appends_max: 64,
+            inflight_bytes_max: 8 << 20,
+            // Above every connection's limit together with one largest command.
+            uncommitted_bytes_max: 64 << 20,
+            seed: self.seed ^ (u64::from(group.0) << 16) ^ u64::from(self.node.0),
+            preferred,
+        }
+    }
+}
+
+/// The data directory as the shards share it: asked at starts, written to when the cluster forms.
+pub(crate) struct SharedDataDir(Mutex<DataDir>);
+
+impl SharedDataDir {
+    pub(crate) fn new(data_dir: DataDir) -> SharedDataDir {
+        SharedDataDir(Mutex::new(data_dir))
+    }
+
+    fn with<T>(&self, use_it: impl FnOnce(&mut DataDir) -> T) -> T {
+        use_it(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The forming record, once formed.
+    pub(crate) fn record(&self) -> Option<Vec<u8>> {
+        self.with(|dir| dir.record().map(<[u8]>::to_vec))
+    }
+
+    /// Stores the forming record durably.
+    pub(crate) fn store_record(&self, cluster: [u8; 16], record: &[u8]) -> Result<(), crate::node::DataDirError> {
+        self.with(|dir| dir.store_record(crate::node::ClusterId(cluster), record))
+    }
+
+    /// Counts this node's starts.
+    pub(crate) fn boot(&self) -> u64 {
+        self.with(|dir| dir.boot())
+    }
+
+    pub(crate) fn shard_dir(&self, shard: u32) -> PathBuf {
+        self.with(|dir| dir.shard_dir(shard))
     }
 }

@@ -1,0 +1,99 @@
+//! The command line: what `ringraft serve | bench | demo | dev | status` do.
+//!
+//! Data goes to standard output, everything else to standard error; how a command ended is its
+//! [exit code](Exit). The load client in [`load`] shares no code with the server, so that a fault of one
+//! cannot hide a fault of the other.
+
+pub mod bench;
+pub mod client;
+pub mod demo;
+pub mod dev;
+pub mod exit;
+pub mod launch;
+pub mod load;
+pub mod output;
+pub mod quantity;
+pub mod ready;
+pub mod resp;
+pub mod serve;
+pub mod settings;
+pub mod status;
+
+use clap::{Parser, Subcommand};
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+pub use exit::{Exit, ExitContext, Failure};
+
+/// A replicated storage engine: io_uring, one executor per core, many Raft groups.
+#[derive(Debug, Parser)]
+#[command(name = "ringraft", version, arg_required_else_help = true, max_term_width = 110)]
+pub struct Cli {
+    /// What is logged to standard error: a level, or a list such as `info,ringraft::kv=debug`
+    #[arg(long, global = true, env = "RINGRAFT_LOG", default_value = "info", value_name = "FILTER")]
+    pub log: String,
+
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The binary's commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run one node of a cluster
+    Serve(Box<settings::ServeArgs>),
+    /// Load a RESP server (ringraft, Redis, any other) and measure it
+    Bench(Box<bench::BenchArgs>),
+    /// Three nodes under load, one killed half way: shows speed, and that nothing was lost
+    Demo(demo::DemoArgs),
+    /// A local cluster that stays until Ctrl-C
+    Dev(dev::DevArgs),
+    /// Who leads what, and how far every group is
+    Status(status::StatusArgs),
+}
+
+/// Runs the command given on the command line to its end.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = start_logging(&cli.log).and_then(|()| run(cli.command));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("ringraft: {:#}", failure.error);
+            ExitCode::from(failure.exit)
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Dev(args) => dev::run(&args),
+        Command::Status(args) => status::run(&args),
+    }
+}
+
+fn start_logging(filter: &str) -> Result<(), Failure> {
+    let filter = tracing_subscriber::EnvFilter::try_new(filter)
+        .map_err(|error| Failure::usage(format!("--log {filter:?}: {error}")))?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+        .init();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

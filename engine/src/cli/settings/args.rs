@@ -1,0 +1,76 @@
+//! The flags of `ringraft serve`.
+
+use clap::Args;
+use std::path::PathBuf;
+
+/// Flags of `ringraft serve`. Values stay text here: they are parsed after all layers are merged, so that
+/// an error can say which layer it came from.
+#[derive(Debug, Clone, Default, Args)]
+#[command(
+    after_help = "Each setting can also be given as RINGRAFT_<NAME> in the environment, or as <name> in the \
+    file of --config;\na flag wins over the environment, the environment over the file."
+)]
+pub struct ServeArgs {
+    /// This node's id, one of --cluster
+    #[arg(long, value_name = "ID")]
+    pub node: Option<String>,
+    /// Data directory; created if it does not exist
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<String>,
+    /// All members as ID=HOST:PORT, separated by commas: the peer address of shard 0; shard k uses PORT + k
+    #[arg(long, value_name = "ID=HOST:PORT,...")]
+    pub cluster: Option<String>,
+    /// Where clients connect to shard 0; shard k listens on PORT + k [default: 127.0.0.1:6101]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub client: Option<String>,
+    /// The host that clients are told when --client is a wildcard address
+    #[arg(long, value_name = "HOST")]
+    pub advertise: Option<String>,
+    /// Where metrics and health pages are served [default: nowhere]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub http: Option<String>,
+    /// Shards, fixed at the first start [default: the allowed cores]
+    #[arg(long, value_name = "N")]
+    pub shards: Option<String>,
+    /// Groups, fixed when the cluster forms [default: 16, and at least nodes x shards]
+    #[arg(long, value_name = "N")]
+    pub groups: Option<String>,
+    /// Keys led elsewhere are passed on (proxy) or answered with -MOVED (moved) [default: proxy]
+    #[arg(long, value_name = "HOW")]
+    pub redirect: Option<String>,
+    /// How long a request may be held, over an election for instance [default: 2s]
+    #[arg(long, value_name = "TIME")]
+    pub deadline: Option<String>,
+    /// Allow addresses that other hosts can reach, although nobody has to log in
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub insecure: Option<String>,
+    /// Settings file in TOML
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Show the settings and where each value comes from, then end
+    #[arg(long)]
+    pub print_config: bool,
+    /// End as on SIGTERM once standard input closes: a launcher's children die with it
+    #[arg(long, hide = true)]
+    pub until_stdin_closes: bool,
+}
+
+impl ServeArgs {
+    /// The flags as the topmost layer of [`SETTINGS`](super::SETTINGS).
+    pub(super) fn flags(&self) -> Vec<(&'static str, Option<String>)> {
+        let flags = [
+            ("node", &self.node),
+            ("data", &self.data),
+            ("cluster", &self.cluster),
+            ("client", &self.client),
+            ("advertise", &self.advertise),
+            ("http", &self.http),
+            ("shards", &self.shards),
+            ("groups", &self.groups),
+            ("redirect", &self.redirect),
+            ("deadline", &self.deadline),
+            ("insecure", &self.insecure),
+        ];
+        flags.into_iter().map(|(name, value)| (name, value.clone())).collect()
+    }
+}

@@ -1,0 +1,70 @@
+//! Work that runs beside the turns at low priority, and its results, which come back as values of a turn.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+
+use raftlog::PreparedSegment;
+use runtime::Disk;
+
+use super::Shard;
+use crate::state_machine::StateMachine;
+
+/// Work for the executor's background queue.
+pub(crate) type Background = Pin<Box<dyn Future<Output = ()>>>;
+
+/// What background work came to.
+pub(super) enum Finished<D: Disk> {
+    /// A segment of the log is ready, or could not be made.
+    Segment(PreparedSegment<D::File>),
+}
+
+/// The background work of a shard: what is to be started, and what has finished.
+pub(super) struct Backgrounds<D: Disk> {
+    start: Vec<Background>,
+    finished: Rc<RefCell<Vec<Finished<D>>>>,
+    /// Starts a turn.
+    wake: Rc<dyn Fn()>,
+}
+
+impl<D: Disk> Backgrounds<D> {
+    pub(super) fn new(wake: Rc<dyn Fn()>) -> Backgrounds<D> {
+        Backgrounds { start: Vec::new(), finished: Rc::default(), wake }
+    }
+
+    /// Runs `work` beside the turns; its result comes back in a later one.
+    pub(super) fn spawn(&mut self, work: impl Future<Output = Finished<D>> + 'static) {
+        let (finished, wake) = (Rc::clone(&self.finished), Rc::clone(&self.wake));
+        self.start.push(Box::pin(async move {
+            let result = work.await;
+            finished.borrow_mut().push(result);
+            wake();
+        }));
+    }
+
+    /// What is to be started now.
+    pub(super) fn take(&mut self) -> Vec<Background> {
+        std::mem::take(&mut self.start)
+    }
+}
+
+impl<S: StateMachine, D: Disk> Shard<S, D> {
+    /// Has segments made before the log needs them.
+    pub(super) fn prepare_segments(&mut self) {
+        while let Some(job) = self.log.wanted() {
+            let disk = self.disk.clone();
+            self.background.spawn(async move { Finished::Segment(job.run(&disk).await) });
+        }
+    }
+
+    /// Takes in what background work came to.
+    pub(super) fn take_finished(&mut self) {
+        let finished = std::mem::take(&mut *self.background.finished.borrow_mut());
+        for result in finished {
+            match result {
+                Finished::Segment(prepared) => self.log.prepared(prepared),
+            }
+        }
+    }
+}

@@ -1,0 +1,439 @@
+//! The connections to the shards of other nodes, and what waits for each.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use net::handshake::{ClusterId, Directory as Known, FORMAT_VERSION, Identity};
+use net::link::{Incoming, IncomingOutput, Link, Local, LogBudget, Output, PeerShard};
+use raft::{Check, GroupId, NodeId, Raft, Time};
+use raftlog::{BatchSeq, Log};
+use runtime::{Buffer, BufferMut, Disk, SocketId};
+
+use super::frames::{Filled, FrameBuilder, concerns};
+use super::io::Action;
+use super::loads::Loads;
+use super::outbox::Outbox;
+use super::replica::Replica;
+use super::request::{Encode, Outcome, Request, RequestHead};
+use super::settings::ShardSettings;
+use crate::directory::Directory;
+
+/// Accepted connections that have not greeted yet, at most: more than all peers' shards at once need. Beyond
+/// it new ones are closed; peers try again.
+const INCOMING_MAX: usize = 256;
+
+/// A link to one shard of a peer, with what waits for it.
+struct Entry {
+    peer: PeerShard,
+    address: SocketAddr,
+    /// Away while its frames are being read.
+    link: Option<Box<Link<SocketId>>>,
+    outbox: Outbox,
+    /// Replicas that owe the peer something, each once.
+    pending: Vec<usize>,
+    noted: Vec<bool>,
+    /// Entries read back from disk for this peer.
+    loaded: VecDeque<(usize, Buffer)>,
+    up: bool,
+}
+
+/// What the shard must know of a link.
+pub(super) enum LinkEvent {
+    /// Frames pass now.
+    Up { link: usize },
+    /// Only forming passes now.
+    Forming { node: NodeId, incarnation: u64 },
+    /// A caller became this link's connection: what came behind its greeting is to be read.
+    Read { link: usize },
+    /// The link is down.
+    Down { link: usize },
+}
+
+/// All links of one shard.
+pub(super) struct Links {
+    directory: Arc<Directory>,
+    shard: u16,
+    pub(super) local: Local,
+    entries: Vec<Entry>,
+    incoming: Vec<Incoming<SocketId>>,
+    /// Who greeted for forming.
+    incarnations: Vec<(NodeId, u64)>,
+    builder: FrameBuilder,
+    log_budget: LogBudget,
+    seed: u64,
+}
+
+impl Links {
+    pub(super) fn new(settings: &ShardSettings) -> Links {
+        let facts = settings.directory.nodes();
+        let own = facts.iter().find(|facts| facts.node == settings.node).expect("this node's facts come first");
+        let identity = Identity {
+            cluster_id: ClusterId::UNFORMED,
+            node: settings.node,
+            incarnation: settings.incarnation,
+            boot: settings.boot,
+            shard: settings.shard,
+            shard_count: settings.directory.placement.shards,
+            group_count: settings.directory.placement.groups,
+            format_version: FORMAT_VERSION,
+            directory_version: 0,
+            client_address: own.client_or_peer(),
+        };
+        Links {
+            directory: Arc::clone(&settings.directory),
+            shard: settings.shard,
+            local: Local { identity, directory: Known::default() },
+            entries: Vec::new(),
+            incoming: Vec::new(),
+            incarnations: Vec::new(),
+            builder: FrameBuilder::default(),
+            // A scan of the port or a foreign cluster must not fill the disk with log lines.
+            log_budget: LogBudget::new(10, Duration::from_secs(10)),
+            seed: settings.seed,
+        }
+    }
+
+    /// Makes the link to a shard of a peer unless there is one. `address` is that shard's own.
+    pub(super) fn connect(&mut self, now: Time, peer: PeerShard, address: SocketAddr) {
+        if self.entries.iter().any(|entry| entry.peer == peer) {
+            return;
+        }
+        let seed = self.seed ^ (u64::from(peer.node.0) << 32) ^ u64::from(peer.shard);
+        let settings = net::link::Settings { seed, ..net::link::Settings::default() };
+        let link = Link::new(now, self.directory.node, peer, settings);
+        self.entries.push(Entry {
+            peer,
+            address,
+            link: Some(Box::new(link)),
+            outbox: Outbox::default(),
+            pending: Vec::new(),
+            noted: Vec::new(),
+            loaded: VecDeque::new(),
+            up: false,
+        });
+    }
+
+    /// The link that carries `group`'s messages to `node`.
+    pub(super) fn for_group(&self, node: NodeId, group: GroupId) -> Option<usize> {
+        self.entries.iter().position(|entry| entry.peer.node == node && self.concerned(entry.peer, group))
+    }
+
+    fn concerned(&self, peer: PeerShard, group: GroupId) -> bool {
+        let shards = self.local.directory.nodes.iter().find(|known| known.node == peer.node).map(|known| known.shard_count);
+        shards.is_some_and(|shards| concerns(group, self.shard, self.directory.placement.shards, peer.shard, shards))
+    }
+
+    /// Passes a request on. False when the link is down or full: nothing was taken.
+    pub(super) fn pass_on(&mut self, link: usize, head: RequestHead, body: &dyn Encode) -> bool {
+        let entry = &mut self.entries[link];
+        entry.up && entry.outbox.pass_on(head, body)
+    }
+
+    /// The request that an answer on `link` belongs to.
+    pub(super) fn answered(&mut self, link: usize, sequence: u64) -> Option<RequestHead> {
+        self.entries[link].outbox.answered(sequence)
+    }
+
+    /// Adds the answer to a request of another node; dropped when its link is down, for so is the request.
+    pub(super) fn reply(&mut self, node: NodeId, shard: u16, sequence: u64, outcome: Outcome, bytes: &[u8]) {
+        let peer = PeerShard { node, shard };
+        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.peer == peer && entry.up) {
+            entry.outbox.reply(sequence, outcome, bytes);
+        }
+    }
+
+    /// Notes which peers `replica` owes something.
+    pub(super) fn note(&mut self, replica: usize, group: GroupId, raft: &Raft) {
+        for link in 0..self.entries.len() {
+            let node = self.entries[link].peer.node;
+            let owes = || raft.has_messages(node) || raft.next_append(node).is_some();
+            if self.entries[link].up && self.concerned(self.entries[link].peer, group) && owes() {
+                self.note_one(link, replica);
+            }
+        }
+    }
+
+    fn note_one(&mut self, link: usize, replica: usize) {
+        let entry = &mut self.entries[link];
+        if entry.noted.len() <= replica {
+            entry.noted.resize(replica + 1, false);
+        }
+        if !entry.noted[replica] {
+            entry.noted[replica] = true;
+            entry.pending.push(replica);
+        }
+    }
+
+    /// Entries read back from disk for the peer of `link`.
+    pub(super) fn loaded(&mut self, link: usize, replica: usize, buffers: Vec<Buffer>) {
+        self.entries[link].loaded.extend(buffers.into_iter().map(|entries| (replica, entries)));
+        self.note_one(link, replica);
+    }
+
+    /// Builds and sends a frame on every link that can take one.
+    pub(super) fn flush<S, D: Disk>(
+        &mut self,
+        now: Time,
+        durable: BatchSeq,
+        replicas: &mut [Replica<S>],
+        log: &Log<D>,
+        loads: &mut Loads,
+    ) {
+        for link in 0..self.entries.len() {
+            let entry = &mut self.entries[link];
+            let owed = !entry.pending.is_empty() || entry.outbox.is_pending() || !entry.loaded.is_empty();
+            if !owed || !entry.link.as_ref().is_some_and(|link| link.can_send()) {
+                continue;
+            }
+            let to = entry.peer.node;
+            let pending = std::mem::take(&mut entry.pending);
+            for replica in &pending {
+                entry.noted[*replica] = false;
+                self.builder.add_messages(&mut replicas[*replica], now, to);
+            }
+            while let Some((replica, entries)) = entry.loaded.pop_front() {
+                let first = raft::decode_entry(&entries, Check::Shape).map(|entry| entry.id.index);
+                if let Ok(first) = first {
+                    self.builder.add_loaded(&mut replicas[replica], now, to, first, &entries);
+                }
+            }
+            for replica in pending {
+                let of = &mut replicas[replica];
+                match if self.builder.is_full() { Filled::FrameFull } else { self.builder.add_appends(of, log, now, to) } {
+                    Filled::All => {}
+                    Filled::FrameFull => self.note_one(link, replica),
+                    Filled::NotCached(first) => loads.to_send(log, replica, (link, to), of.group, first, of.raft.last()),
+                }
+            }
+            let entry = &mut self.entries[link];
+            self.builder.add_outbox(&mut entry.outbox, now);
+            if !self.builder.is_empty() {
+                let (body, tail) = self.builder.finish();
+                entry.link.as_mut().expect("asked above").send_frame(now, durable.0, body, tail);
+            }
+        }
+    }
+
+    /// A peer connected to us.
+    pub(super) fn accept(&mut self, now: Time, socket: SocketId, actions: &mut Vec<Action>) {
+        if self.incoming.len() >= INCOMING_MAX {
+            actions.push(Action::Close { socket });
+            return;
+        }
+        self.incoming.push(Incoming::new(now, socket, &net::link::Settings::default()));
+    }
+
+    /// Which link `socket` belongs to.
+    pub(super) fn of_socket(&self, socket: SocketId) -> Option<usize> {
+        self.entries.iter().position(|entry| entry.link.as_ref().is_some_and(|link| link.socket() == Some(socket)))
+    }
+
+    /// Bytes of a caller that has not been welcomed yet. False: `socket` is none of those.
+    pub(super) fn take_incoming(&mut self, socket: SocketId, buffer: BufferMut, filled: usize) -> Result<(), BufferMut> {
+        let Some(incoming) = self.incoming.iter_mut().find(|incoming| incoming.socket() == socket) else {
+            return Err(buffer);
+        };
+        incoming.received(buffer, filled, &self.local);
+        Ok(())
+    }
+
+    /// Bytes came on a link.
+    pub(super) fn received(&mut self, link: usize, now: Time, socket: SocketId, buffer: BufferMut, filled: usize) {
+        let Links { entries, local, .. } = self;
+        let link = entries[link].link.as_mut().expect("not away between frames");
+        link.received(now, socket, buffer, filled, local);
+    }
+
+    /// The socket is connected (dialled by us).
+    pub(super) fn connected(&mut self, now: Time, socket: SocketId) {
+        if let Some(link) = self.of_socket(socket) {
+            let Links { entries, local, .. } = self;
+            entries[link].link.as_mut().expect("not away between frames").connected(now, socket, local);
+        }
+    }
+
+    /// A send is done.
+    pub(super) fn sent(&mut self, now: Time, socket: SocketId) {
+        if let Some(link) = self.of_socket(socket) {
+            self.link(link).sent(now, socket);
+        } else if let Some(incoming) = self.incoming.iter_mut().find(|incoming| incoming.socket() == socket) {
+            incoming.sent_or_closed();
+        }
+    }
+
+    /// A connection is gone.
+    pub(super) fn ended(&mut self, now: Time, socket: SocketId) {
+        if let Some(link) = self.of_socket(socket) {
+            self.link(link).closed(now, socket);
+        } else if let Some(incoming) = self.incoming.iter_mut().find(|incoming| incoming.socket() == socket) {
+            incoming.sent_or_closed();
+        }
+    }
+
+    /// The driver carried out [`Action::Dial`].
+    pub(super) fn dialed(&mut self, link: usize, socket: SocketId) {
+        self.link(link).dialed(socket);
+    }
+
+    fn link(&mut self, link: usize) -> &mut Link<SocketId> {
+        self.entries[link].link.as_mut().expect("not away between frames")
+    }
+
+    /// Takes a link out while its frames are read, so that what they say may use all others.
+    pub(super) fn take_out(&mut self, link: usize) -> (PeerShard, Box<Link<SocketId>>) {
+        let entry = &mut self.entries[link];
+        (entry.peer, entry.link.take().expect("taken out once"))
+    }
+
+    pub(super) fn put_back(&mut self, number: usize, link: Box<Link<SocketId>>) {
+        self.entries[number].link = Some(link);
+    }
+
+    /// A message of forming for `node`'s shard 0.
+    pub(super) fn send_forming(&mut self, now: Time, node: NodeId, message: net::forming::Forming) {
+        let peer = PeerShard { node, shard: 0 };
+        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.peer == peer) {
+            entry.link.as_mut().expect("not away between frames").send_forming(now, message);
+        }
+    }
+
+    /// Both ends are formed: greet again, as members.
+    pub(super) fn regreet(&mut self, now: Time, node: NodeId) {
+        for entry in self.entries.iter_mut().filter(|entry| entry.peer.node == node) {
+            entry.link.as_mut().expect("not away between frames").regreet(now);
+        }
+    }
+
+    pub(super) fn tick(&mut self, now: Time) {
+        for entry in &mut self.entries {
+            entry.link.as_mut().expect("not away between frames").tick(now);
+        }
+        for incoming in &mut self.incoming {
+            incoming.tick(now);
+        }
+    }
+
+    /// The links need no look before this.
+    pub(super) fn deadline(&self) -> Time {
+        let links = self.entries.iter().filter_map(|entry| entry.link.as_ref()).map(|link| link.deadline());
+        links.chain(self.incoming.iter().map(Incoming::deadline)).min().unwrap_or(Time::NEVER)
+    }
+
+    /// Carries out what links and callers want done; what concerns the shard comes back.
+    pub(super) fn carry_out(&mut self, now: Time, actions: &mut Vec<Action>) -> Vec<LinkEvent> {
+        let mut events = Vec::new();
+        self.judge_incoming(now, actions, &mut events);
+        for link in 0..self.entries.len() {
+            while let Some(output) = self.entries[link].link.as_mut().and_then(|link| link.take_output()) {
+                self.carry_out_one(link, output, actions, &mut events);
+            }
+        }
+        events
+    }
+
+    fn carry_out_one(&mut self, link: usize, output: Output<SocketId>, actions: &mut Vec<Action>, events: &mut Vec<LinkEvent>) {
+        let entry = &mut self.entries[link];
+        let peer = entry.peer;
+        match output {
+            Output::Dial => actions.push(Action::Dial { link, address: entry.address }),
+            Output::Send { socket, parts } => actions.push(Action::Send { socket, parts }),
+            Output::Receive { socket, buffer, from } => actions.push(Action::ReceiveInto { socket, buffer, from }),
+            Output::Close { socket } => actions.push(Action::Close { socket }),
+            Output::Established { peer: identity, forming: true } => {
+                self.incarnations.retain(|(known, _)| *known != identity.node);
+                self.incarnations.push((identity.node, identity.incarnation));
+                events.push(LinkEvent::Forming { node: identity.node, incarnation: identity.incarnation });
+            }
+            Output::Established { peer: identity, forming: false } => {
+                tracing::info!(node = %peer.node, shard = peer.shard, "peer is connected");
+                self.directory.learn_client(identity.node, &identity.client_address);
+                entry.up = true;
+                self.directory.set_reachable(peer.node, true);
+                events.push(LinkEvent::Up { link });
+            }
+            Output::Refused { reason, by_us, code } => {
+                let who = if by_us { "refusing the peer" } else { "the peer refuses us" };
+                if net::handshake::Refusal::passes(code) {
+                    tracing::debug!(node = %peer.node, "{who}: {reason}");
+                } else {
+                    tracing::warn!(node = %peer.node, "{who}: {reason}");
+                }
+            }
+            Output::Lost(lost) => {
+                tracing::info!(node = %peer.node, shard = peer.shard, "peer is gone: {lost}");
+                entry.up = false;
+                self.directory.set_reachable(peer.node, false);
+                entry.loaded.clear();
+                events.push(LinkEvent::Down { link });
+            }
+        }
+    }
+
+    /// Hands welcome callers to their links, turns others away.
+    fn judge_incoming(&mut self, now: Time, actions: &mut Vec<Action>, events: &mut Vec<LinkEvent>) {
+        let mut at = 0;
+        while at < self.incoming.len() {
+            let socket = self.incoming[at].socket();
+            let mut done = false;
+            while let Some(output) = self.incoming[at].take_output() {
+                match output {
+                    IncomingOutput::Receive { buffer, from } => actions.push(Action::ReceiveInto { socket, buffer, from }),
+                    IncomingOutput::SendThenClose { parts } => actions.push(Action::Send { socket, parts }),
+                    IncomingOutput::Close => {
+                        actions.push(Action::Close { socket });
+                        done = true;
+                    }
+                    IncomingOutput::Rejected(rejection) => {
+                        if let Some(suppressed) = self.log_budget.allow(now) {
+                            tracing::warn!(suppressed, "turned a caller on the peer port away: {rejection}");
+                        }
+                    }
+                    IncomingOutput::Greeted(greeted) => {
+                        done = true;
+                        let caller = &greeted.hello.caller;
+                        let peer = PeerShard { node: caller.node, shard: caller.shard };
+                        match self.entries.iter().position(|entry| entry.peer == peer) {
+                            Some(link) => {
+                                let entry = &mut self.entries[link];
+                                entry.link.as_mut().expect("not away").adopt(now, greeted, &self.local);
+                                events.push(LinkEvent::Read { link });
+                            }
+                            None => actions.push(Action::Close { socket }), // not ready for it yet: it tries again
+                        }
+                    }
+                }
+            }
+            if done {
+                self.incoming.swap_remove(at);
+            } else {
+                at += 1;
+            }
+        }
+    }
+
+    /// The requests in doubt after `link` went down, with the replicas that its peer took part in.
+    pub(super) fn lost(&mut self, link: usize) -> (NodeId, Vec<(RequestHead, Option<Request>)>) {
+        let entry = &mut self.entries[link];
+        for replica in entry.pending.drain(..) {
+            entry.noted[replica] = false;
+        }
+        (entry.peer.node, entry.outbox.lost())
+    }
+
+    /// The incarnation a node greeted with, while it is connected.
+    pub(super) fn incarnation_of(&self, node: NodeId) -> Option<u64> {
+        self.incarnations.iter().find(|(known, _)| *known == node).map(|(_, incarnation)| *incarnation)
+    }
+
+    /// The peer of `link`.
+    pub(super) fn peer(&self, link: usize) -> PeerShard {
+        self.entries[link].peer
+    }
+
+    /// Whether `link` carries the messages of `group`.
+    pub(super) fn carries(&self, link: usize, group: GroupId) -> bool {
+        self.concerned(self.entries[link].peer, group)
+    }
+}

@@ -1,0 +1,369 @@
+//! What the replicated log drives: the state machine of one group.
+//!
+//! A machine lives on the shard that owns its group and never leaves it, so it need be neither `Send` nor
+//! `Sync`. It takes bytes and gives bytes; what they mean is its own business. [`StateMachine`] is the whole
+//! contract, with saves in slices so that a large state never stalls its shard; [`SimpleMachine`] is the short
+//! way for a state that fits in one buffer:
+//!
+//! ```
+//! use ringraft::state_machine::{RestoreError, Simple, SimpleMachine, StateMachine};
+//!
+//! #[derive(Default)]
+//! struct Counter(u64);
+//!
+//! impl SimpleMachine for Counter {
+//!     fn apply(&mut self, _command: &[u8], reply: &mut Vec<u8>) {
+//!         self.0 += 1;
+//!         reply.extend_from_slice(self.0.to_string().as_bytes());
+//!     }
+//!     fn query(&self, _query: &[u8], reply: &mut Vec<u8>) {
+//!         reply.extend_from_slice(self.0.to_string().as_bytes());
+//!     }
+//!     fn save(&self, out: &mut Vec<u8>) {
+//!         out.extend_from_slice(&self.0.to_le_bytes());
+//!     }
+//!     fn restore(&mut self, bytes: &[u8]) -> Result<(), RestoreError> {
+//!         let bytes = bytes.try_into().map_err(|_| RestoreError::new("a counter has 8 bytes"))?;
+//!         self.0 = u64::from_le_bytes(bytes);
+//!         Ok(())
+//!     }
+//! }
+//!
+//! let machine: Simple<Counter> = Counter::default().into();
+//! let mut reply = Vec::new();
+//! machine.query(b"", &mut reply);
+//! assert_eq!(reply, b"0");
+//! ```
+
+use raft::EntryId;
+
+/// What [`StateMachine::apply`] did with a command.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use = "a command this machine does not know must stop the group"]
+pub enum Applied {
+    /// The command took effect, or was refused in its reply; either way alike on every replica.
+    Done,
+    /// The machine does not know this command: a newer version proposed it. Nothing changed and the reply is an
+    /// error. The engine stops the group on this node, for skipping the command would fork the replicas.
+    Unknown,
+}
+
+/// Whether sliced work goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use = "sliced work must be called again until it is done"]
+pub enum Progress {
+    /// Call again.
+    More,
+    /// Nothing is left to do.
+    Done,
+}
+
+/// Saved bytes do not make a state. The snapshot is damaged or from another machine; the engine then takes one
+/// from a peer.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("cannot restore: {reason}")]
+pub struct RestoreError {
+    reason: String,
+}
+
+impl RestoreError {
+    /// An error that says what is wrong with the bytes.
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into() }
+    }
+}
+
+/// The state of one group: changed only by commands of its log, in their order, alike on every replica.
+///
+/// Everything here must be deterministic: the same entries give the same state and the same replies on every
+/// node. No clock, no randomness, no iteration order of a seeded table may show.
+pub trait StateMachine: 'static {
+    /// Applies one committed command and appends its reply. Cannot fail: what the command's author did wrong is
+    /// part of the reply. The reply is dropped where nobody waits for it. Commands arrive once each and in log
+    /// order, but an entry may be applied again after a restart from an older save.
+    fn apply(&mut self, entry: EntryId, command: &[u8], reply: &mut Vec<u8>) -> Applied;
+
+    /// Applies consecutive committed commands, one reply each, and stops behind the first unknown one. Override
+    /// it when a batch can be cheaper than its commands one by one.
+    fn apply_batch(&mut self, batch: &[(EntryId, &[u8])], replies: &mut Replies) -> Applied {
+        for &(entry, command) in batch {
+            let applied = self.apply(entry, command, replies.buffer());
+            replies.seal();
+            if applied == Applied::Unknown {
+                return Applied::Unknown;
+            }
+        }
+        Applied::Done
+    }
+
+    /// Answers a question about the state as it is.
+    fn query(&self, query: &[u8], reply: &mut Vec<u8>);
+
+    /// Takes a stable image of the state for a save, in constant or very little time. The machine goes on
+    /// applying beside it. One image exists at a time: the engine drops it, then calls [`thaw`](Self::thaw)
+    /// until that is done, before it freezes again.
+    fn freeze(&mut self) -> Box<dyn Frozen>;
+
+    /// Whether [`thaw`](Self::thaw) has something to do. Cheap: the engine asks after every batch and whenever it
+    /// drops an image.
+    fn wants_thaw(&self) -> bool {
+        false
+    }
+
+    /// Background work, such as merging what was written beside an image that is now dropped, or freeing memory:
+    /// about `budget_bytes` of it per call, which at 64 KiB takes far less than a millisecond.
+    fn thaw(&mut self, budget_bytes: usize) -> Progress {
+        let _ = budget_bytes;
+        Progress::Done
+    }
+
+    /// Takes back one saved entry. Called on a fresh machine with every entry of one save, in the order saved;
+    /// after an error the machine is thrown away.
+    ///
+    /// # Errors
+    /// The entry is not one of this machine's.
+    fn restore_entry(&mut self, key: &[u8], value: &[u8]) -> Result<(), RestoreError>;
+
+    /// Ends a restore: no entry follows.
+    ///
+    /// # Errors
+    /// The entries do not make a whole state.
+    fn restore_end(&mut self) -> Result<(), RestoreError> {
+        Ok(())
+    }
+
+    /// About how many bytes of memory the state takes, for budgets and `status`.
+    fn state_bytes(&self) -> u64 {
+        0
+    }
+}
+
+/// A stable image of a state, written out slice by slice beside the machine that goes on.
+pub trait Frozen {
+    /// Hands the next entries to `sink`, about `budget_bytes` of them, at least some. A long value may be spread
+    /// over several calls. Keys ascend strictly, as bytes, over the whole save, which is what a sorted snapshot
+    /// file is built from.
+    fn write(&mut self, sink: &mut dyn SaveSink, budget_bytes: usize) -> Progress;
+}
+
+/// Where saved entries go; keys ascend strictly.
+pub trait SaveSink {
+    /// Takes one entry of moderate size.
+    fn entry(&mut self, key: &[u8], value: &[u8]) {
+        self.begin(key, value.len());
+        self.part(value);
+    }
+
+    /// Begins an entry whose value comes in [parts](Self::part) that add up to `value_bytes`, before any other
+    /// entry and in one slice or several.
+    fn begin(&mut self, key: &[u8], value_bytes: usize);
+
+    /// Takes the next part of the value that was begun.
+    fn part(&mut self, bytes: &[u8]);
+}
+
+impl SaveSink for Vec<(Vec<u8>, Vec<u8>)> {
+    fn begin(&mut self, key: &[u8], value_bytes: usize) {
+        self.push((key.to_vec(), Vec::with_capacity(value_bytes)));
+    }
+
+    fn part(&mut self, bytes: &[u8]) {
+        let (_, value) = self.last_mut().expect("a part belongs to the value begun before");
+        value.extend_from_slice(bytes);
+    }
+}
+
+/// The replies of a batch: their bytes end to end, and where each one ends.
+#[derive(Default, Debug)]
+pub struct Replies {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Replies {
+    /// Where the reply being written goes. Only append to it.
+    pub fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// Ends the reply being written.
+    pub fn seal(&mut self) {
+        self.ends.push(self.bytes.len());
+    }
+
+    /// How many replies are sealed.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether no reply is sealed.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The reply of the batch's command number `at`.
+    pub fn get(&self, at: usize) -> Option<&[u8]> {
+        let end = *self.ends.get(at)?;
+        let start = if at == 0 { 0 } else { self.ends[at - 1] };
+        Some(&self.bytes[start..end])
+    }
+
+    /// Forgets all replies and keeps the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+}
+
+/// A state machine whose whole state fits in one buffer: made a [`StateMachine`] by [`Simple`].
+pub trait SimpleMachine: 'static {
+    /// As [`StateMachine::apply`], for machines that know every command.
+    fn apply(&mut self, command: &[u8], reply: &mut Vec<u8>);
+    /// As [`StateMachine::query`].
+    fn query(&self, query: &[u8], reply: &mut Vec<u8>);
+    /// Appends the whole state. Runs on the shard at the moment of the freeze: keep the state small (a few
+    /// hundred KiB) or implement [`StateMachine`].
+    fn save(&self, out: &mut Vec<u8>);
+    /// Replaces the state by a saved one; `bytes` is what `save` wrote.
+    ///
+    /// # Errors
+    /// The bytes are not what `save` writes.
+    fn restore(&mut self, bytes: &[u8]) -> Result<(), RestoreError>;
+}
+
+/// A [`SimpleMachine`] as a [`StateMachine`].
+#[derive(Default, Debug)]
+pub struct Simple<M> {
+    machine: M,
+    loading: Vec<u8>,
+}
+
+impl<M> Simple<M> {
+    /// The machine inside.
+    pub fn get(&self) -> &M {
+        &self.machine
+    }
+}
+
+impl<M: SimpleMachine> From<M> for Simple<M> {
+    fn from(machine: M) -> Self {
+        Self { machine, loading: Vec::new() }
+    }
+}
+
+impl<M: SimpleMachine> StateMachine for Simple<M> {
+    fn apply(&mut self, _entry: EntryId, command: &[u8], reply: &mut Vec<u8>) -> Applied {
+        self.machine.apply(command, reply);
+        Applied::Done
+    }
+
+    fn query(&self, query: &[u8], reply: &mut Vec<u8>) {
+        self.machine.query(query, reply);
+    }
+
+    fn freeze(&mut self) -> Box<dyn Frozen> {
+        let mut bytes = Vec::new();
+        self.machine.save(&mut bytes);
+        Box::new(FrozenBytes { bytes, written: 0, pieces: 0 })
+    }
+
+    fn restore_entry(&mut self, _key: &[u8], value: &[u8]) -> Result<(), RestoreError> {
+        self.loading.extend_from_slice(value);
+        Ok(())
+    }
+
+    fn restore_end(&mut self) -> Result<(), RestoreError> {
+        self.machine.restore(&std::mem::take(&mut self.loading))
+    }
+}
+
+/// Bytes of a state, saved as numbered pieces.
+struct FrozenBytes {
+    bytes: Vec<u8>,
+    written: usize,
+    pieces: u32,
+}
+
+impl Frozen for FrozenBytes {
+    fn write(&mut self, sink: &mut dyn SaveSink, budget_bytes: usize) -> Progress {
+        const PIECE_BYTES_MAX: usize = 64 * 1024;
+        let end = (self.written + budget_bytes.clamp(1, PIECE_BYTES_MAX)).min(self.bytes.len());
+        #[expect(clippy::big_endian_bytes, reason = "keys of a save are compared as bytes")]
+        let key = self.pieces.to_be_bytes();
+        sink.entry(&key, &self.bytes[self.written..end]);
+        self.written = end;
+        self.pieces += 1;
+        if end == self.bytes.len() { Progress::Done } else { Progress::More }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Keeps every command; answers how many there are.
+    #[derive(Default)]
+    struct Journal(Vec<u8>);
+
+    impl SimpleMachine for Journal {
+        fn apply(&mut self, command: &[u8], reply: &mut Vec<u8>) {
+            self.0.extend_from_slice(command);
+            reply.extend_from_slice(self.0.len().to_string().as_bytes());
+        }
+        fn query(&self, _query: &[u8], reply: &mut Vec<u8>) {
+            reply.extend_from_slice(&self.0);
+        }
+        fn save(&self, out: &mut Vec<u8>) {
+            out.extend_from_slice(&self.0);
+        }
+        fn restore(&mut self, bytes: &[u8]) -> Result<(), RestoreError> {
+            if bytes.contains(&b'!') {
+                return Err(RestoreError::new("bad letter"));
+            }
+            self.0 = bytes.to_vec();
+            Ok(())
+        }
+    }
+
+    fn save(machine: &mut impl StateMachine, budget_bytes: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let mut frozen = machine.freeze();
+        let mut saved = Vec::new();
+        while frozen.write(&mut saved, budget_bytes) == Progress::More {}
+        saved
+    }
+
+    #[test]
+    fn simple_machine_survives_save_and_restore_in_any_slicing() {
+        for budget_bytes in [0, 1, 3, 7, 1 << 20] {
+            let mut machine = Simple::from(Journal::default());
+            let mut replies = Replies::default();
+            let batch: [(EntryId, &[u8]); 3] =
+                [(EntryId::default(), b"abc"), (EntryId::default(), b""), (EntryId::default(), b"defg")];
+            assert_eq!(machine.apply_batch(&batch, &mut replies), Applied::Done);
+            assert_eq!(
+                (replies.get(0), replies.get(1), replies.get(2)),
+                (Some(&b"3"[..]), Some(&b"3"[..]), Some(&b"7"[..]))
+            );
+            assert_eq!(replies.get(3), None);
+
+            let saved = save(&mut machine, budget_bytes);
+            assert!(saved.is_sorted_by(|a, b| a.0 < b.0));
+            let mut other = Simple::from(Journal::default());
+            for (key, value) in &saved {
+                other.restore_entry(key, value).unwrap();
+            }
+            other.restore_end().unwrap();
+            assert_eq!(other.get().0, b"abcdefg");
+        }
+    }
+
+    #[test]
+    fn empty_state_saves_and_bad_bytes_are_refused() {
+        let mut machine = Simple::from(Journal::default());
+        let saved = save(&mut machine, 10);
+        assert_eq!(saved.len(), 1);
+        let mut other = Simple::from(Journal::default());
+        other.restore_entry(&saved[0].0, b"!").unwrap();
+        assert_eq!(other.restore_end(), Err(RestoreError::new("bad letter")));
+    }
+}

@@ -1,0 +1,149 @@
+//! Checkpoints: after each roll, every group's state is written once, so that older segments are needed for their
+//! entries only and one without live entries can be freed.
+//!
+//! A checkpoint is a run of batches: the first opens with the table of the segments before it, the rows of all groups
+//! follow, the last says that it is complete. It describes exactly what the batches before it make.
+
+use bytemuck::Zeroable;
+use raft::{EntryId, GroupId};
+use runtime::Disk;
+
+use crate::{
+    BatchSeq, Log,
+    build::{Builder, Closed, Shape},
+    format::{
+        CheckpointRow, RECORDS_MAX, RecordHeader, RecordKind, SegmentRow, batch_flags, record_flags, usize_of,
+    },
+    group::GroupLog,
+};
+
+/// Checkpoint batches are closed at this size: small enough not to hold up the turn's batches behind them.
+const CHECKPOINT_BATCH_BYTES: usize = 256 << 10;
+
+/// Where the current checkpoint is on its way.
+#[derive(Debug, Default)]
+pub(crate) struct CheckpointState {
+    /// A roll happened: take one between the next two turns.
+    pub(crate) due: bool,
+    /// One is in the queue, not all of it issued.
+    queued: bool,
+    /// The segment in which the one being issued begins.
+    begun_in: u64,
+    /// Complete in flight: durable once this batch is, begun in that segment.
+    awaited: Option<(BatchSeq, u64)>,
+}
+
+impl CheckpointState {
+    /// Of a log that was just opened.
+    pub(crate) fn due_now() -> CheckpointState {
+        CheckpointState { due: true, ..CheckpointState::default() }
+    }
+
+    /// One checkpoint at a time: a roll in the midst of one starts no other, or a checkpoint larger than a segment
+    /// would never end.
+    pub(crate) fn rolled(&mut self) {
+        self.due |= !self.queued;
+    }
+
+    /// A batch was issued into segment `segment`.
+    pub(crate) fn issued(&mut self, seq: BatchSeq, flags: u16, segment: u64) {
+        if flags & batch_flags::CHECKPOINT_BEGIN != 0 {
+            self.begun_in = segment;
+        }
+        if flags & batch_flags::CHECKPOINT_END != 0 {
+            self.queued = false;
+            self.awaited = Some((seq, self.begun_in));
+        }
+    }
+}
+
+impl<D: Disk> Log<D> {
+    /// The state of all groups as batches at the end of the queue.
+    pub(crate) fn enqueue_checkpoint(&mut self) {
+        self.checkpoint.due = false;
+        self.checkpoint.queued = true;
+        let mut builder = self.checkpoint_builder();
+        builder.flags |= batch_flags::CHECKPOINT_BEGIN;
+        // Filled when issued, for each batch in the queue may still roll once.
+        let rows = self.segments.live_len() + self.queue.len() + 1;
+        let table = RecordHeader { kind: RecordKind::SegmentTable.byte(), ..RecordHeader::zeroed() };
+        builder.push(table, rows * size_of::<SegmentRow>());
+        let bytes_max = CHECKPOINT_BATCH_BYTES.min(self.batch_bytes_max());
+        let groups = std::mem::take(&mut self.groups);
+        for (group, log) in &groups {
+            let body_bytes =
+                size_of::<CheckpointRow>() + log.snapshot.as_ref().map_or(0, |(_, body)| body.len());
+            if builder.records() == RECORDS_MAX || builder.bytes_with(body_bytes) > bytes_max {
+                let next = self.checkpoint_builder();
+                self.enqueue(std::mem::replace(&mut builder, next));
+            }
+            encode_row(&mut builder, *group, log, body_bytes);
+        }
+        self.groups = groups;
+        builder.flags |= batch_flags::CHECKPOINT_END;
+        self.enqueue(builder);
+        self.stats.checkpoints += 1;
+    }
+
+    fn checkpoint_builder(&mut self) -> Builder {
+        let mut builder = Builder::new(self.next_seq, Shape::default());
+        builder.flags = batch_flags::CHECKPOINT;
+        self.next_seq = BatchSeq(self.next_seq.0 + 1);
+        builder
+    }
+
+    /// Now that the first batch of a checkpoint has its segment: the ends of all segments before it.
+    pub(crate) fn fill_segment_table(&mut self, closed: &mut Closed) {
+        let rows = self.segments.table();
+        let record = closed.records.first_mut().expect("a checkpoint opens with the table");
+        let start = usize_of(record.body_offset);
+        let bytes: &[u8] = bytemuck::cast_slice(&rows);
+        assert!(
+            bytes.len() <= usize_of(record.body_bytes),
+            "room was left for every roll there may have been"
+        );
+        record.count = u32::try_from(rows.len()).expect("few segments");
+        closed.buffer[start..start + bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// After the durable end moved: a complete checkpoint lets older segments go.
+    pub(crate) fn checkpoint_progress(&mut self) {
+        if let Some((end, segment)) = self.checkpoint.awaited
+            && end <= self.pipeline.durable()
+        {
+            self.checkpoint.awaited = None;
+            self.segments.checkpointed(segment);
+        }
+    }
+}
+
+fn encode_row(builder: &mut Builder, group: GroupId, log: &GroupLog, body_bytes: usize) {
+    let hard_state = log.hard_state;
+    let vote_flag = if hard_state.vote.is_some() { record_flags::HAS_VOTE } else { 0 };
+    let snapshot_flag = if log.snapshot.is_some() { record_flags::HAS_SNAPSHOT } else { 0 };
+    let header = RecordHeader {
+        group: u64::from(group.0),
+        term: hard_state.term.0,
+        commit: hard_state.commit.0,
+        incarnation: log.incarnation,
+        kind: RecordKind::CheckpointRow.byte(),
+        flags: vote_flag | snapshot_flag,
+        aux: hard_state.vote.map_or(0, |node| node.0),
+        ..RecordHeader::zeroed()
+    };
+    let snapshot = log.snapshot.as_ref().map_or(EntryId::ZERO, |(id, _)| *id);
+    let row = CheckpointRow {
+        compacted_index: log.compacted.index.0,
+        compacted_term: log.compacted.term.0,
+        last_index: log.last.index.0,
+        last_term: log.last.term.0,
+        snapshot_index: snapshot.index.0,
+        snapshot_term: snapshot.term.0,
+    };
+    let (_, place) = builder.push(header, body_bytes);
+    let (front, rest) = place.split_at_mut(size_of::<CheckpointRow>());
+    front.copy_from_slice(bytemuck::bytes_of(&row));
+    if let Some((_, body)) = &log.snapshot {
+        rest.copy_from_slice(body);
+    }
+}

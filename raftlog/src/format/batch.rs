@@ -1,0 +1,236 @@
+//! One batch: `[header 128][directory 64 x n][bodies, 16-aligned][zeros to the block]`.
+
+use raft::{Check, EntryError, entries};
+
+use super::{
+    BATCH_HEADER_BYTES, BATCH_MAGIC, BLOCK, BODY_ALIGN, BatchHeader, FORMAT_VERSION, Invalid,
+    RECORD_HEADER_BYTES, RECORDS_MAX, RecordHeader, RecordKind, batch_flags, lsn, u32_of, usize_of,
+};
+use crate::BatchSeq;
+
+const HEADER_CRC_OFFSET: usize = BATCH_HEADER_BYTES - 4;
+
+/// Finishes a batch whose bodies are in place: checksums the bodies, writes directory and header at its front.
+///
+/// `header` brings identity and position; sizes, counts and checksums are filled in here. `body_end` is where the
+/// last body ends. Returns the chain value that the next batch carries.
+pub(crate) fn seal_batch(
+    batch: &mut [u8],
+    mut header: BatchHeader,
+    records: &[RecordHeader],
+    body_end: usize,
+) -> u32 {
+    let directory_end = BATCH_HEADER_BYTES + records.len() * RECORD_HEADER_BYTES;
+    let end = body_end.max(directory_end);
+    assert!(
+        records.len() <= RECORDS_MAX && batch.len() == end.next_multiple_of(BLOCK),
+        "a batch of its size"
+    );
+    for (ordinal, record) in records.iter().enumerate() {
+        let mut record = *record;
+        let body_start = usize_of(record.body_offset);
+        let body = &batch[body_start..body_start + usize_of(record.body_bytes)];
+        record.body_crc = body_checksum(record.kind, body).expect("bodies are made of whole entries");
+        record.lsn = lsn(BatchSeq(header.batch_seq), ordinal);
+        let at = BATCH_HEADER_BYTES + ordinal * RECORD_HEADER_BYTES;
+        batch[at..at + RECORD_HEADER_BYTES].copy_from_slice(bytemuck::bytes_of(&record));
+    }
+    header.magic = BATCH_MAGIC;
+    header.version = FORMAT_VERSION;
+    header.blocks = u32_of(batch.len() / BLOCK);
+    header.directory_bytes = u32_of(directory_end - BATCH_HEADER_BYTES);
+    header.records = u32_of(records.len());
+    header.body_bytes = u32_of(end - directory_end);
+    header.directory_crc =
+        directory_checksum(header.salt, header.batch_seq, &batch[BATCH_HEADER_BYTES..directory_end]);
+    header.header_crc = header_checksum(&header);
+    batch[..BATCH_HEADER_BYTES].copy_from_slice(bytemuck::bytes_of(&header));
+    header.header_crc
+}
+
+fn header_checksum(header: &BatchHeader) -> u32 {
+    crc32fast::hash(&bytemuck::bytes_of(header)[..HEADER_CRC_OFFSET])
+}
+
+/// Seeded, so that the directory of another batch, or of another use of the file, does not fit this header.
+fn directory_checksum(salt: u64, batch_seq: u64, directory: &[u8]) -> u32 {
+    let seed = salt ^ batch_seq;
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&seed.to_le_bytes());
+    hasher.update(directory);
+    hasher.finalize()
+}
+
+/// The checksum of a body. For entries it covers their checksums, which cover their bytes: nothing is summed twice.
+fn body_checksum(kind: u8, body: &[u8]) -> Result<u32, EntryError> {
+    if kind != RecordKind::Entries.byte() {
+        return Ok(crc32fast::hash(body));
+    }
+    let mut hasher = crc32fast::Hasher::new();
+    for entry in entries(body, Check::Shape) {
+        hasher.update(&entry?.bytes[..4]);
+    }
+    Ok(hasher.finalize())
+}
+
+/// What the next batch of a walk through a segment must say of itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Expected {
+    pub(crate) salt: u64,
+    pub(crate) segment_seq: u64,
+    pub(crate) batch_seq: u64,
+    pub(crate) boot_epoch: u64,
+    pub(crate) block: u32,
+    pub(crate) chain: u32,
+}
+
+impl Expected {
+    /// Whether `header` stands in the right place of the right use of the right file.
+    pub(crate) fn is_in_place(&self, header: &BatchHeader) -> bool {
+        header.salt == self.salt && header.segment_seq == self.segment_seq && header.block == self.block
+    }
+
+    /// Whether `header` is the very next batch.
+    pub(crate) fn accepts(&self, header: &BatchHeader) -> Result<(), Invalid> {
+        if !self.is_in_place(header) {
+            return Err(Invalid::new("a batch of another use of this file"));
+        }
+        if header.batch_seq != self.batch_seq {
+            return Err(Invalid::new("a batch with another number than the next"));
+        }
+        if header.previous_chain != self.chain || header.boot_epoch != self.boot_epoch {
+            return Err(Invalid::new("a batch that continues another history"));
+        }
+        Ok(())
+    }
+}
+
+/// Reads a batch's header from the front of a block. Total; says nothing about directory and bodies.
+pub(crate) fn decode_batch_header(block: &[u8]) -> Result<BatchHeader, Invalid> {
+    let front = block.get(..BATCH_HEADER_BYTES).ok_or(Invalid::new("no room for a batch header"))?;
+    let header: BatchHeader = bytemuck::pod_read_unaligned(front);
+    if header.magic != BATCH_MAGIC {
+        return Err(Invalid::new("no batch header magic"));
+    }
+    if header.header_crc != header_checksum(&header) {
+        return Err(Invalid::new("batch header checksum mismatch"));
+    }
+    if header.version != FORMAT_VERSION || header.flags & !batch_flags::ALL != 0 {
+        return Err(Invalid::unknown("a batch of an unknown format version"));
+    }
+    let records = usize_of(header.records);
+    let end = u64::from(header.directory_bytes) + u64::from(header.body_bytes) + 128;
+    let sizes_ok = records <= RECORDS_MAX
+        && usize_of(header.directory_bytes) == records * RECORD_HEADER_BYTES
+        && end.div_ceil(4096) == u64::from(header.blocks)
+        && header.block > 0
+        && header.durable_seq < header.batch_seq;
+    if !sizes_ok || header.key_id != 0 || header.aux != 0 || header.zero != [0; 7] {
+        return Err(Invalid::unknown("a batch header with impossible fields"));
+    }
+    Ok(header)
+}
+
+/// Reads and checks the directory of the batch that starts at the front of `batch`. Total.
+pub(crate) fn decode_directory(header: &BatchHeader, batch: &[u8]) -> Result<Vec<RecordHeader>, Invalid> {
+    let directory_end = BATCH_HEADER_BYTES + usize_of(header.directory_bytes);
+    let end = directory_end + usize_of(header.body_bytes);
+    let directory = batch
+        .get(BATCH_HEADER_BYTES..directory_end)
+        .ok_or(Invalid::new("the batch's directory is cut short"))?;
+    if directory_checksum(header.salt, header.batch_seq, directory) != header.directory_crc {
+        return Err(Invalid::new("batch directory checksum mismatch"));
+    }
+    let mut records = Vec::with_capacity(usize_of(header.records));
+    let mut free_from = directory_end;
+    for (ordinal, row) in directory.chunks_exact(RECORD_HEADER_BYTES).enumerate() {
+        let record: RecordHeader = bytemuck::pod_read_unaligned(row);
+        let body_start = usize_of(record.body_offset);
+        let body_end = body_start.saturating_add(usize_of(record.body_bytes));
+        if body_start < free_from || body_end > end || !body_start.is_multiple_of(BODY_ALIGN) {
+            return Err(Invalid::unknown("a record whose body lies outside its place"));
+        }
+        if record.lsn != lsn(BatchSeq(header.batch_seq), ordinal) {
+            return Err(Invalid::unknown("a record numbered out of order"));
+        }
+        check_record(&record)?;
+        free_from = body_end;
+        records.push(record);
+    }
+    Ok(records)
+}
+
+/// Fields that a record's kind does not use are zero; those it uses make sense.
+fn check_record(record: &RecordHeader) -> Result<(), Invalid> {
+    let kind = RecordKind::from_byte(record.kind).ok_or(Invalid::unknown("a record of an unknown kind"))?;
+    let vote_ok = record.aux == 0 || record.flags & super::record_flags::HAS_VOTE != 0;
+    let fields_ok = match kind {
+        RecordKind::Entries => {
+            record.count > 0
+                && record.first_index > 0
+                && record.term > 0
+                && record.commit == 0
+                && record.first_index.checked_add(u64::from(record.count)).is_some()
+        }
+        RecordKind::HardState => record.first_index == 0 && record.count == 0 && record.body_bytes == 0,
+        RecordKind::Compact => record.commit == 0 && record.count == 0 && record.body_bytes == 0,
+        RecordKind::Snapshot => record.commit == 0 && record.count == 0,
+        RecordKind::CheckpointRow => {
+            record.first_index == 0
+                && record.count == 0
+                && usize_of(record.body_bytes) >= size_of::<super::CheckpointRow>()
+        }
+        RecordKind::SegmentTable => {
+            record.group == 0
+                && record.first_index == 0
+                && record.term == 0
+                && record.commit == 0
+                && record.incarnation == 0
+                && usize_of(record.body_bytes).is_multiple_of(size_of::<super::SegmentRow>())
+                && usize_of(record.count) <= usize_of(record.body_bytes) / size_of::<super::SegmentRow>()
+        }
+    };
+    let group_ok = u32::try_from(record.group).is_ok();
+    if !fields_ok || !vote_ok || !group_ok || record.flags & !kind.flags_allowed() != 0 {
+        return Err(Invalid::unknown("a record with impossible fields"));
+    }
+    Ok(())
+}
+
+/// Checks every body of the batch against its directory row, entries down to their own checksums. Total.
+pub(crate) fn verify_bodies(batch: &[u8], records: &[RecordHeader]) -> Result<(), Invalid> {
+    for record in records {
+        let start = usize_of(record.body_offset);
+        let body = batch
+            .get(start..start.saturating_add(usize_of(record.body_bytes)))
+            .ok_or(Invalid::new("a record's body is cut short"))?;
+        let crc =
+            body_checksum(record.kind, body).map_err(|_| Invalid::new("a body that is not whole entries"))?;
+        if crc != record.body_crc {
+            return Err(Invalid::new("record body checksum mismatch"));
+        }
+        if record.kind == RecordKind::Entries.byte() {
+            verify_entries(record, body)?;
+        }
+    }
+    Ok(())
+}
+
+fn verify_entries(record: &RecordHeader, body: &[u8]) -> Result<(), Invalid> {
+    let mut index = record.first_index;
+    for entry in entries(body, Check::Checksum) {
+        let entry = entry.map_err(|_| Invalid::new("entry checksum mismatch"))?;
+        let as_said = u64::from(entry.group.0) == record.group
+            && entry.incarnation == record.incarnation
+            && entry.id.term.0 == record.term
+            && entry.id.index.0 == index;
+        if !as_said {
+            return Err(Invalid::unknown("an entry that is not what its record says"));
+        }
+        index += 1;
+    }
+    if index != record.first_index + u64::from(record.count) {
+        return Err(Invalid::unknown("a record with another number of entries than it says"));
+    }
+    Ok(())
+}

@@ -1,0 +1,235 @@
+//! From a complete batch to a write in flight: its place, its header, and the roll to the next segment.
+
+use std::{path::PathBuf, rc::Rc, task::Context};
+
+use bytemuck::Zeroable;
+use raft::{GroupId, Index};
+use runtime::{Buffer, BufferMut, Disk};
+
+use crate::{
+    BatchSeq, Log, LogError,
+    build::{Builder, Closed, Shape},
+    format::{
+        BLOCK, BLOCK_U64, BatchHeader, RecordKind, SegmentHeader, batch_flags, encode_segment_header,
+        seal_batch, u32_of,
+    },
+    group::Place,
+    log::BATCH_BYTES_SOFT,
+    segments::Segment,
+};
+
+impl<D: Disk> Log<D> {
+    /// Issues what can be issued: closed batches in order, then the one being built if its turn has ended.
+    pub(crate) fn pump(&mut self, context: &mut Context<'_>) {
+        while self.pipeline.error().is_none() && self.pipeline.len() < self.options.in_flight_max {
+            if self.queue.is_empty() {
+                self.close_submitted();
+            }
+            if self.queue.is_empty() || !self.issue_front(context) {
+                break;
+            }
+        }
+        let grown = self.building.as_ref().is_some_and(|builder| builder.bytes() >= BATCH_BYTES_SOFT);
+        if grown || self.checkpoint.due {
+            self.close_submitted();
+        }
+    }
+
+    /// Between two turns: the batch being built is complete, and a checkpoint that is due can be taken, because the
+    /// groups are exactly what the batches so far make them.
+    fn close_submitted(&mut self) {
+        if self.building.as_ref().is_some_and(|builder| builder.submitted) {
+            self.close_building();
+        }
+        if self.building.is_none() && self.checkpoint.due {
+            self.enqueue_checkpoint();
+        }
+    }
+
+    /// Hands the oldest complete batch to the disk. False if it needs a segment and none is ready.
+    fn issue_front(&mut self, context: &mut Context<'_>) -> bool {
+        let Some(front) = self.queue.front() else { return false };
+        let (bytes, first_seq) = (front.bytes() as u64, front.seq);
+        let rolled = !self.segments.fits(bytes);
+        let segment_header = if rolled {
+            match self.roll(first_seq) {
+                Some(header) => Some(header),
+                None => return false,
+            }
+        } else {
+            None
+        };
+        let mut closed = self.queue.pop_front().expect("seen above");
+        self.queued_bytes -= bytes;
+        if closed.flags & batch_flags::CHECKPOINT_BEGIN != 0 {
+            self.fill_segment_table(&mut closed);
+        }
+        self.write(closed, segment_header, context);
+        true
+    }
+
+    /// Starts the next segment; its header goes out with its first batch.
+    fn roll(&mut self, first_batch: BatchSeq) -> Option<SegmentHeader> {
+        let Some(slot) = self.segments.take_ready() else {
+            self.stats.stalls += 1;
+            return None;
+        };
+        let seq = self.segments.next_seq();
+        let durable = self.pipeline.durable();
+        let now = self.now;
+        let previous = self
+            .segments
+            .active()
+            .map(|segment| (segment.seq, segment.end_offset, segment.last_batch_seq, segment.chain));
+        let (previous_seq, previous_end, previous_last, chain) = previous.unwrap_or((0, 0, BatchSeq(0), 0));
+        let salt = salt(self.options.seed, seq, self.boot_epoch);
+        let header = SegmentHeader {
+            segment_seq: seq,
+            salt,
+            segment_bytes: slot.file_bytes,
+            boot_epoch: self.boot_epoch,
+            slot: slot.number,
+            first_batch_seq: first_batch.0,
+            previous_segment_seq: previous_seq,
+            previous_end_offset: previous_end,
+            previous_last_seq: previous_last.0,
+            previous_chain: chain,
+            durable_seq: durable.0,
+            created_us: now.0,
+            ..SegmentHeader::new(self.identity)
+        };
+        self.segments.push_live(Segment {
+            seq,
+            slot,
+            salt,
+            end_offset: BLOCK_U64,
+            last_batch_seq: previous_last,
+            chain,
+            live_records: 0,
+            dying_since: BatchSeq(0),
+            pin: Rc::new(()),
+        });
+        self.checkpoint.rolled();
+        self.stats.rolls += 1;
+        Some(header)
+    }
+
+    /// Gives a batch its place and header and starts its write.
+    fn write(
+        &mut self,
+        mut closed: Closed,
+        segment_header: Option<SegmentHeader>,
+        context: &mut Context<'_>,
+    ) {
+        let bytes = closed.bytes();
+        let segment = self.segments.active().expect("a batch is written to the active segment");
+        let offset = segment.end_offset;
+        let place = Place { segment: segment.seq, block: block_of(offset) };
+        let header = BatchHeader {
+            flags: closed.flags,
+            salt: segment.salt,
+            segment_seq: segment.seq,
+            batch_seq: closed.seq.0,
+            durable_seq: self.pipeline.durable().0,
+            boot_epoch: self.boot_epoch,
+            block: place.block,
+            previous_chain: segment.chain,
+            time_us: self.now.0,
+            ..BatchHeader::zeroed()
+        };
+        let chain = seal_batch(&mut closed.buffer[..bytes], header, &closed.records, closed.body_end);
+        segment.chain = chain;
+        segment.end_offset += bytes as u64;
+        segment.last_batch_seq = closed.seq;
+        let file = segment.slot.file.clone();
+        let holds = self.place_records(&closed, place);
+        let cost = closed.buffer.len() as u64;
+        let (write_offset, data, batch) = match segment_header {
+            Some(header) => with_header(&header, &closed.buffer[..bytes]),
+            None => {
+                let batch = closed.buffer.freeze().slice(0..bytes);
+                (offset, batch.clone(), batch)
+            }
+        };
+        self.cache.insert(closed.seq, batch, cost, holds);
+        self.issued = closed.seq;
+        if closed.flags & batch_flags::SEAL != 0 {
+            self.sealed = closed.seq;
+        }
+        self.checkpoint.issued(closed.seq, closed.flags, place.segment);
+        self.stats.batches += 1;
+        self.stats.records += closed.records.len() as u64;
+        self.stats.bytes += data.len() as u64;
+        self.pipeline.start(closed.seq, &file, write_offset, data, context);
+    }
+
+    /// The records of an issued batch are visible and count for its segment.
+    fn place_records(&mut self, closed: &Closed, place: Place) -> Vec<(GroupId, Index)> {
+        let mut holds: Vec<(GroupId, Index)> = Vec::new();
+        let mut live = 0;
+        for record in &closed.records {
+            if record.kind != RecordKind::Entries.byte() {
+                continue;
+            }
+            let group = GroupId(u32::try_from(record.group).expect("made from a GroupId"));
+            let building_offset = record.body_offset - u32_of(closed.bodies_start);
+            let log = self.groups.get_mut(&group).expect("a group with records is known");
+            if log.place(closed.seq, building_offset, place, record.body_offset) {
+                live += 1;
+                holds.push((group, Index(record.first_index + u64::from(record.count) - 1)));
+            }
+        }
+        let segment = self.segments.active().expect("the batch was just placed in it");
+        segment.live_records += live;
+        holds
+    }
+
+    /// An empty batch whose header vouches for all before it.
+    pub(crate) fn issue_seal(&mut self, context: &mut Context<'_>) {
+        let mut builder = Builder::new(self.next_seq, Shape::default());
+        self.next_seq = BatchSeq(self.next_seq.0 + 1);
+        builder.flags = batch_flags::SEAL;
+        let closed = builder.close(&mut Shape::default());
+        self.queued_bytes += closed.bytes() as u64;
+        self.queue.push_back(closed);
+        self.pump(context);
+    }
+
+    /// Why batches cannot be written that wait for a segment.
+    pub(crate) fn no_segment(&self) -> LogError {
+        let path =
+            self.segments.live().next_back().map_or_else(PathBuf::new, |segment| segment.slot.path.clone());
+        LogError {
+            batch: self.queue.front().map_or(self.next_seq, |closed| closed.seq),
+            path,
+            offset: self.options.segment_bytes,
+            kind: std::io::ErrorKind::StorageFull,
+            what: "no segment is prepared to go on in".to_owned(),
+        }
+    }
+}
+
+/// A roll: header and first batch in one write at the front of the file. The only copy a batch ever sees, once per
+/// segment.
+fn with_header(header: &SegmentHeader, batch: &[u8]) -> (u64, Buffer, Buffer) {
+    let mut buffer = BufferMut::zeroed(BLOCK + batch.len());
+    encode_segment_header(header, &mut buffer[..BLOCK]);
+    buffer[BLOCK..].copy_from_slice(batch);
+    let whole = buffer.freeze();
+    let batch = whole.slice(BLOCK..whole.len());
+    (0, whole, batch)
+}
+
+fn block_of(offset: u64) -> u32 {
+    u32::try_from(offset / BLOCK_U64).expect("segments are below 4 GiB")
+}
+
+/// Differs for every use of every slot: segment numbers are not reused but after a crash that lost their header, and
+/// then the seed differs.
+fn salt(seed: u64, segment_seq: u64, boot_epoch: u64) -> u64 {
+    // SplitMix64's finaliser: a bijection, so distinct inputs of one seed stay distinct.
+    let mut mixed = seed ^ segment_seq.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ boot_epoch.rotate_left(48);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}

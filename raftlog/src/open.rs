@@ -1,0 +1,217 @@
+//! Opening a log: survey, extent, replay, and a fresh segment with a checkpoint, durable before anyone writes.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    path::Path,
+    rc::Rc,
+};
+
+use raft::{EntryId, GroupId, HardState, Index, TermRun, Time};
+use runtime::Disk;
+
+use crate::{
+    BatchSeq, Log, OpenError, Options, SegmentJob, Stats,
+    build::Shape,
+    cache::Cache,
+    checkpoint::CheckpointState,
+    format::Identity,
+    group::GroupLog,
+    pipeline::Pipeline,
+    recover::{Extent, extent},
+    replay::replay,
+    segments::{Segment, Segments},
+    survey::{Survey, io_error},
+};
+
+/// What a log held when it was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Every group with a record, by number.
+    pub groups: Vec<RecoveredGroup>,
+    /// What recovery saw.
+    pub report: Report,
+}
+
+/// One group as of the end of the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecoveredGroup {
+    /// The group.
+    pub group: GroupId,
+    /// Its incarnation; 0 if it never had entries.
+    pub incarnation: u32,
+    /// Its newest hard state; `commit` is at most `last`.
+    pub hard_state: HardState,
+    /// Everything up to here is compacted away.
+    pub compacted: EntryId,
+    /// The entry id of the newest snapshot record; zero if there is none.
+    pub snapshot_id: EntryId,
+    /// The body of the newest snapshot record.
+    pub snapshot: Option<Vec<u8>>,
+    /// The terms of `compacted.index + 1 ..= last`.
+    pub runs: Vec<TermRun>,
+    /// The last entry; `compacted.index` if there is none.
+    pub last: Index,
+}
+
+/// What recovery saw.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Report {
+    /// Bytes read from segment files.
+    pub bytes_read: u64,
+    /// Bytes of sound batches that were behind a torn one, never acknowledged, and dropped. (Of the torn batch itself
+    /// nothing can be said.)
+    pub torn_tail_bytes: u64,
+    /// Segments that count.
+    pub segments: usize,
+    /// The last batch that counts.
+    pub last_batch: BatchSeq,
+}
+
+impl<D: Disk> Log<D> {
+    /// Opens the log in `dir`, making the directory and the first segment if there are none. Never appends to a
+    /// segment of an earlier start: a fresh one, with a checkpoint and a greater boot epoch in it, is durable when
+    /// this returns. So what this recovery dropped stays dropped.
+    ///
+    /// Takes as long as reading the live segments takes. A crash in the midst of it is harmless.
+    ///
+    /// # Errors
+    /// [`OpenError`]; file and offset are in it. A torn tail is not an error, see [`Report`].
+    pub async fn open(disk: D, dir: &Path, options: Options) -> Result<(Log<D>, Recovered), OpenError> {
+        options.check()?;
+        disk.create_dir(dir).await.map_err(io_error("making", dir))?;
+        let mut survey = Survey::of(&disk, dir, &options).await?;
+        let extent = extent(&mut survey, dir).await?;
+        let groups = replay(&survey, &extent);
+        let recovered = describe(dir, &groups, &survey, &extent)?;
+        let last_batch = survey.batch_max;
+        let boot_epoch = survey.epoch_max + 1;
+        let segments = adopt(&disk, dir, &options, survey, &extent, &groups).await?;
+        let mut log = Log {
+            dir: dir.to_owned(),
+            identity: Identity::of(&options),
+            boot_epoch,
+            groups,
+            segments,
+            cache: Cache::new(options.cache_bytes_max),
+            pipeline: Pipeline::new(recovered.report.last_batch),
+            building: None,
+            queue: VecDeque::new(),
+            queued_bytes: 0,
+            shape: Shape::default(),
+            next_seq: BatchSeq(last_batch + 1),
+            issued: recovered.report.last_batch,
+            sealed: BatchSeq(0),
+            seal_at: None,
+            checkpoint: CheckpointState::due_now(),
+            now: Time(0),
+            stats: Stats::default(),
+            options,
+        };
+        log.begin(&disk).await?;
+        Ok((log, recovered))
+    }
+
+    /// Writes the fresh segment with its checkpoint.
+    async fn begin(&mut self, disk: &D) -> Result<(), OpenError> {
+        self.segments.close_active();
+        self.submit();
+        while !self.queue.is_empty() || self.pipeline.len() > 0 {
+            if self.pipeline.len() == 0 && self.segments.ready_len() == 0 {
+                // Over the cap if need be: without it there is no log at all.
+                let job = SegmentJob::new(&self.dir, self.segments.next_slot(), self.options.segment_bytes);
+                let slot = job.make(disk).await.map_err(io_error("making a segment in", &self.dir))?;
+                self.segments.set_next(self.segments.next_slot() + 1, self.segments.next_seq());
+                self.segments.push_ready(slot);
+            }
+            match self.drain().await {
+                Ok(_) => {}
+                Err(error)
+                    if error.kind == std::io::ErrorKind::StorageFull && self.pipeline.error().is_none() => {}
+                Err(error) => {
+                    let source = std::io::Error::new(error.kind, error.what);
+                    return Err(OpenError::Io { what: "writing", path: error.path, source });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn describe<F: runtime::File>(
+    dir: &Path,
+    groups: &BTreeMap<GroupId, GroupLog>,
+    survey: &Survey<F>,
+    extent: &Extent,
+) -> Result<Recovered, OpenError> {
+    let last_batch = extent.segments.last().map_or(0, |counted| {
+        survey.walk(counted.segment).end_at(&survey.segments[&counted.segment].header, counted.limit).last_seq
+    });
+    let report = Report {
+        bytes_read: survey.read_bytes,
+        torn_tail_bytes: extent.torn_bytes,
+        segments: extent.segments.len(),
+        last_batch: BatchSeq(last_batch),
+    };
+    let mut recovered = Recovered { groups: Vec::with_capacity(groups.len()), report };
+    for (group, log) in groups {
+        if let Some((first, last)) = log.gap() {
+            return Err(OpenError::Missing { dir: dir.to_owned(), group: *group, first, last });
+        }
+        recovered.groups.push(RecoveredGroup {
+            group: *group,
+            incarnation: log.incarnation,
+            hard_state: log.hard_state,
+            compacted: log.compacted,
+            snapshot_id: log.snapshot.as_ref().map_or(EntryId::ZERO, |(id, _)| *id),
+            snapshot: log.snapshot.as_ref().map(|(_, body)| body.to_vec()),
+            runs: log.runs(),
+            last: log.last.index,
+        });
+    }
+    Ok(recovered)
+}
+
+/// Segments that count are live, all other files are ready for their next use.
+async fn adopt<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    options: &Options,
+    mut survey: Survey<D::File>,
+    extent: &Extent,
+    groups: &BTreeMap<GroupId, GroupLog>,
+) -> Result<Segments<D::File>, OpenError> {
+    let mut segments = Segments::new(options);
+    for counted in &extent.segments {
+        let found = survey.segments.remove(&counted.segment).expect("it counts");
+        let walk = found.walk.as_ref().expect("it was walked");
+        let end = walk.end_at(&found.header, counted.limit);
+        segments.push_live(Segment {
+            seq: counted.segment,
+            slot: found.slot,
+            salt: found.header.salt,
+            end_offset: end.offset,
+            last_batch_seq: BatchSeq(end.last_seq),
+            chain: end.chain,
+            live_records: 0,
+            dying_since: BatchSeq(0),
+            pin: Rc::new(()),
+        });
+    }
+    for record in groups.values().flat_map(GroupLog::records) {
+        let place = record.place.expect("replayed records have a place");
+        segments.get_mut(place.segment).expect("it counts").live_records += 1;
+    }
+    segments.set_next(survey.slot_max + 1, survey.segment_max + 1);
+    let headless = survey.headless.into_iter().map(|headless| headless.slot);
+    let dropped = survey.segments.into_values().map(|found| found.slot);
+    for slot in survey.unused.into_iter().chain(headless).chain(dropped) {
+        if slot.file_bytes == options.segment_bytes {
+            segments.push_ready(slot);
+        } else {
+            disk.remove(&slot.path).await.map_err(io_error("removing", &slot.path))?;
+        }
+    }
+    disk.sync_dir(dir).await.map_err(io_error("syncing", dir))?;
+    Ok(segments)
+}

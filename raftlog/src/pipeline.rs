@@ -1,0 +1,118 @@
+//! Batches on their way to the disk: issued in order, finished in any order, durable as a prefix.
+
+use std::{
+    collections::VecDeque,
+    future::Future,
+    io,
+    path::PathBuf,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use runtime::Buffer;
+
+use crate::{BatchSeq, LogError};
+
+/// One durable write that has been started.
+struct Write {
+    batch: BatchSeq,
+    bytes: u64,
+    path: PathBuf,
+    offset: u64,
+    /// `None` once it succeeded.
+    future: Option<Pin<Box<dyn Future<Output = io::Result<()>>>>>,
+}
+
+/// The writes in flight, oldest first.
+#[derive(Default)]
+pub(crate) struct Pipeline {
+    writes: VecDeque<Write>,
+    bytes: u64,
+    durable: BatchSeq,
+    error: Option<LogError>,
+}
+
+impl Pipeline {
+    pub(crate) fn new(durable: BatchSeq) -> Pipeline {
+        Pipeline { durable, ..Pipeline::default() }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.writes.len()
+    }
+
+    /// Bytes in flight.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Everything up to here is on the disk.
+    pub(crate) fn durable(&self) -> BatchSeq {
+        self.durable
+    }
+
+    pub(crate) fn error(&self) -> Option<&LogError> {
+        self.error.as_ref()
+    }
+
+    /// Starts writing `data` as batch `batch`; it is in the ring when this returns.
+    pub(crate) fn start<F: runtime::File>(
+        &mut self,
+        batch: BatchSeq,
+        file: &F,
+        offset: u64,
+        data: Buffer,
+        context: &mut Context<'_>,
+    ) {
+        let bytes = data.len() as u64;
+        let path = file.map_path();
+        let file = file.clone();
+        let future: Pin<Box<dyn Future<Output = io::Result<()>>>> =
+            Box::pin(async move { file.write_durable(offset, data).await });
+        self.bytes += bytes;
+        self.writes.push_back(Write { batch, bytes, path, offset, future: Some(future) });
+        self.poll_one(self.writes.len() - 1, context);
+        self.advance();
+    }
+
+    /// Looks at all writes in flight. Errors are for ever.
+    pub(crate) fn poll(&mut self, context: &mut Context<'_>) {
+        for at in 0..self.writes.len() {
+            self.poll_one(at, context);
+        }
+        self.advance();
+    }
+
+    fn poll_one(&mut self, at: usize, context: &mut Context<'_>) {
+        let write = &mut self.writes[at];
+        let Some(future) = &mut write.future else { return };
+        match future.as_mut().poll(context) {
+            Poll::Pending => {}
+            Poll::Ready(Ok(())) => write.future = None,
+            Poll::Ready(Err(error)) => {
+                write.future = None;
+                let failure = LogError {
+                    batch: write.batch,
+                    path: write.path.clone(),
+                    offset: write.offset,
+                    kind: error.kind(),
+                    what: error.to_string(),
+                };
+                tracing::error!(%failure, "the log is dead");
+                self.error.get_or_insert(failure);
+            }
+        }
+    }
+
+    /// After an error nothing becomes durable any more: not even writes that succeeded after it.
+    fn advance(&mut self) {
+        while self.error.is_none()
+            && let Some(oldest) = self.writes.front()
+            && oldest.future.is_none()
+        {
+            self.durable = oldest.batch;
+            self.bytes -= oldest.bytes;
+            self.writes.pop_front();
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Where the log ends, and what counts.
+//!
+//! The segments are followed from the newest back to one in which a complete checkpoint begins; the checkpoint's
+//! table names the older ones that count besides. Where the batches stop before they should, `s` is the number of the
+//! first that is missing and `M` the greatest `durable_seq` in any header that is sound in itself:
+//!
+//! | case | found                                                | M < s                          | M >= s |
+//! |-----:|------------------------------------------------------|--------------------------------|--------|
+//! |    1 | the newest segment stops                             | the end of the log             | rot    |
+//! |    2 | a segment stops before its successor's `previous_*`  | torn: successors are dropped   | rot    |
+//! |    3 | a segment stops before the table's `last_batch_seq`  | torn: successors are dropped   | rot    |
+//! |    4 | a predecessor is not there (`s` = its last batch)    | torn: successors are dropped   | rot    |
+//! |    5 | no segment has a sound header (`s` = 1)              | a new log                      | rot    |
+//! |    6 | a segment in the table is not there                  | freed since; its entries are dead          ||
+//! |    7 | history and chain do not match                       | rot                            | rot    |
+//!
+//! After a torn end is found the search starts anew from there, for the checkpoint may lie behind it. Rot that takes a
+//! live segment away as if freed (case 6) shows as a hole in a group's entries ([`OpenError::Missing`]).
+
+use std::path::Path;
+
+use runtime::File;
+
+use crate::{
+    OpenError,
+    format::{RecordKind, SegmentRow, batch_flags},
+    scan::{Scanned, Walk},
+    survey::{Found, Survey, io_error},
+};
+
+/// A segment that counts, with the batches up to `limit`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Counted {
+    pub(crate) segment: u64,
+    pub(crate) limit: u64,
+}
+
+/// What the log consists of.
+#[derive(Debug, Default)]
+pub(crate) struct Extent {
+    /// Oldest first; none for a new log.
+    pub(crate) segments: Vec<Counted>,
+    /// The first and the last batch of the newest complete checkpoint.
+    pub(crate) checkpoint: Option<(u64, u64)>,
+    /// Bytes of batches that were never acknowledged and are dropped.
+    pub(crate) torn_bytes: u64,
+}
+
+enum Attempt {
+    Complete(Extent),
+    /// Everything newer than this segment is torn off; none: everything.
+    TornAt(Option<u64>),
+}
+
+/// Finds the extent of the log. Leaves in `survey` the walks of all segments that count.
+pub(crate) async fn extent<F: File>(survey: &mut Survey<F>, dir: &Path) -> Result<Extent, OpenError> {
+    let mut top = survey.segments.keys().next_back().copied();
+    let mut torn_bytes = 0;
+    while let Some(newest) = top {
+        match attempt(survey, newest).await? {
+            Attempt::Complete(mut extent) => {
+                extent.torn_bytes = torn_bytes + survey.walk(newest).stray_bytes;
+                return Ok(extent);
+            }
+            Attempt::TornAt(at) => {
+                let dropped = survey.segments.range(at.map_or(0, |at| at + 1)..=newest);
+                torn_bytes +=
+                    dropped.filter_map(|(_, found)| found.walk.as_ref()).map(sound_bytes).sum::<u64>();
+                top = at;
+            }
+        }
+    }
+    // Case 5.
+    if survey.durable_max > 0 {
+        let path = survey.headless.first().map_or(dir, |headless| &headless.slot.path);
+        let what = format!("no segment can be read, though batch {} was durable", survey.durable_max);
+        return Err(OpenError::Damaged { path: path.to_owned(), offset: 0, what });
+    }
+    Ok(Extent { torn_bytes, ..Extent::default() })
+}
+
+fn sound_bytes(walk: &Walk) -> u64 {
+    walk.end_offset() - crate::format::BLOCK_U64 + walk.stray_bytes
+}
+
+async fn attempt<F: File>(survey: &mut Survey<F>, top: u64) -> Result<Attempt, OpenError> {
+    survey.load(top).await?;
+    survey.look_behind(top).await?;
+    // Case 1.
+    survey.check_not_durable(top)?;
+    let mut chain = vec![Counted { segment: top, limit: u64::MAX }];
+    let checkpoint = loop {
+        let oldest = *chain.last().expect("starts with the newest");
+        if let Some(checkpoint) = survey.newest_checkpoint(&chain) {
+            break Some(checkpoint);
+        }
+        let header = survey.segments[&oldest.segment].header;
+        let (previous, limit) = (header.previous_segment_seq, header.previous_last_seq);
+        if previous == 0 {
+            break None;
+        }
+        if !survey.segments.contains_key(&previous) {
+            // Case 4.
+            if survey.durable_max >= limit {
+                let what =
+                    format!("segment {previous} before it is missing, though durable to batch {limit}");
+                return Err(survey.damaged(oldest.segment, 0, what));
+            }
+            let lower = survey.segments.range(..oldest.segment).next_back();
+            return Ok(Attempt::TornAt(lower.map(|(seq, _)| *seq)));
+        }
+        // Case 2.
+        if survey.is_torn(previous, limit).await? {
+            return Ok(Attempt::TornAt(Some(previous)));
+        }
+        survey.check_end(previous, limit, header.previous_end_offset, header.previous_chain)?;
+        chain.push(Counted { segment: previous, limit });
+    };
+    let mut segments = Vec::new();
+    if let Some((begin, _)) = checkpoint {
+        for row in survey.table(&chain, begin) {
+            let is_there = survey.segments.get(&row.segment_seq).is_some_and(|f| f.slot.number == row.slot);
+            if !is_there {
+                continue; // Case 6.
+            }
+            // Case 3.
+            if survey.is_torn(row.segment_seq, row.last_batch_seq).await? {
+                return Ok(Attempt::TornAt(Some(row.segment_seq)));
+            }
+            survey.check_end(row.segment_seq, row.last_batch_seq, row.end_offset, row.chain)?;
+            segments.push(Counted { segment: row.segment_seq, limit: row.last_batch_seq });
+        }
+    }
+    let oldest_in_chain = chain.last().expect("starts with the newest").segment;
+    segments.retain(|counted| counted.segment < oldest_in_chain);
+    segments.extend(chain.iter().rev());
+    Ok(Attempt::Complete(Extent { segments, checkpoint, torn_bytes: 0 }))
+}
+
+impl<F: File> Survey<F> {
+    pub(crate) fn walk(&self, segment: u64) -> &Walk {
+        self.segments[&segment].walk.as_ref().expect("every segment that counts was walked")
+    }
+
+    /// The sound batches of `counted`.
+    pub(crate) fn batches(&self, counted: Counted) -> &[Scanned] {
+        self.walk(counted.segment).up_to(counted.limit)
+    }
+
+    async fn load(&mut self, segment: u64) -> Result<(), OpenError> {
+        let durable = self.durable_max;
+        let found = self.segments.get_mut(&segment).expect("the caller saw it");
+        if found.walk.is_some() {
+            return Ok(());
+        }
+        let Found { slot, header, .. } = &*found;
+        // The newest segments are verified to the last byte. In older ones bodies known to be durable are not: their
+        // damage is found when they are read.
+        let walk = Walk::of(&slot.file, header, durable).await.map_err(io_error("reading", &slot.path))?;
+        if let Some(invalid) = walk.stop.as_ref().filter(|invalid| invalid.intact) {
+            let (path, offset) = (slot.path.clone(), walk.end_offset());
+            return Err(OpenError::Unsupported { path, offset, what: invalid.what });
+        }
+        self.read_bytes += walk.read_bytes;
+        let (seq_max, durable_max, epoch) = (walk.seq_max, walk.durable_max, header.boot_epoch);
+        found.walk = Some(walk);
+        self.see(segment, seq_max, durable_max, epoch);
+        Ok(())
+    }
+
+    async fn look_behind(&mut self, segment: u64) -> Result<(), OpenError> {
+        let found = self.segments.get_mut(&segment).expect("the caller saw it");
+        let walk = found.walk.as_mut().expect("loaded before");
+        let before = walk.read_bytes;
+        walk.look_behind(&found.slot.file, found.slot.file_bytes)
+            .await
+            .map_err(io_error("reading", &found.slot.path))?;
+        let (read, seq_max, durable_max) = (walk.read_bytes - before, walk.seq_max, walk.durable_max);
+        self.read_bytes += read;
+        self.see(segment, seq_max, durable_max, 0);
+        Ok(())
+    }
+
+    /// Whether `segment` stops before `last`, legally.
+    async fn is_torn(&mut self, segment: u64, last: u64) -> Result<bool, OpenError> {
+        self.load(segment).await?;
+        if self.walk(segment).next.batch_seq > last {
+            return Ok(false);
+        }
+        self.look_behind(segment).await?;
+        self.check_not_durable(segment)?;
+        Ok(true)
+    }
+
+    /// The batch where `segment` stops was never durable, or this is rot.
+    fn check_not_durable(&self, segment: u64) -> Result<(), OpenError> {
+        let walk = self.walk(segment);
+        let missing = walk.next.batch_seq;
+        if self.durable_max < missing {
+            return Ok(());
+        }
+        let why = walk.stop.as_ref().map_or("the segment ends", |stop| stop.what);
+        let durable = self.durable_max;
+        let what = format!("batch {missing} is not there ({why}), though batches to {durable} were durable");
+        match self.headless.iter().find(|headless| headless.first_batch_seq == missing) {
+            Some(headless) => Err(OpenError::Damaged { path: headless.slot.path.clone(), offset: 0, what }),
+            None => Err(self.damaged(segment, walk.end_offset(), what)),
+        }
+    }
+
+    /// Case 7: `segment` ends where others say it does.
+    fn check_end(&self, segment: u64, limit: u64, offset: u64, chain: u32) -> Result<(), OpenError> {
+        let end = self.walk(segment).end_at(&self.segments[&segment].header, limit);
+        if (end.offset, end.chain, end.last_seq) == (offset, chain, limit) {
+            return Ok(());
+        }
+        let what = format!("it ends with batch {}, another history than the one recorded", end.last_seq);
+        Err(self.damaged(segment, end.offset, what))
+    }
+
+    fn damaged(&self, segment: u64, offset: u64, what: String) -> OpenError {
+        OpenError::Damaged { path: self.segments[&segment].slot.path.clone(), offset, what }
+    }
+
+    /// The newest complete checkpoint in `chain`, which runs from the newest segment back.
+    fn newest_checkpoint(&self, chain: &[Counted]) -> Option<(u64, u64)> {
+        let mut end = None;
+        for counted in chain {
+            for batch in self.batches(*counted).iter().rev() {
+                let header = &batch.header;
+                if header.flags & batch_flags::CHECKPOINT_END != 0 && end.is_none() {
+                    end = Some(header.batch_seq);
+                }
+                if header.flags & batch_flags::CHECKPOINT_BEGIN != 0
+                    && let Some(end) = end
+                {
+                    return Some((header.batch_seq, end));
+                }
+            }
+        }
+        None
+    }
+
+    /// The segment table of the checkpoint that begins with batch `begin`.
+    fn table(&self, chain: &[Counted], begin: u64) -> Vec<SegmentRow> {
+        let mut batches = chain.iter().flat_map(|counted| self.batches(*counted));
+        let Some(batch) = batches.find(|batch| batch.header.batch_seq == begin) else { return Vec::new() };
+        let is_table = |kind: u8| kind == RecordKind::SegmentTable.byte();
+        let Some(at) = batch.records.iter().position(|record| is_table(record.kind)) else {
+            return Vec::new();
+        };
+        let count = crate::format::usize_of(batch.records[at].count);
+        let rows = batch.bodies[at].chunks_exact(size_of::<SegmentRow>());
+        rows.take(count).map(bytemuck::pod_read_unaligned).collect()
+    }
+}

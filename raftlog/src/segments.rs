@@ -1,0 +1,309 @@
+//! The segment files: which are live, which are ready to be written, and when one turns into the other.
+//!
+//! A file is made once, written full of zeros, and from then on only overwritten. A segment is freed when nothing in
+//! it can be needed by a reader or by a recovery; its file waits in `ready` for its next use, which a new salt and a
+//! new number tell from all uses before.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    path::{Path, PathBuf},
+    rc::Rc,
+};
+
+use raft::Time;
+
+use crate::{
+    BatchSeq, Options,
+    format::{BLOCK_U64, SegmentRow},
+    options::SEGMENTS_RESERVED,
+};
+
+/// A segment file that holds nothing anyone needs.
+pub(crate) struct Slot<F> {
+    pub(crate) number: u64,
+    pub(crate) path: PathBuf,
+    pub(crate) file: F,
+    pub(crate) file_bytes: u64,
+}
+
+/// One use of a slot.
+pub(crate) struct Segment<F> {
+    pub(crate) seq: u64,
+    pub(crate) slot: Slot<F>,
+    pub(crate) salt: u64,
+    /// Where the next batch goes, or would go.
+    pub(crate) end_offset: u64,
+    /// The newest batch in it, or before it.
+    pub(crate) last_batch_seq: BatchSeq,
+    /// The chain value after that batch.
+    pub(crate) chain: u32,
+    /// Records in it that an index points to.
+    pub(crate) live_records: u64,
+    /// The batch that killed the newest of its dead records: until it is durable, a crash would revive them.
+    pub(crate) dying_since: BatchSeq,
+    /// Cloned by readers; while there is more than one, the bytes must stay.
+    pub(crate) pin: Rc<()>,
+}
+
+impl<F> Segment<F> {
+    fn room(&self) -> u64 {
+        self.slot.file_bytes - self.end_offset
+    }
+}
+
+/// All segment files of a log.
+pub(crate) struct Segments<F> {
+    /// By number; the newest is the one written to.
+    live: BTreeMap<u64, Segment<F>>,
+    ready: VecDeque<Slot<F>>,
+    segment_bytes: u64,
+    slots_max: usize,
+    ready_wanted: usize,
+    next_slot: u64,
+    /// Above every number ever seen on disk, also in segments that a recovery dropped.
+    next_seq: u64,
+    /// The newest segment is of an earlier start: nothing is appended to it.
+    closed: bool,
+    /// A job that makes a file is out.
+    preparing: bool,
+    /// Making files failed lately: not before this moment again.
+    retry_at: Time,
+    failed: bool,
+    /// A durable checkpoint stands in this segment: older ones are needed for their entries only.
+    checkpoint: u64,
+    /// Something died, or a checkpoint moved, since segments were last freed.
+    stale: bool,
+}
+
+/// The name of the file in slot `number`.
+pub(crate) fn slot_name(number: u64) -> String {
+    format!("slot-{number:06}.log")
+}
+
+/// The number in a slot's file name.
+pub(crate) fn slot_number(name: &str) -> Option<u64> {
+    let number = name.strip_prefix("slot-")?.strip_suffix(".log")?.parse().ok()?;
+    (slot_name(number) == name).then_some(number)
+}
+
+impl<F: runtime::File> Segments<F> {
+    pub(crate) fn new(options: &Options) -> Segments<F> {
+        Segments {
+            live: BTreeMap::new(),
+            ready: VecDeque::new(),
+            segment_bytes: options.segment_bytes,
+            slots_max: options.slots_max(),
+            ready_wanted: options.segments_ready,
+            next_slot: 1,
+            next_seq: 1,
+            closed: false,
+            preparing: false,
+            retry_at: Time(0),
+            failed: false,
+            checkpoint: 0,
+            stale: false,
+        }
+    }
+
+    /// The segment that is written to.
+    pub(crate) fn active(&mut self) -> Option<&mut Segment<F>> {
+        self.live.values_mut().next_back()
+    }
+
+    pub(crate) fn get(&self, seq: u64) -> Option<&Segment<F>> {
+        self.live.get(&seq)
+    }
+
+    pub(crate) fn get_mut(&mut self, seq: u64) -> Option<&mut Segment<F>> {
+        self.live.get_mut(&seq)
+    }
+
+    pub(crate) fn live(&self) -> impl DoubleEndedIterator<Item = &Segment<F>> {
+        self.live.values()
+    }
+
+    pub(crate) fn live_len(&self) -> usize {
+        self.live.len()
+    }
+
+    pub(crate) fn ready_len(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// What all files take.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        let live = self.live.values().map(|segment| segment.slot.file_bytes);
+        live.chain(self.ready.iter().map(|slot| slot.file_bytes)).sum()
+    }
+
+    /// Whether a batch of `bytes` fits behind what was written last.
+    pub(crate) fn fits(&self, bytes: u64) -> bool {
+        !self.closed && self.live.values().next_back().is_some_and(|segment| segment.room() >= bytes)
+    }
+
+    /// The next batch goes to a new segment, whatever room there is.
+    pub(crate) fn close_active(&mut self) {
+        self.closed = true;
+    }
+
+    /// Starts a segment in a ready slot.
+    pub(crate) fn push_live(&mut self, segment: Segment<F>) {
+        let newest = self.live.last_key_value().map_or(0, |(seq, _)| *seq);
+        assert!(segment.seq > newest, "segment numbers only grow");
+        self.next_seq = self.next_seq.max(segment.seq + 1);
+        self.closed = false;
+        self.live.insert(segment.seq, segment);
+    }
+
+    pub(crate) fn take_ready(&mut self) -> Option<Slot<F>> {
+        self.ready.pop_front()
+    }
+
+    pub(crate) fn push_ready(&mut self, slot: Slot<F>) {
+        self.ready.push_back(slot);
+    }
+
+    /// Slot numbers from `slot` and segment numbers from `seq` on are free.
+    pub(crate) fn set_next(&mut self, slot: u64, seq: u64) {
+        self.next_slot = slot;
+        self.next_seq = seq;
+    }
+
+    pub(crate) fn next_slot(&self) -> u64 {
+        self.next_slot
+    }
+
+    pub(crate) fn next_seq(&self) -> u64 {
+        self.next_seq
+    }
+
+    /// A record in segment `seq` died by what is in batch `by`.
+    pub(crate) fn release(&mut self, seq: u64, by: BatchSeq) {
+        let segment = self.live.get_mut(&seq).expect("a segment with live records is live");
+        segment.live_records -= 1;
+        segment.dying_since = segment.dying_since.max(by);
+        self.stale |= segment.live_records == 0;
+    }
+
+    /// A checkpoint that begins in segment `seq` is durable.
+    pub(crate) fn checkpointed(&mut self, seq: u64) {
+        self.checkpoint = seq;
+        self.stale = true;
+    }
+
+    /// Frees what nobody needs: older than the checkpoint, no live record, its death durable, no reader.
+    pub(crate) fn free(&mut self, durable: BatchSeq) {
+        if !self.stale {
+            return;
+        }
+        let dead = |segment: &Segment<F>| segment.live_records == 0;
+        let older = self.live.range(..self.checkpoint).filter(|(_, segment)| dead(segment));
+        let (mut free, mut waiting) = (Vec::new(), false);
+        for (seq, segment) in older {
+            if segment.dying_since <= durable && Rc::strong_count(&segment.pin) == 1 {
+                free.push(*seq);
+            } else {
+                waiting = true;
+            }
+        }
+        self.stale = waiting;
+        for seq in free {
+            let segment = self.live.remove(&seq).expect("listed above");
+            if segment.slot.file_bytes == self.segment_bytes {
+                self.ready.push_back(segment.slot);
+            }
+        }
+    }
+
+    fn slots(&self) -> usize {
+        self.live.len() + self.ready.len() + usize::from(self.preparing)
+    }
+
+    fn may_grow(&self) -> usize {
+        if self.failed { 0 } else { self.slots_max.saturating_sub(self.slots()) }
+    }
+
+    /// Whether entries must stop so that votes and snapshots can go on.
+    pub(crate) fn is_full(&self) -> bool {
+        self.ready.len() + usize::from(self.preparing) + self.may_grow() <= SEGMENTS_RESERVED
+    }
+
+    /// Work that keeps `segments_ready` slots prepared; at most one job is out at a time.
+    pub(crate) fn wanted(&mut self, dir: &Path, now: Time) -> Option<SegmentJob> {
+        let enough = self.ready.len() >= self.ready_wanted || self.slots() >= self.slots_max;
+        if self.preparing || enough || (self.failed && now < self.retry_at) {
+            return None;
+        }
+        self.preparing = true;
+        let number = self.next_slot;
+        self.next_slot += 1;
+        Some(SegmentJob::new(dir, number, self.segment_bytes))
+    }
+
+    /// Takes a finished job.
+    pub(crate) fn prepared(&mut self, prepared: PreparedSegment<F>, now: Time) {
+        self.preparing = false;
+        self.failed = prepared.result.is_err();
+        match prepared.result {
+            Ok(slot) => self.ready.push_back(slot),
+            Err(error) => {
+                tracing::warn!(%error, slot = prepared.number, "no new log segment could be made; retried in 1 s");
+                self.retry_at = now + std::time::Duration::from_secs(1);
+            }
+        }
+    }
+
+    /// The rows of a checkpoint's segment table: every live segment but the active one.
+    pub(crate) fn table(&self) -> Vec<SegmentRow> {
+        let active = self.live.last_key_value().map_or(0, |(seq, _)| *seq);
+        let row = |segment: &Segment<F>| SegmentRow {
+            segment_seq: segment.seq,
+            slot: segment.slot.number,
+            end_offset: segment.end_offset,
+            last_batch_seq: segment.last_batch_seq.0,
+            chain: segment.chain,
+            zero: 0,
+        };
+        self.live.range(..active).map(|(_, segment)| row(segment)).collect()
+    }
+}
+
+/// Background work that prepares one segment file: run it at low priority, off the turn, and hand the result back to
+/// [`Log::prepared`](crate::Log::prepared).
+#[derive(Debug)]
+#[must_use = "run it and hand the result to Log::prepared, or no segment will be prepared any more"]
+pub struct SegmentJob {
+    dir: PathBuf,
+    number: u64,
+    segment_bytes: u64,
+}
+
+/// What became of a [`SegmentJob`].
+#[must_use = "hand it to Log::prepared"]
+pub struct PreparedSegment<F> {
+    number: u64,
+    result: std::io::Result<Slot<F>>,
+}
+
+impl SegmentJob {
+    /// Makes the file: written zeros under a temporary name, synced, renamed, the directory synced. Takes as long as
+    /// writing a segment's bytes takes. A failure (a full disk, say) is in the result; the log retries later.
+    pub async fn run<D: runtime::Disk>(self, disk: &D) -> PreparedSegment<D::File> {
+        PreparedSegment { number: self.number, result: self.make(disk).await }
+    }
+
+    pub(crate) fn new(dir: &Path, number: u64, segment_bytes: u64) -> SegmentJob {
+        SegmentJob { dir: dir.to_owned(), number, segment_bytes }
+    }
+
+    pub(crate) async fn make<D: runtime::Disk>(&self, disk: &D) -> std::io::Result<Slot<D::File>> {
+        debug_assert!(self.segment_bytes.is_multiple_of(BLOCK_U64), "checked by Options");
+        let path = self.dir.join(slot_name(self.number));
+        let temporary = self.dir.join(format!("slot-{:06}.tmp", self.number));
+        drop(disk.create(&temporary, self.segment_bytes).await?);
+        disk.rename(&temporary, &path).await?;
+        disk.sync_dir(&self.dir).await?;
+        let file = disk.open(&path).await?;
+        Ok(Slot { number: self.number, path, file, file_bytes: self.segment_bytes })
+    }
+}

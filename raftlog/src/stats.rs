@@ -1,0 +1,67 @@
+//! What the log counts.
+
+use raft::GroupId;
+use runtime::Disk;
+
+use crate::Log;
+
+/// Counters since the log was opened, and what it holds now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Batches issued, seals and checkpoints included.
+    pub batches: u64,
+    /// Records in them.
+    pub records: u64,
+    /// Bytes handed to the disk: headers and padding included.
+    pub bytes: u64,
+    /// Segments started.
+    pub rolls: u64,
+    /// Checkpoints taken.
+    pub checkpoints: u64,
+    /// Times a batch had to wait because no segment was ready.
+    pub stalls: u64,
+    /// Batches in flight now.
+    pub in_flight: usize,
+    /// Bytes building, waiting and in flight now.
+    pub unsynced_bytes: u64,
+    /// Bytes in the entry cache now.
+    pub cache_bytes: u64,
+    /// Segments that hold something that is or may be needed.
+    pub segments_live: usize,
+    /// Segments ready to be written.
+    pub segments_ready: usize,
+    /// What all segment files take on disk.
+    pub file_bytes: u64,
+    /// Groups known.
+    pub groups: usize,
+}
+
+impl<D: Disk> Log<D> {
+    /// What the log did and holds.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            in_flight: self.pipeline.len(),
+            unsynced_bytes: self.unsynced_bytes(),
+            cache_bytes: self.cache.bytes(),
+            segments_live: self.segments.live_len(),
+            segments_ready: self.segments.ready_len(),
+            file_bytes: self.segments.file_bytes(),
+            groups: self.groups.len(),
+            ..self.stats
+        }
+    }
+
+    /// At most `max` groups whose live entries hold the oldest segments, those that hold the very oldest first.
+    /// Advice: snapshot and compact them, and segments become free.
+    pub fn pinning(&self, max: usize) -> Vec<GroupId> {
+        let active = self.segments.live().next_back().map_or(0, |segment| segment.seq);
+        let oldest = |(group, log): (&GroupId, &crate::group::GroupLog)| {
+            let place = log.records().next()?.place?;
+            (place.segment < active).then_some((place.segment, *group))
+        };
+        let mut pinning: Vec<(u64, GroupId)> = self.groups.iter().filter_map(oldest).collect();
+        pinning.sort_unstable();
+        pinning.into_iter().take(max).map(|(_, group)| group).collect()
+    }
+}

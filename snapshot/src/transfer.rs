@@ -1,1 +1,0 @@
-//! Moving a file to a peer.

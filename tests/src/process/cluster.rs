@@ -1,0 +1,376 @@
+//! Clusters of real nodes on loopback.
+
+use std::ffi::OsString;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use super::status::NodeStatus;
+use super::{Process, Spec, TempDir, data_dir, find_ringraft, free_ports};
+use crate::client::{Client, Value};
+use crate::poll;
+
+/// A node must print `ready` within this: recovery is bounded, the machine may be busy.
+const START_TIME: Duration = Duration::from_secs(30);
+/// A node must end within this after SIGTERM.
+const STOP_TIME: Duration = Duration::from_secs(20);
+const STATUS_TIME: Duration = Duration::from_secs(2);
+
+/// What a node does with keys that another one leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Redirect {
+    /// Serves them by asking the leader.
+    Proxy,
+    /// Answers `-MOVED`.
+    Moved,
+}
+
+/// What a cluster is started with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How many nodes; their ids are 1, 2, ...
+    pub nodes: u16,
+    /// Shards of each node.
+    pub shards: u16,
+    /// Groups of the cluster; `None` leaves it to the server.
+    pub groups: Option<u32>,
+    /// What happens to keys led elsewhere.
+    pub redirect: Redirect,
+    /// More arguments for every node's `serve`.
+    pub args: Vec<String>,
+    /// Where the nodes' directories go; `None`: into the target directory, removed at the end.
+    pub dir: Option<PathBuf>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { nodes: 3, shards: 1, groups: None, redirect: Redirect::Proxy, args: vec![], dir: None }
+    }
+}
+
+#[derive(Debug)]
+struct Node {
+    client: SocketAddr,
+    peer: SocketAddr,
+    spec: Spec,
+    process: Option<Process>,
+    paused: bool,
+}
+
+/// A cluster of real processes. Nodes are named by their ids, from 1. Dropping it kills them all.
+#[derive(Debug)]
+pub struct Cluster {
+    nodes: Vec<Node>,
+    shards: u16,
+    dir: PathBuf,
+    binary: PathBuf,
+    /// Removed after the nodes have ended: fields are dropped in order.
+    _temporary: Option<TempDir>,
+}
+
+impl Cluster {
+    /// Starts all nodes and waits until each is ready.
+    ///
+    /// # Errors
+    ///
+    /// A sentence with the end of the failing node's log.
+    pub fn start(options: &Options) -> Result<Cluster, String> {
+        let mut cluster = Cluster::prepare(options)?;
+        cluster.start_all()?;
+        Ok(cluster)
+    }
+
+    /// Chooses ports and directories, and starts nothing.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Cluster::start`].
+    pub fn prepare(options: &Options) -> Result<Cluster, String> {
+        let binary = find_ringraft()?;
+        let temporary = if options.dir.is_none() { Some(data_dir()?) } else { None };
+        let dir = match (&options.dir, &temporary) {
+            (Some(dir), _) => dir.clone(),
+            (None, Some(temporary)) => temporary.path().to_path_buf(),
+            (None, None) => unreachable!("one of the two was chosen above"),
+        };
+        let address = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let ports: Vec<(SocketAddr, SocketAddr)> = (0..options.nodes)
+            .map(|_| (address(free_ports(options.shards)), address(free_ports(options.shards))))
+            .collect();
+        let members: Vec<String> =
+            ports.iter().zip(1..).map(|((_, peer), id): (_, u16)| format!("{id}={peer}")).collect();
+        let node = |((client, peer), id): (&(SocketAddr, SocketAddr), u16)| {
+            let args = serve_args(options, id, &dir, *client, &members.join(","));
+            let log = dir.join(format!("node-{id}.log"));
+            let spec = Spec { name: format!("node {id}"), program: binary.clone(), args, log };
+            Node { client: *client, peer: *peer, spec, process: None, paused: false }
+        };
+        let nodes = ports.iter().zip(1..).map(node).collect();
+        Ok(Cluster { nodes, shards: options.shards, dir, binary, _temporary: temporary })
+    }
+
+    /// The ids of all nodes.
+    pub fn ids(&self) -> impl Iterator<Item = u16> + use<> {
+        1..=u16::try_from(self.nodes.len()).expect("their number was a u16")
+    }
+
+    fn node(&self, id: u16) -> &Node {
+        &self.nodes[usize::from(id) - 1]
+    }
+
+    fn node_mut(&mut self, id: u16) -> &mut Node {
+        &mut self.nodes[usize::from(id) - 1]
+    }
+
+    /// The binary that the nodes run.
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
+    /// A node's data directory.
+    pub fn data(&self, id: u16) -> PathBuf {
+        data_of(&self.dir, id)
+    }
+
+    /// What a node is started with, to start it differently.
+    pub fn spec(&self, id: u16) -> Spec {
+        self.node(id).spec.clone()
+    }
+
+    /// Where a node's shard 0 listens for clients. Shard k listens k ports above it.
+    pub fn address(&self, id: u16) -> SocketAddr {
+        self.node(id).client
+    }
+
+    /// Where a node's shard 0 listens for its peers. Shard k listens k ports above it.
+    pub fn peer_address(&self, id: u16) -> SocketAddr {
+        self.node(id).peer
+    }
+
+    /// Where a node's shards listen for clients.
+    pub fn shard_addresses(&self, id: u16) -> Vec<SocketAddr> {
+        let first = self.address(id);
+        (0..self.shards).map(|shard| SocketAddr::new(first.ip(), first.port() + shard)).collect()
+    }
+
+    /// All clients' addresses of all nodes, whether they run or not.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.ids().flat_map(|id| self.shard_addresses(id)).collect()
+    }
+
+    /// The process number of a running node.
+    pub fn process_id(&self, id: u16) -> Option<u32> {
+        self.node(id).process.as_ref().map(Process::id)
+    }
+
+    /// Runs and is not frozen.
+    pub fn is_up(&self, id: u16) -> bool {
+        let node = self.node(id);
+        node.process.is_some() && !node.paused
+    }
+
+    /// Starts a node without waiting for it.
+    ///
+    /// # Errors
+    ///
+    /// If the program cannot be run.
+    pub fn launch(&mut self, id: u16) -> Result<(), String> {
+        let spec = self.spec(id);
+        let node = self.node_mut(id);
+        assert!(node.process.is_none(), "node {id} is running already");
+        node.process = Some(Process::start(spec)?);
+        node.paused = false;
+        Ok(())
+    }
+
+    /// Waits for a launched node's `ready`, and returns that line.
+    ///
+    /// # Errors
+    ///
+    /// A sentence with the end of its log.
+    pub fn wait_ready(&mut self, id: u16) -> Result<String, String> {
+        let process =
+            self.node_mut(id).process.as_mut().ok_or_else(|| format!("node {id} is not running"))?;
+        process.wait_line("ready ", Instant::now() + START_TIME)
+    }
+
+    /// Starts a node and waits until it is ready.
+    ///
+    /// # Errors
+    ///
+    /// A sentence with the end of its log.
+    pub fn start_node(&mut self, id: u16) -> Result<(), String> {
+        self.launch(id)?;
+        self.wait_ready(id).map(|_| ())
+    }
+
+    /// Starts every node that does not run, all at once.
+    ///
+    /// # Errors
+    ///
+    /// A sentence with the end of the failing node's log.
+    pub fn start_all(&mut self) -> Result<(), String> {
+        let down: Vec<u16> = self.ids().filter(|id| self.node(*id).process.is_none()).collect();
+        down.iter().try_for_each(|id| self.launch(*id))?;
+        down.iter().try_for_each(|id| self.wait_ready(*id).map(|_| ()))
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self, id: u16) {
+        if let Some(mut process) = self.node_mut(id).process.take() {
+            process.kill();
+        }
+    }
+
+    /// `kill -9` for all of them, as close together as possible.
+    pub fn kill_all(&mut self) {
+        let running: Vec<Process> = self.nodes.iter_mut().filter_map(|node| node.process.take()).collect();
+        let pids: Vec<String> = running.iter().map(|process| process.id().to_string()).collect();
+        let _ = std::process::Command::new("kill").arg("-9").args(pids).status();
+        drop(running);
+    }
+
+    /// SIGTERM, and the wait for the node's end.
+    ///
+    /// # Errors
+    ///
+    /// A sentence with the end of its log, when it does not end in time.
+    pub fn stop(&mut self, id: u16) -> Result<ExitStatus, String> {
+        let mut process =
+            self.node_mut(id).process.take().ok_or_else(|| format!("node {id} is not running"))?;
+        process.terminate();
+        let ended = process.wait_exit(Instant::now() + STOP_TIME);
+        ended.ok_or_else(|| process.explain("did not end after SIGTERM"))
+    }
+
+    /// SIGSTOP.
+    pub fn pause(&mut self, id: u16) {
+        let node = self.node_mut(id);
+        if let Some(process) = &mut node.process {
+            process.pause();
+            node.paused = true;
+        }
+    }
+
+    /// SIGCONT.
+    pub fn resume(&mut self, id: u16) {
+        let node = self.node_mut(id);
+        if let Some(process) = &mut node.process {
+            process.resume();
+            node.paused = false;
+        }
+    }
+
+    /// A connection to a node's shard 0.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Client::connect`].
+    pub fn client(&self, id: u16) -> std::io::Result<Client> {
+        Client::connect(self.address(id), Duration::from_secs(5))
+    }
+
+    /// What a node says about its groups.
+    ///
+    /// # Errors
+    ///
+    /// A sentence.
+    pub fn status(&self, id: u16) -> Result<NodeStatus, String> {
+        let mut all = NodeStatus::default();
+        for address in self.shard_addresses(id) {
+            let failed = |error: std::io::Error| format!("node {id} at {address}: {error}");
+            let mut client = Client::connect(address, STATUS_TIME).map_err(failed)?;
+            match client.line("RINGRAFT STATUS").map_err(failed)? {
+                Value::Bulk(text) => all = all.merge(NodeStatus::parse(&String::from_utf8_lossy(&text))?),
+                other => return Err(format!("node {id}: RINGRAFT STATUS answered {other:?}")),
+            }
+        }
+        Ok(all)
+    }
+
+    fn statuses(&self) -> Result<Vec<NodeStatus>, String> {
+        self.ids().filter(|id| self.is_up(*id)).map(|id| self.status(id)).collect()
+    }
+
+    /// Waits until all running nodes agree on a running leader of every group.
+    ///
+    /// # Errors
+    ///
+    /// What was still wrong at the end.
+    pub fn wait_leaders(&self, time: Duration) -> Result<(), String> {
+        self.wait_statuses(time, |statuses| {
+            for group in statuses.iter().flat_map(|status| &status.groups) {
+                let agreed = statuses
+                    .iter()
+                    .flat_map(|status| &status.groups)
+                    .all(|other| other.group != group.group || other.leader == group.leader);
+                let leader = group.leader.and_then(|leader| u16::try_from(leader).ok());
+                let runs =
+                    leader.is_some_and(|leader| self.ids().any(|id| id == leader) && self.is_up(leader));
+                if !agreed || !runs {
+                    return Err(format!("group {} has no agreed running leader: {group:?}", group.group));
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Waits until every replica of the running nodes has applied the whole log, and all the same.
+    ///
+    /// # Errors
+    ///
+    /// What was still wrong at the end.
+    pub fn wait_applied(&self, time: Duration) -> Result<(), String> {
+        self.wait_statuses(time, |statuses| {
+            let last =
+                |status: &NodeStatus| status.groups.iter().map(|g| (g.group, g.last)).collect::<Vec<_>>();
+            for status in statuses {
+                if last(status) != last(&statuses[0]) {
+                    return Err("the nodes' logs end differently".to_string());
+                }
+                if let Some(behind) = status.groups.iter().find(|group| group.applied != group.last) {
+                    return Err(format!("a replica has not applied its log: {behind:?}"));
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn wait_statuses(
+        &self,
+        time: Duration,
+        check: impl Fn(&[NodeStatus]) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let mut last = Err("no node is running".to_string());
+        poll::until(Instant::now() + time, || {
+            last = self.statuses().and_then(|statuses| {
+                if statuses.iter().all(|status| status.groups.is_empty()) {
+                    return Err("no node has a group yet".to_string());
+                }
+                check(&statuses)
+            });
+            last.is_ok()
+        });
+        last.map_err(|error| format!("after {time:?}: {error}"))
+    }
+}
+
+fn data_of(dir: &Path, id: u16) -> PathBuf {
+    dir.join(format!("node-{id}"))
+}
+
+fn serve_args(options: &Options, id: u16, dir: &Path, client: SocketAddr, members: &str) -> Vec<OsString> {
+    let mut args: Vec<OsString> = ["serve", "--until-stdin-closes", "--node"].map(OsString::from).into();
+    args.push(id.to_string().into());
+    args.extend(["--data".into(), data_of(dir, id).into()]);
+    let redirect = if options.redirect == Redirect::Proxy { "proxy" } else { "moved" };
+    let (client, shards) = (client.to_string(), options.shards.to_string());
+    let named = ["--cluster", members, "--client", &client, "--shards", &shards, "--redirect", redirect];
+    args.extend(named.map(OsString::from));
+    if let Some(groups) = options.groups {
+        args.extend(["--groups".into(), groups.to_string().into()]);
+    }
+    args.extend(options.args.iter().map(OsString::from));
+    args
+}

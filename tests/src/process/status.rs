@@ -1,0 +1,84 @@
+//! What `RINGRAFT STATUS` says about a node.
+
+use serde_json::Value as Json;
+
+/// A replica, as its node sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupStatus {
+    /// The group.
+    pub group: u64,
+    /// The node that leads it, as far as this node knows.
+    pub leader: Option<u64>,
+    /// The last index of its log.
+    pub last: u64,
+    /// The last index that its state machine has taken.
+    pub applied: u64,
+}
+
+/// All replicas of a node, ordered by group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeStatus {
+    /// The replicas.
+    pub groups: Vec<GroupStatus>,
+}
+
+impl NodeStatus {
+    /// Reads the JSON of one `RINGRAFT STATUS`: an object with `groups`, each with `id`, `leader` (null when
+    /// unknown), `last` and `applied`.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that names what is missing and shows the text.
+    pub fn parse(text: &str) -> Result<NodeStatus, String> {
+        let wrong = |what: &str| format!("RINGRAFT STATUS: {what} in {text}");
+        let json: Json = serde_json::from_str(text).map_err(|error| wrong(&error.to_string()))?;
+        let groups = json["groups"].as_array().ok_or_else(|| wrong("no array `groups`"))?;
+        let number = |group: &Json, name: &str| {
+            group[name].as_u64().ok_or_else(|| wrong(&format!("a group without the number `{name}`")))
+        };
+        let read = |group: &Json| {
+            Ok(GroupStatus {
+                group: number(group, "id")?,
+                leader: group["leader"].as_u64(),
+                last: number(group, "last")?,
+                applied: number(group, "applied")?,
+            })
+        };
+        let groups = groups.iter().map(read).collect::<Result<_, String>>()?;
+        Ok(NodeStatus { groups }.sorted())
+    }
+
+    /// Adds what another shard of the same node said.
+    pub fn merge(mut self, other: NodeStatus) -> NodeStatus {
+        let new = |group: &GroupStatus| self.groups.iter().all(|known| known.group != group.group);
+        let added: Vec<GroupStatus> = other.groups.into_iter().filter(new).collect();
+        self.groups.extend(added);
+        self.sorted()
+    }
+
+    fn sorted(mut self) -> NodeStatus {
+        self.groups.sort_unstable_by_key(|group| group.group);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_is_read_and_merged_and_what_is_missing_is_named() {
+        let text = r#"{"node":1,"groups":[{"id":2,"leader":1,"last":9,"applied":8,"more":true},
+            {"id":0,"leader":null,"last":1,"applied":1}]}"#;
+        let status = NodeStatus::parse(text).unwrap();
+        let zero = GroupStatus { group: 0, leader: None, last: 1, applied: 1 };
+        let two = GroupStatus { group: 2, leader: Some(1), last: 9, applied: 8 };
+        assert_eq!(status.groups, [zero.clone(), two.clone()]);
+        let one = GroupStatus { group: 1, ..zero.clone() };
+        let merged = status.merge(NodeStatus { groups: vec![one.clone(), two.clone()] });
+        assert_eq!(merged.groups, [zero, one, two]);
+        let error = NodeStatus::parse(r#"{"groups":[{"id":1,"last":1}]}"#).unwrap_err();
+        assert!(error.contains("`applied`"), "{error}");
+        assert!(NodeStatus::parse("ERR").is_err());
+    }
+}

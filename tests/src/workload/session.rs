@@ -1,0 +1,210 @@
+//! One client thread: what it asks next, and what it makes of the answer.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+
+use super::{Brought, Shared};
+use crate::client::{Client, Value};
+use crate::history::{Call, Recorder, Reply, Request};
+use crate::poll;
+
+/// How a reply ends an operation.
+pub(super) enum Answer {
+    Ok(Reply),
+    Fail,
+    Unknown,
+    /// No reply that a correct server gives.
+    Wrong(String),
+}
+
+/// Reads the reply to a request. Error words are those of Redis Cluster, and `TIMEOUT`.
+pub(super) fn answer(request: &Request, reply: Value) -> Answer {
+    match (request, reply) {
+        (_, Value::Error(text)) => match text.split(' ').next().unwrap_or_default() {
+            "TIMEOUT" => Answer::Unknown,
+            "CLUSTERDOWN" | "TRYAGAIN" | "MOVED" => Answer::Fail,
+            _ if text.contains("not an integer") => Answer::Ok(Reply::NotAnInteger),
+            _ => Answer::Wrong(format!("{request} answered -{text}")),
+        },
+        (Request::Get, Value::Bulk(value)) => Answer::Ok(Reply::Value(Some(value))),
+        (Request::Get, Value::Null) => Answer::Ok(Reply::Value(None)),
+        (Request::Set(_), Value::Simple(text)) if text == "OK" => Answer::Ok(Reply::Stored),
+        (Request::Del | Request::Incr(_) | Request::Append(_), Value::Integer(number)) => {
+            Answer::Ok(Reply::Integer(number))
+        }
+        (_, reply) => Answer::Wrong(format!("{request} answered {reply:?}")),
+    }
+}
+
+/// The arguments of a request as a command.
+pub(super) fn command(key: &[u8], request: &Request) -> Vec<Vec<u8>> {
+    let words: Vec<&[u8]> = match request {
+        Request::Get => vec![b"GET", key],
+        Request::Set(value) => vec![b"SET", key, value],
+        Request::Del => vec![b"DEL", key],
+        Request::Incr(_) => vec![b"INCRBY", key],
+        Request::Append(value) => vec![b"APPEND", key, value],
+    };
+    let mut words: Vec<Vec<u8>> = words.into_iter().map(<[u8]>::to_vec).collect();
+    if let Request::Incr(by) = request {
+        words.push(by.to_string().into_bytes());
+    }
+    words
+}
+
+/// Runs until the workload is stopped.
+pub(super) fn run(shared: &Shared, number: u32) -> Brought {
+    let mut session = Session {
+        shared,
+        number,
+        rng: Rng::with_seed(shared.plan.seed.wrapping_mul(1_000_003).wrapping_add(u64::from(number))),
+        recorder: shared.clock.recorder(),
+        brought: Brought::default(),
+        written: 0,
+    };
+    let pace = Duration::from_secs(1) / shared.plan.rate;
+    let mut client = None;
+    let mut turn = Instant::now();
+    while !session.stopped() {
+        let Some(mut connected) = client.take().or_else(|| session.connect()) else { continue };
+        if session.step(&mut connected).is_ok() {
+            client = Some(connected);
+        }
+        turn = (turn + pace).max(Instant::now());
+        poll::until(turn, || session.stopped());
+    }
+    session.brought.operations = session.recorder.into_operations();
+    session.brought
+}
+
+struct Session<'a> {
+    shared: &'a Shared,
+    number: u32,
+    rng: Rng,
+    recorder: Recorder,
+    brought: Brought,
+    written: u64,
+}
+
+impl Session<'_> {
+    fn stopped(&self) -> bool {
+        self.shared.stop.load(Ordering::Relaxed)
+    }
+
+    /// Connects to any node that lets it.
+    fn connect(&mut self) -> Option<Client> {
+        poll::until_some(Instant::now() + Duration::from_millis(200), || {
+            let target = self.shared.targets[self.rng.usize(0..self.shared.targets.len())];
+            Client::connect(target, self.shared.plan.timeout).ok()
+        })
+    }
+
+    /// A value that nobody writes twice.
+    fn unique(&mut self) -> Vec<u8> {
+        self.written += 1;
+        format!("{}.{}", self.number, self.written).into_bytes()
+    }
+
+    /// One request, or one pipeline. An error means that the connection is of no use any more.
+    fn step(&mut self, client: &mut Client) -> io::Result<()> {
+        let key = |family: char, rng: &mut Rng| {
+            format!("{family}{}", rng.usize(0..self.shared.plan.keys)).into_bytes()
+        };
+        let rng = &mut self.rng;
+        let (key, kind) = match rng.u8(0..20) {
+            0..6 => (key('r', rng), rng.u8(0..2)),
+            6..9 => (key('d', rng), rng.u8(0..3)),
+            9..12 => (key('c', rng), [0, 3][rng.usize(0..2)]),
+            12..15 => (key('l', rng), [0, 4][rng.usize(0..2)]),
+            15..17 => return self.write_then_read(client),
+            _ => return self.write_once(client),
+        };
+        let request = match kind {
+            0 => Request::Get,
+            1 => Request::Set(self.unique()),
+            2 => Request::Del,
+            3 => Request::Incr(self.rng.i64(1..4)),
+            _ => Request::Append([self.unique(), b";".to_vec()].concat()),
+        };
+        self.ask(client, &[(key, request)]).map(|_| ())
+    }
+
+    /// One SET of a key of its own: it must be there for ever once it is acknowledged.
+    fn write_once(&mut self, client: &mut Client) -> io::Result<()> {
+        let value = self.unique();
+        let key = [b"w", value.as_slice()].concat();
+        let replies = self.ask(client, &[(key.clone(), Request::Set(value.clone()))])?;
+        if replies == [Some(Reply::Stored)] {
+            self.brought.durable.push((key, value));
+        }
+        Ok(())
+    }
+
+    /// SET and GET of one key in one write: the GET must see the SET, whoever leads the key.
+    fn write_then_read(&mut self, client: &mut Client) -> io::Result<()> {
+        let key = format!("p{}", self.number).into_bytes();
+        let value = self.unique();
+        let requests = [(key.clone(), Request::Set(value.clone())), (key.clone(), Request::Get)];
+        let replies = self.ask(client, &requests)?;
+        if let [Some(Reply::Stored), Some(Reply::Value(seen))] = replies.as_slice()
+            && seen.as_ref() != Some(&value)
+        {
+            self.brought.faults.push(format!("a pipelined GET did not see the SET before it: {replies:?}"));
+        }
+        Ok(())
+    }
+
+    /// Sends requests in one write and records how each ended; the replies of those that succeeded.
+    fn ask(
+        &mut self,
+        client: &mut Client,
+        requests: &[(Vec<u8>, Request)],
+    ) -> io::Result<Vec<Option<Reply>>> {
+        let bytes: Vec<u8> = requests.iter().flat_map(|(key, request)| bytes(key, request)).collect();
+        let calls: Vec<Call> =
+            requests.iter().map(|(key, request)| self.recorder.call(key, request.clone())).collect();
+        let mut broken = client.send(&bytes).err();
+        let mut replies = Vec::with_capacity(requests.len());
+        for (call, (_, request)) in calls.into_iter().zip(requests) {
+            let received = match broken {
+                None => client.receive(),
+                Some(_) => Err(io::ErrorKind::BrokenPipe.into()),
+            };
+            replies.push(match received {
+                Ok(reply) => self.end(call, request, reply),
+                Err(error) => {
+                    self.recorder.unknown(call);
+                    broken.get_or_insert(error);
+                    None
+                }
+            });
+        }
+        broken.map_or(Ok(replies), Err)
+    }
+
+    fn end(&mut self, call: Call, request: &Request, reply: Value) -> Option<Reply> {
+        match answer(request, reply) {
+            Answer::Ok(reply) => {
+                self.recorder.answered(call, reply.clone());
+                self.shared.acknowledged.fetch_add(1, Ordering::Relaxed);
+                return Some(reply);
+            }
+            Answer::Fail => self.recorder.failed(call),
+            Answer::Unknown => self.recorder.unknown(call),
+            Answer::Wrong(what) => {
+                self.recorder.unknown(call);
+                self.brought.faults.push(what);
+            }
+        }
+        None
+    }
+}
+
+/// A request as it goes over the wire.
+pub(super) fn bytes(key: &[u8], request: &Request) -> Vec<u8> {
+    let words = command(key, request);
+    crate::client::encode(&words.iter().map(Vec::as_slice).collect::<Vec<_>>())
+}
