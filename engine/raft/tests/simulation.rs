@@ -97,17 +97,13 @@ impl Simulation {
         let Place::Up(node) = &mut self.places[at] else { return None };
         let result = act(node, now);
         node.settle(now);
-        let led = node.raft.is_leader();
-        if !led {
-            let id = node.id;
-            self.reads.retain(|(reader, ..)| *reader != id);
+        let events: Vec<_> = node.events.drain(..).collect();
+        if !node.raft.is_leader() {
+            self.reads.retain(|(reader, ..)| *reader != node.id);
         }
-        let (before, rest) = self.places.split_at_mut(at);
-        let (own, after) = rest.split_first_mut().unwrap();
-        let Place::Up(node) = own else { return None };
-        let disk = node.disk.clone();
-        let others = before.iter().chain(after.iter()).map(Place::disk);
-        self.checker.check(node, others.chain(std::iter::once(&disk)));
+        if let Place::Up(node) = &self.places[at] {
+            self.checker.check(node, &events, self.places.iter().map(Place::disk));
+        }
         Some(result)
     }
 
