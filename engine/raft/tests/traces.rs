@@ -5,7 +5,8 @@
 //!
 //! | command               | does                                                                    |
 //! |-----------------------|-------------------------------------------------------------------------|
-//! | `nodes N [k=v ..]`    | starts N nodes; `window=` (appends), `quota=` (entries), `preferred=`   |
+//! | `nodes N [k=v ..]`    | starts N nodes; `window=` (appends), `quota=` (entries), `preferred=`,  |
+//! |                       | `batch=` (entries per append)                                           |
 //! | `campaign n`          | n campaigns now                                                         |
 //! | `propose n k`         | n is asked to append k entries                                          |
 //! | `read n`              | n is asked for a linearizable read                                      |
@@ -56,11 +57,16 @@ fn start(words: &[&str]) -> Stage {
                 "window" => settings.inflight_appends_max = usize::from(value),
                 "quota" => settings.uncommitted_bytes_max = 64 * u64::from(value),
                 "preferred" => settings.preferred = settings.node == NodeId(value),
+                "batch" => {}
                 _ => panic!("unknown setting {key:?}"),
             }
         }
     };
-    Stage::new(words[0].parse().expect("how many nodes"), configure)
+    let mut stage = Stage::new(words[0].parse().expect("how many nodes"), configure);
+    if let Some(batch) = words.iter().find_map(|word| word.strip_prefix("batch=")) {
+        stage.batch = batch.parse().expect("a number");
+    }
+    stage
 }
 
 /// Messages that a broken peer might send.

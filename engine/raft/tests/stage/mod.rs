@@ -15,9 +15,6 @@ use crate::cluster::{START, settings, voters};
 /// A link as in `1->2`.
 pub type Link = (NodeId, NodeId);
 
-/// What one turn sends in one append at most.
-const ENTRIES_MAX: u64 = 10;
-
 /// More deliveries than this in one command are a message storm.
 const DELIVERIES_MAX: usize = 10_000;
 
@@ -32,6 +29,8 @@ pub struct Stage {
     network: Vec<Envelope>,
     committed: Vec<Index>,
     next_value: u64,
+    /// Entries in one append at most.
+    pub batch: u64,
     out: String,
 }
 
@@ -41,7 +40,7 @@ fn at(node: NodeId) -> usize {
 
 impl Stage {
     pub fn new(count: u16, configure: impl Fn(&mut Settings)) -> Stage {
-        let mut stage = Stage { now: START, next_value: 1, ..Stage::default() };
+        let mut stage = Stage { now: START, next_value: 1, batch: 10, ..Stage::default() };
         for node in 1..=count {
             let mut settings = settings(node, 7);
             configure(&mut settings);
@@ -162,10 +161,10 @@ impl Stage {
     }
 
     fn send(&mut self, id: NodeId) {
-        let now = self.now;
+        let (now, batch) = (self.now, self.batch);
         let mut out = Vec::new();
         for to in 1..=u16::try_from(self.nodes.len()).expect("few nodes") {
-            self.node(id).send(now, NodeId(to), ENTRIES_MAX, &mut out);
+            self.node(id).send(now, NodeId(to), batch, &mut out);
         }
         out.retain(|envelope| {
             let up = self.nodes[at(envelope.to)].is_some();
