@@ -18,6 +18,8 @@ mod membership;
 pub mod message;
 mod progress;
 mod quorum;
+#[cfg(test)]
+mod quorum_corpus;
 mod random;
 mod reads;
 mod replica;

@@ -33,10 +33,13 @@ impl Checker {
     }
 
     /// A node has done something. `disks` are those of all nodes.
-    pub fn check<'a>(&mut self, node: &mut Node, disks: impl Iterator<Item = &'a Disk> + Clone) {
-        while let Some(event) = node.events.pop_front() {
-            self.event(node, &event);
-        }
+    pub fn check<'a>(
+        &mut self,
+        node: &Node,
+        events: &[Event],
+        disks: impl Iterator<Item = &'a Disk> + Clone,
+    ) {
+        events.iter().for_each(|event| self.event(node, event));
         self.commit(node, disks);
         let raft = &node.raft;
         assert_eq!(raft.last(), node.log.last());
