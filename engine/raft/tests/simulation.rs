@@ -223,6 +223,57 @@ impl Simulation {
         }
     }
 
+    /// A stretch of life in which the network is cut in two and some disks hardly answer, but everybody
+    /// is busy: leaders come and go on both sides, and logs grow apart.
+    fn storm(&mut self) {
+        let nodes = self.places.len();
+        let (side, slow) = (self.random.u32(..), self.random.u32(..) & self.random.u32(..));
+        let sides = |node: &NodeId| side >> node.0 & 1;
+        let links = self.voters.iter().flat_map(|a| self.voters.iter().map(move |b| (*a, *b)));
+        self.cut = links.filter(|(a, b)| sides(a) != sides(b)).collect();
+        let end = self.now + Duration::from_millis(self.random.u64(300..4000));
+        while self.now < end {
+            for at in 0..nodes {
+                let persists = slow >> at & 1 == 0 || self.random.u8(..30) == 0;
+                let (submits, installs) = (self.random.u8(..4) > 0, self.random.u8(..8) == 0);
+                self.with(at, |node, now| {
+                    node.raft.tick(now);
+                    if installs {
+                        node.install(now);
+                    }
+                    if submits {
+                        node.submit();
+                    }
+                    (0..node.in_flight()).filter(|_| persists).for_each(|_| node.persist(now));
+                });
+                if self.random.u8(..6) == 0 {
+                    self.propose(at);
+                }
+                (0..nodes).for_each(|to| self.send(at, self.voters[to]));
+            }
+            for envelope in std::mem::take(&mut self.network) {
+                if self.random.u8(..50) > 0 {
+                    let to = usize::from(envelope.to.0 - 1);
+                    self.with(to, |node, now| node.step(now, envelope));
+                }
+            }
+            self.now = self.now + Duration::from_millis(self.random.u64(..100));
+        }
+        (0..nodes)
+            .filter(|_| self.random.u8(..3) == 0)
+            .collect::<Vec<_>>()
+            .into_iter()
+            .for_each(|at| self.crash(at));
+        (0..nodes)
+            .filter(|_| self.random.u8(..3) > 0)
+            .collect::<Vec<_>>()
+            .into_iter()
+            .for_each(|at| self.restart(at));
+        if self.random.bool() {
+            self.cut.clear();
+        }
+    }
+
     /// The sending of a snapshot ends, well only if the follower really has it.
     fn end_snapshot(&mut self, at: usize, to: NodeId) {
         let has = self.places[usize::from(to.0 - 1)].disk().log.compacted;
@@ -289,7 +340,8 @@ impl Simulation {
     fn run(&mut self, steps: usize) {
         for step in 0..steps {
             self.chaos();
-            if step % 64 == 0 {
+            if step % 100 == 0 {
+                self.storm();
                 self.match_logs();
             }
         }
@@ -334,7 +386,7 @@ fn clusters_keep_their_promises_and_heal() {
     for seed in seeds.clone() {
         let named = Seed(seed);
         let mut simulation = Simulation::new(seed);
-        simulation.run(1500);
+        simulation.run(800);
         committed += simulation.checker.history.len();
         reads += simulation.reads_served;
         drop(named);

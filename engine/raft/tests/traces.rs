@@ -69,7 +69,7 @@ fn start(words: &[&str]) -> Stage {
     stage
 }
 
-/// Messages that a broken peer might send.
+/// Messages that a broken peer might send, or one that is not on the stage.
 fn forged(term: u64, name: &str) -> Message {
     let (prev, last, commit, round) = (EntryId::new(Term(1), Index(1)), Index(3), Index(0), 0);
     let append = |prev, first| {
@@ -82,6 +82,10 @@ fn forged(term: u64, name: &str) -> Message {
         "round-of-the-future" => Body::BeatAck { round: 99, proven: true },
         "append-with-a-gap" => append(prev, 3),
         "append-from-the-start" => append(EntryId::ZERO, 1),
+        "short-append" => {
+            let runs = [TermRun { first: Index(2), term: Term(1) }].into_iter().collect();
+            Body::Append { prev, last: Index(2), runs, entries_bytes: 64, commit: Index(4), round }
+        }
         "stale-timeout-now" => Body::TimeoutNow { last: prev },
         _ => panic!("unknown message {name:?}"),
     };
