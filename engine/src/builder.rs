@@ -9,8 +9,8 @@ use raft::{GroupId, NodeId};
 
 use crate::engine::Engine;
 use crate::error::StartError;
-use crate::kv::{Kv, SlotMap};
 use crate::fatal::{Fatal, FatalHook, abort_hook};
+use crate::kv::{Kv, SlotMap};
 use crate::state_machine::StateMachine;
 
 /// How clients of the Redis protocol reach the groups of this node (design 8, "two views").

@@ -173,7 +173,11 @@ impl Directory {
     pub(crate) fn learn_client(&self, node: NodeId, client: &net::handshake::Address) {
         let known = self.nodes().iter().find(|facts| facts.node == node).cloned();
         if let Some(known) = known {
-            self.learn(NodeFacts { client_host: client.host().to_owned(), client_port: client.port(), ..known });
+            self.learn(NodeFacts {
+                client_host: client.host().to_owned(),
+                client_port: client.port(),
+                ..known
+            });
         }
     }
 

@@ -1,9 +1,10 @@
 //! A running node: its shard threads, started and stopped.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use raft::{GroupId, NodeId};
 use runtime::{MailboxSender, ShardSpec, ShardThread, spawn_shard};
@@ -62,9 +63,11 @@ impl Engine {
             groups: builder.groups,
             cluster: builder.cluster.clone(),
         };
-        let data_dir = DataDir::open(&builder.data_dir, wanted).map_err(|error| StartError::DataDir(error.to_string()))?;
+        let data_dir = DataDir::open(&builder.data_dir, wanted)
+            .map_err(|error| StartError::DataDir(error.to_string()))?;
         let identity = data_dir.identity().clone();
-        let shards = u16::try_from(identity.shards).map_err(|_| StartError::Settings("shards: at most 65535".into()))?;
+        let shards = u16::try_from(identity.shards)
+            .map_err(|_| StartError::Settings("shards: at most 65535".into()))?;
         runtime::check_host(&builder.data_dir, usize::from(shards))?;
         let placement = Placement { shards, groups: identity.groups };
         let factory = make_factory(identity.groups);
@@ -72,11 +75,19 @@ impl Engine {
         directory.learn(own_facts(&builder, &identity, peer, shards));
         let data_dir = Arc::new(SharedDataDir::new(data_dir));
         let mut randomness = [0; 24];
-        getrandom::fill(&mut randomness).map_err(|error| StartError::Settings(format!("no randomness: {error}")))?;
+        getrandom::fill(&mut randomness)
+            .map_err(|error| StartError::Settings(format!("no randomness: {error}")))?;
         let (ready, recovered) = mpsc::channel();
         let mut threads = Vec::new();
         for shard in 0..shards {
-            let settings = ShardSettings::new(shard, &builder, &identity, Arc::clone(&directory), Arc::clone(&data_dir), randomness);
+            let settings = ShardSettings::new(
+                shard,
+                &builder,
+                &identity,
+                Arc::clone(&directory),
+                Arc::clone(&data_dir),
+                randomness,
+            );
             let start = ShardStart {
                 log_dir: data_dir.shard_dir(u32::from(shard)).join("log"),
                 log_options: log_options(&builder, &identity, shard, shards),
@@ -87,7 +98,8 @@ impl Engine {
                 ready: ready.clone(),
                 settings,
             };
-            let spec = ShardSpec { name: format!("ringraft-{}-{shard}", builder.node), cpu: cpu_for(shard, shards) };
+            let spec =
+                ShardSpec { name: format!("ringraft-{}-{shard}", builder.node), cpu: cpu_for(shard, shards) };
             threads.push(spawn_shard(spec, move |context| run(context, start))?);
         }
         drop(ready);
@@ -96,7 +108,15 @@ impl Engine {
             let all = mailboxes.iter().map(|sender| MailboxSender::clone(sender)).collect();
             let _full = mailbox.try_send(ShardMessage::Mesh(all)); // the first message of an empty mailbox
         }
-        Ok(Engine { mailboxes, threads, directory, deadline: builder.deadline, client: builder.client, peer, _data_dir: data_dir })
+        Ok(Engine {
+            mailboxes,
+            threads,
+            directory,
+            deadline: builder.deadline,
+            client: builder.client,
+            peer,
+            _data_dir: data_dir,
+        })
     }
 
     /// The handle to a group; `None` when there is no such group. Groups are numbered from 1.
@@ -178,12 +198,21 @@ impl Drop for Engine {
 fn own_address(builder: &Builder) -> Result<SocketAddr, StartError> {
     let own = builder.cluster.iter().find(|(node, _)| *node == builder.node);
     own.map(|(_, address)| *address).ok_or_else(|| {
-        StartError::Settings(format!("node {} is not in the cluster list: add its own peer address", builder.node))
+        StartError::Settings(format!(
+            "node {} is not in the cluster list: add its own peer address",
+            builder.node
+        ))
     })
 }
 
-fn own_facts(builder: &Builder, identity: &crate::node::Identity, peer: SocketAddr, shards: u16) -> NodeFacts {
-    let client_host = builder.advertise.clone().or_else(|| builder.client.map(|address| address.ip().to_string()));
+fn own_facts(
+    builder: &Builder,
+    identity: &crate::node::Identity,
+    peer: SocketAddr,
+    shards: u16,
+) -> NodeFacts {
+    let client_host =
+        builder.advertise.clone().or_else(|| builder.client.map(|address| address.ip().to_string()));
     NodeFacts {
         node: builder.node,
         incarnation: identity.incarnation.0,
@@ -195,7 +224,12 @@ fn own_facts(builder: &Builder, identity: &crate::node::Identity, peer: SocketAd
     }
 }
 
-fn log_options(builder: &Builder, identity: &crate::node::Identity, shard: u16, shards: u16) -> raftlog::Options {
+fn log_options(
+    builder: &Builder,
+    identity: &crate::node::Identity,
+    shard: u16,
+    shards: u16,
+) -> raftlog::Options {
     raftlog::Options {
         segment_bytes: builder.segment_bytes,
         cap_bytes: builder.log_bytes_max,
@@ -203,13 +237,33 @@ fn log_options(builder: &Builder, identity: &crate::node::Identity, shard: u16, 
     }
 }
 
-fn listen(base: Option<SocketAddr>, shard: u16, purpose: &'static str) -> Result<Option<std::net::TcpListener>, StartError> {
+fn listen(
+    base: Option<SocketAddr>,
+    shard: u16,
+    purpose: &'static str,
+) -> Result<Option<std::net::TcpListener>, StartError> {
     let Some(base) = base else { return Ok(None) };
     let port = base.port().checked_add(shard);
-    let port = port.ok_or_else(|| StartError::Settings(format!("{purpose}: port {} + shard {shard} is no port", base.port())))?;
+    let port = port.ok_or_else(|| {
+        StartError::Settings(format!("{purpose}: port {} + shard {shard} is no port", base.port()))
+    })?;
     let address = SocketAddr::new(base.ip(), port);
-    runtime::bind(address).map(Some).map_err(|source| StartError::Bind { address, purpose, shard, source })
+    let deadline = Instant::now() + REBIND_FOR;
+    loop {
+        match runtime::bind(address) {
+            Ok(listener) => return Ok(Some(listener)),
+            // The kernel takes a killed process's ring apart after the process is gone, and its listeners with
+            // it. The directory's lock is ours, so that process was an earlier start of this node.
+            Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
+                std::thread::park_timeout(Duration::from_millis(20));
+            }
+            Err(source) => return Err(StartError::Bind { address, purpose, shard, source }),
+        }
+    }
 }
+
+/// How long a start waits for an address that an earlier, killed start still holds.
+const REBIND_FOR: Duration = Duration::from_secs(3);
 
 /// One core for each shard while there are enough; otherwise the kernel spreads them better than we could.
 fn cpu_for(shard: u16, shards: u16) -> Option<usize> {
@@ -220,7 +274,10 @@ fn cpu_for(shard: u16, shards: u16) -> Option<usize> {
 type Recovered = Result<(u16, MailboxSender<ShardMessage>), StartError>;
 
 /// Waits until every shard has recovered; the first failure is the answer.
-fn gather(recovered: &mpsc::Receiver<Recovered>, shards: u16) -> Result<Vec<Arc<MailboxSender<ShardMessage>>>, StartError> {
+fn gather(
+    recovered: &mpsc::Receiver<Recovered>,
+    shards: u16,
+) -> Result<Vec<Arc<MailboxSender<ShardMessage>>>, StartError> {
     let mut mailboxes = Vec::new();
     for _ in 0..shards {
         match recovered.recv() {

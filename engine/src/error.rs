@@ -82,7 +82,7 @@ pub enum StartError {
     #[error(transparent)]
     Host(#[from] runtime::StartError),
     /// An address could not be bound.
-    #[error("cannot listen on {address} ({purpose} of shard {shard}): {source}")]
+    #[error("cannot listen on {address} ({purpose} of shard {shard})")]
     Bind {
         /// The address.
         address: std::net::SocketAddr,

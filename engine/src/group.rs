@@ -42,8 +42,13 @@ impl Group {
     ///
     /// # Errors
     /// See [`ProposeError`]: each says whether the command may have been applied.
-    pub fn propose<C: Into<Vec<u8>>>(&self, command: C) -> impl Future<Output = Result<Vec<u8>, ProposeError>> + Send + use<C> {
-        let answer = self.check_command(command.into()).and_then(|command| self.call(Kind::Write, command).ok_or(ProposeError::Dead));
+    pub fn propose<C: Into<Vec<u8>>>(
+        &self,
+        command: C,
+    ) -> impl Future<Output = Result<Vec<u8>, ProposeError>> + Send + use<C> {
+        let answer = self
+            .check_command(command.into())
+            .and_then(|command| self.call(Kind::Write, command).ok_or(ProposeError::Dead));
         async move { propose_result(answer?.await) }
     }
 
@@ -60,7 +65,10 @@ impl Group {
     ///
     /// # Errors
     /// See [`QueryError`]; a query may always be repeated.
-    pub fn query<Q: Into<Vec<u8>>>(&self, query: Q) -> impl Future<Output = Result<Vec<u8>, QueryError>> + Send + use<Q> {
+    pub fn query<Q: Into<Vec<u8>>>(
+        &self,
+        query: Q,
+    ) -> impl Future<Output = Result<Vec<u8>, QueryError>> + Send + use<Q> {
         let answer = self.call(Kind::Read, query.into()).ok_or(QueryError::Dead);
         async move { query_result(answer?.await) }
     }

@@ -42,7 +42,9 @@ pub use builder::{Builder, Redirect};
 pub use engine::Engine;
 pub use error::{ProposeError, QueryError, StartError, TransferError};
 pub use fatal::{Fatal, FatalHook};
-pub use local::LocalCluster;
 pub use group::{COMMAND_BYTES_MAX, Group};
+pub use local::LocalCluster;
 pub use raft::{EntryId, GroupId, Index, NodeId, Term};
-pub use state_machine::{Applied, Frozen, Progress, RestoreError, SaveSink, Simple, SimpleMachine, StateMachine};
+pub use state_machine::{
+    Applied, Frozen, Progress, RestoreError, SaveSink, Simple, SimpleMachine, StateMachine,
+};

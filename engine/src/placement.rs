@@ -47,7 +47,9 @@ mod tests {
             let placement = Placement { shards, groups: u32::from(shards) * 3 };
             for shard in 0..shards {
                 for node in nodes {
-                    let leads = placement.groups_of(shard).any(|group| preferred_leader(group, shards, &nodes) == Some(node));
+                    let leads = placement
+                        .groups_of(shard)
+                        .any(|group| preferred_leader(group, shards, &nodes) == Some(node));
                     assert!(leads, "shard {shard} of {shards} on node {node} leads nothing");
                 }
             }

@@ -51,7 +51,11 @@ pub(crate) fn node_status(directory: &Directory) -> String {
     for (place, node) in directory.nodes().iter().enumerate() {
         let comma = if place > 0 { "," } else { "" };
         let reachable = node.node == directory.node || directory.is_reachable(node.node);
-        let _infallible = write!(out, "{comma}{{\"id\":{},\"peer\":\"{}:{}\",\"client\":", node.node, node.peer_host, node.peer_port);
+        let _infallible = write!(
+            out,
+            "{comma}{{\"id\":{},\"peer\":\"{}:{}\",\"client\":",
+            node.node, node.peer_host, node.peer_port
+        );
         match node.client_port {
             0 => out.push_str("null"),
             port => {

@@ -34,7 +34,8 @@ impl View {
             BuilderRedirect::Proxy => Redirect::Proxy,
             BuilderRedirect::Moved => Redirect::Moved,
         };
-        let groups = u16::try_from(settings.directory.placement.groups).expect("the data directory bounds the groups");
+        let groups =
+            u16::try_from(settings.directory.placement.groups).expect("the data directory bounds the groups");
         View {
             directory: Arc::clone(&settings.directory),
             shard: settings.shard,
@@ -58,7 +59,10 @@ impl View {
     /// Which shard of `node` has `group`.
     fn shard_of(&self, node: NodeId, group: GroupId) -> u16 {
         let shards = self.nodes.iter().find(|known| known.id == node).map(|known| known.shards);
-        let placement = Placement { shards: shards.unwrap_or(self.directory.placement.shards).max(1), groups: self.directory.placement.groups };
+        let placement = Placement {
+            shards: shards.unwrap_or(self.directory.placement.shards).max(1),
+            groups: self.directory.placement.groups,
+        };
         placement.shard_of(group)
     }
 }

@@ -54,7 +54,8 @@ impl Body {
 
     /// The archived bytes.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let bytes: AlignedVec = rkyv::to_bytes::<rancor::Error>(self).expect("serializing into memory cannot fail");
+        let bytes: AlignedVec =
+            rkyv::to_bytes::<rancor::Error>(self).expect("serializing into memory cannot fail");
         bytes.to_vec()
     }
 

@@ -11,6 +11,7 @@
 //! that one of the two ends is unformed.
 
 mod former;
+mod output;
 mod record;
 #[cfg(test)]
 mod simulation;
@@ -19,7 +20,8 @@ mod tests;
 
 use raft::NodeId;
 
-pub use former::{Former, Notice, Output, ROUND};
+pub use former::{Former, ROUND};
+pub use output::{Notice, Output};
 pub use record::{Member, Record, RecordError, SLOTS, slot_group, slot_range};
 
 use crate::handshake::{Address, ClusterId, Fields, HandshakeError, Writer};

@@ -6,6 +6,8 @@
 
 mod address;
 mod judge;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use std::fmt;

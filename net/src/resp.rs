@@ -15,7 +15,7 @@ mod tests;
 
 pub use integer::{INTEGER_BYTES_MAX, format_integer, parse_integer};
 pub use parser::{Args, Limits, Parse, Parser, parse};
-pub use read::{Reply, ReplyError, read_reply};
+pub use read::{REPLY_DEPTH_MAX, Reply, ReplyError, read_reply};
 pub use reply::Proto;
 
 /// A request that is not RESP. The client is told [`ProtocolError::write`] and the connection is closed,

@@ -3,14 +3,13 @@
 use crate::cli::load::keys::Distribution;
 use crate::cli::load::ledger::VALUE_BYTES_MIN;
 use crate::cli::load::schedule::Arrival;
-use crate::cli::load::{self, Bound, LoadError, Pace, Phase, Progress, Report, Workload};
+use crate::cli::load::{self, Bound, LoadError, Pace, Workload};
+use crate::cli::progress::Bar;
 use crate::cli::settings::Address;
-use crate::cli::{Exit, ExitContext, Failure, output, quantity};
+use crate::cli::{Exit, ExitContext, Failure, output, quantity, signals};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use std::ops::ControlFlow;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Unanswered requests per connection when there is a rate and nothing else is said.
@@ -138,12 +137,12 @@ impl BenchArgs {
 /// Runs `ringraft bench`. Ctrl-C ends the load early; what was measured is shown.
 ///
 /// # Errors
-/// [`Exit::Usage`], [`Exit::Unavailable`]; [`Exit::Failed`] when the server refuses the load or the
-/// verification found something wrong.
+/// [`Exit::Usage`], [`Exit::Unavailable`]; [`Exit::Failed`] when the server refuses the load; and what
+/// [`Report::judge`](load::Report::judge) says.
 pub fn run(args: &BenchArgs) -> Result<(), Failure> {
     let workload = args.workload()?;
-    let interrupted = interrupts()?;
-    let bar = Bar::new();
+    let interrupted = signals::interrupted().exit(Exit::Failed)?;
+    let mut bar = Bar::new();
     let outcome = load::run(&workload, &mut |progress| {
         bar.show(progress);
         if interrupted.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -155,18 +154,7 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
     } else {
         output::print(report.text())?;
     }
-    judge(&report)
-}
-
-/// The exit code a finished run deserves.
-fn judge(report: &Report) -> Result<(), Failure> {
-    if let Some(verified) = report.verified.as_ref().filter(|verified| !verified.clean) {
-        return Err(Failure::failed(verified.sentence()));
-    }
-    if report.requests == 0 {
-        return Err(Failure::unavailable("not one request was answered as wanted"));
-    }
-    Ok(())
+    report.judge()
 }
 
 /// The exit code of a run that did not take place.
@@ -177,56 +165,6 @@ pub(super) fn failure(error: LoadError) -> Failure {
         LoadError::Refused(_) | LoadError::Io(_) => Exit::Failed,
     };
     Failure::new(exit, error)
-}
-
-/// A flag that SIGINT and SIGTERM raise. A second signal ends the process as usual.
-pub(super) fn interrupts() -> Result<Arc<AtomicBool>, Failure> {
-    let raised = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        // In this order: the second signal finds the flag raised.
-        signal_hook::flag::register_conditional_default(signal, raised.clone()).exit(Exit::Failed)?;
-        signal_hook::flag::register(signal, raised.clone()).exit(Exit::Failed)?;
-    }
-    Ok(raised)
-}
-
-/// A progress bar on standard error, if that is a terminal (indicatif sees to it).
-pub(super) struct Bar(ProgressBar);
-
-impl Bar {
-    pub(super) fn new() -> Bar {
-        let bar = ProgressBar::new(1000);
-        let template = "{prefix:>10} [{bar:40}] {msg}";
-        let style = ProgressStyle::with_template(template).expect("a correct template");
-        bar.set_style(style.progress_chars("=> "));
-        Bar(bar)
-    }
-
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a fraction of 0..=1")]
-    pub(super) fn show(&self, progress: &Progress) {
-        self.0.set_prefix(match progress.phase {
-            Phase::Preload => "preload",
-            Phase::Warmup => "warm-up",
-            Phase::Measure => "measure",
-            Phase::ReadBack => "read back",
-        });
-        let per_second = progress.completed as f64 / progress.elapsed.as_secs_f64().max(1e-3);
-        let failed = match progress.failed {
-            0 => String::new(),
-            failed => format!(", {} failed", quantity::grouped(failed)),
-        };
-        self.0.set_position((progress.fraction * 1000.0) as u64);
-        self.0.set_message(format!("{} per second{failed}", quantity::grouped(per_second as u64)));
-    }
-
-    /// A line above the bar; to standard error also without a terminal.
-    pub(super) fn say(&self, line: &str) {
-        self.0.suspend(|| eprintln!("{line}"));
-    }
-
-    pub(super) fn clear(&self) {
-        self.0.finish_and_clear();
-    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! `ringraft demo`: a real cluster under load loses a node half way, and nothing else.
 
-use crate::cli::bench::{Bar, failure, interrupts};
+use crate::cli::bench::failure;
 use crate::cli::launch::{Cluster, ClusterSpec, Directory, is_memory};
 use crate::cli::load::{self, Bound, Pace, Phase, Progress, Report, Workload};
-use crate::cli::{Exit, ExitContext, Failure, output};
+use crate::cli::progress::Bar;
+use crate::cli::{Exit, ExitContext, Failure, output, signals};
 use clap::Args;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -40,6 +41,9 @@ pub struct DemoArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    /// Run this executable's `serve` instead of the own one: another build, another version
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub executable: Option<PathBuf>,
 }
 
 /// Runs `ringraft demo`.
@@ -48,21 +52,24 @@ pub struct DemoArgs {
 /// [`Exit::Failed`] when anything acknowledged was lost (the data is kept then), a node failed, or it was
 /// interrupted.
 pub fn run(args: &DemoArgs) -> Result<(), Failure> {
-    let interrupted = interrupts()?;
+    let interrupted = signals::interrupted().exit(Exit::Failed)?;
     let stop = || interrupted.load(Ordering::Relaxed);
     let mut directory = Directory::new(args.dir.as_deref(), "ringraft-demo")?;
-    let bar = Bar::new();
+    let mut bar = Bar::new();
     announce(args, &directory, &bar)?;
     let data = (1..=args.nodes).map(|node| directory.subdirectory(&format!("node-{node}"))).collect();
     let spec = ClusterSpec {
-        executable: std::env::current_exe().exit(Exit::Failed)?,
+        executable: args.executable.clone().map_or_else(std::env::current_exe, Ok).exit(Exit::Failed)?,
         data,
         shards: args.shards,
         groups: args.groups,
         loud: args.verbose,
     };
-    let cluster = Cluster::start(spec, &stop)?;
-    let outcome = show(args, cluster, &bar, &interrupted);
+    let cluster = match Cluster::start(spec, &stop) {
+        Err(_) if stop() => return Err(Failure::failed("interrupted")),
+        other => other?,
+    };
+    let outcome = show(args, cluster, &mut bar, &interrupted);
     bar.clear();
     let lost = matches!(&outcome, Ok(report) if !is_clean(report));
     if args.keep || lost {
@@ -75,7 +82,7 @@ pub fn run(args: &DemoArgs) -> Result<(), Failure> {
     } else {
         output::print(report.text())?;
     }
-    judge(&report)
+    report.judge()
 }
 
 fn announce(args: &DemoArgs, directory: &Directory, bar: &Bar) -> Result<(), Failure> {
@@ -88,7 +95,12 @@ fn announce(args: &DemoArgs, directory: &Directory, bar: &Bar) -> Result<(), Fai
     Ok(())
 }
 
-fn show(args: &DemoArgs, cluster: Cluster, bar: &Bar, interrupted: &AtomicBool) -> Result<Report, Failure> {
+fn show(
+    args: &DemoArgs,
+    cluster: Cluster,
+    bar: &mut Bar,
+    interrupted: &AtomicBool,
+) -> Result<Report, Failure> {
     let time = Duration::from_secs(args.seconds);
     let workload = Workload {
         targets: cluster.clients(),
@@ -160,7 +172,7 @@ impl Drama {
         match self.act {
             Act::AllWell if at(self.kill_at) => {
                 // A cluster that cannot say who leads is asked again at the next call.
-                if let Some(node) = self.cluster.status()?.leads_most() {
+                if let Some(node) = self.cluster.status().ok().and_then(|status| status.leads_most()) {
                     self.cluster.kill(node);
                     bar.say(&format!("node {node}, which led most groups, was killed"));
                     self.act = Act::Killed(node);
@@ -183,12 +195,4 @@ impl Drama {
 
 fn is_clean(report: &Report) -> bool {
     report.verified.as_ref().is_some_and(|verified| verified.clean)
-}
-
-fn judge(report: &Report) -> Result<(), Failure> {
-    match &report.verified {
-        Some(verified) if verified.clean => Ok(()),
-        Some(verified) => Err(Failure::failed(verified.sentence())),
-        None => Err(Failure::failed("nothing was verified")),
-    }
 }

@@ -1,8 +1,7 @@
 //! `ringraft dev`: a local cluster that stays until Ctrl-C.
 
-use crate::cli::bench::interrupts;
 use crate::cli::launch::{Cluster, ClusterSpec, Directory, is_memory};
-use crate::cli::{Exit, ExitContext, Failure, output};
+use crate::cli::{Exit, ExitContext, Failure, output, signals};
 use clap::Args;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -32,6 +31,9 @@ pub struct DevArgs {
     /// Show what the nodes log
     #[arg(long)]
     pub verbose: bool,
+    /// Run this executable's `serve` instead of the own one: another build, another version
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub executable: Option<PathBuf>,
 }
 
 /// Runs `ringraft dev` until SIGINT or SIGTERM.
@@ -39,7 +41,7 @@ pub struct DevArgs {
 /// # Errors
 /// A node failed: [`Exit::Failed`] with its last words.
 pub fn run(args: &DevArgs) -> Result<(), Failure> {
-    let interrupted = interrupts()?;
+    let interrupted = signals::interrupted().exit(Exit::Failed)?;
     let stop = || interrupted.load(Ordering::Relaxed);
     let mut directory = Directory::new(args.dir.as_deref(), "ringraft-dev")?;
     if args.keep {
@@ -47,7 +49,7 @@ pub fn run(args: &DevArgs) -> Result<(), Failure> {
     }
     let data = (1..=args.nodes).map(|node| directory.subdirectory(&format!("node-{node}"))).collect();
     let spec = ClusterSpec {
-        executable: std::env::current_exe().exit(Exit::Failed)?,
+        executable: args.executable.clone().map_or_else(std::env::current_exe, Ok).exit(Exit::Failed)?,
         data,
         shards: args.shards,
         groups: args.groups,

@@ -11,16 +11,18 @@ pub mod dev;
 pub mod exit;
 pub mod launch;
 pub mod load;
+pub mod logging;
 pub mod output;
+pub mod progress;
 pub mod quantity;
 pub mod ready;
 pub mod resp;
 pub mod serve;
 pub mod settings;
+pub mod signals;
 pub mod status;
 
 use clap::{Parser, Subcommand};
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 pub use exit::{Exit, ExitContext, Failure};
@@ -56,7 +58,8 @@ pub enum Command {
 /// Runs the command given on the command line to its end.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let outcome = start_logging(&cli.log).and_then(|()| run(cli.command));
+    let outcome = logging::start(&cli.log).and_then(|()| run(cli.command));
+    logging::flush();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -74,17 +77,6 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Dev(args) => dev::run(&args),
         Command::Status(args) => status::run(&args),
     }
-}
-
-fn start_logging(filter: &str) -> Result<(), Failure> {
-    let filter = tracing_subscriber::EnvFilter::try_new(filter)
-        .map_err(|error| Failure::usage(format!("--log {filter:?}: {error}")))?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
-        .init();
-    Ok(())
 }
 
 #[cfg(test)]

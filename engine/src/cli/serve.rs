@@ -1,15 +1,9 @@
 //! `ringraft serve`: runs one node through the library's public API.
 
-use std::io::Read;
-use std::sync::mpsc;
-use std::thread;
-
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
-
 use crate::cli::ready::Ready;
 use crate::cli::settings::{Redirect, ServeArgs, Settings};
-use crate::cli::{Exit, ExitContext, Failure, output};
+use crate::cli::signals::Ending;
+use crate::cli::{Exit, ExitContext, Failure, logging, output};
 use crate::{Engine, StartError};
 
 /// Runs one node until SIGTERM or SIGINT.
@@ -23,10 +17,10 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
         return output::print(layers.to_string().trim_end());
     }
     // Signals are caught before the first thread starts, so that none of them ends the process half-way.
-    let stop = stop_requests(args.until_stdin_closes)?;
+    let ending = Ending::new(args.until_stdin_closes).map_err(Failure::failed)?;
     let engine = start(&settings)?;
     output::print(ready_line(&settings, &engine)?)?;
-    let _reason = stop.recv();
+    ending.wait().map_err(Failure::failed)?;
     tracing::info!("stopping: handing leaderships over");
     engine.shutdown().map_err(Failure::failed)
 }
@@ -34,10 +28,16 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
 fn start(settings: &Settings) -> Result<Engine, Failure> {
     let mut builder = Engine::builder(settings.node, &settings.data).deadline(settings.deadline);
     for member in &settings.cluster {
-        let address = member.address.resolve().map_err(|error| Failure::usage(format!("cluster: {}: {error}", member.address)))?;
+        let address = member
+            .address
+            .resolve()
+            .map_err(|error| Failure::usage(format!("cluster: {}: {error}", member.address)))?;
         builder = builder.peer(member.node, address);
     }
-    let client = settings.client.resolve().map_err(|error| Failure::usage(format!("client: {}: {error}", settings.client)))?;
+    let client = settings
+        .client
+        .resolve()
+        .map_err(|error| Failure::usage(format!("client: {}: {error}", settings.client)))?;
     builder = builder.client(client).redirect(match settings.redirect {
         Redirect::Proxy => crate::Redirect::Proxy,
         Redirect::Moved => crate::Redirect::Moved,
@@ -53,6 +53,7 @@ fn start(settings: &Settings) -> Result<Engine, Failure> {
     }
     let builder = builder.on_fatal(|fatal| {
         eprintln!("ringraft: fatal: {fatal}");
+        logging::flush();
         std::process::exit(fatal.exit_code());
     });
     builder.start_kv().map_err(|error| Failure::new(exit_code(&error), error))
@@ -77,29 +78,4 @@ fn ready_line(settings: &Settings, engine: &Engine) -> Result<String, Failure> {
         pid: std::process::id(),
     };
     Ok(ready.to_string())
-}
-
-/// A channel that says something once the process should end: at SIGTERM, SIGINT, or (for launchers, whose
-/// children must not outlive them) at the end of standard input.
-fn stop_requests(until_stdin_closes: bool) -> Result<mpsc::Receiver<&'static str>, Failure> {
-    let (stop, stopped) = mpsc::channel();
-    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(Failure::failed)?;
-    let by_signal = stop.clone();
-    thread::spawn(move || {
-        for _signal in signals.forever() {
-            if by_signal.send("signal").is_err() {
-                return;
-            }
-        }
-    });
-    if until_stdin_closes {
-        thread::spawn(move || {
-            let mut sink = [0; 256];
-            let mut stdin = std::io::stdin();
-            while matches!(stdin.read(&mut sink), Ok(count) if count > 0) {}
-            // The launcher is gone: nobody is left to hand anything over to.
-            std::process::exit(0);
-        });
-    }
-    Ok(stopped)
 }

@@ -68,7 +68,8 @@ impl Client {
 
     /// How many more commands may be taken now.
     pub(super) fn room(&self) -> usize {
-        let unwritten = self.out.len() + self.replies.waiting_bytes() + self.sending.map_or(0, |(bytes, _)| bytes);
+        let unwritten =
+            self.out.len() + self.replies.waiting_bytes() + self.sending.map_or(0, |(bytes, _)| bytes);
         if self.closing || unwritten > UNWRITTEN_BYTES_MAX {
             return 0;
         }
@@ -84,7 +85,8 @@ impl Client {
             parts.push(Part::Bytes(out));
             actions.push(Action::Send { socket: self.socket, parts });
         }
-        let read = self.room() > 0 && self.rest.len() < net::resp::Limits::default().command_bytes_max as usize;
+        let read =
+            self.room() > 0 && self.rest.len() < net::resp::Limits::default().command_bytes_max as usize;
         if read != self.reading && !self.closing {
             self.reading = read;
             let socket = self.socket;

@@ -179,7 +179,10 @@ impl Clients {
         for slot in std::mem::take(&mut self.unblocked) {
             let Some(client) = self.table[slot].as_mut() else { continue };
             let socket = client.socket;
-            if !client.rest.is_empty() && client.room() > 0 && !self.arrivals.iter().any(|arrival| arrival.socket == socket) {
+            if !client.rest.is_empty()
+                && client.room() > 0
+                && !self.arrivals.iter().any(|arrival| arrival.socket == socket)
+            {
                 let bytes = ArrivedBytes::Joined(std::mem::take(&mut client.rest));
                 self.arrivals.push(Arrival { socket, bytes });
             }
@@ -237,14 +240,24 @@ impl Clients {
     }
 
     /// Plans every parsed command: answered here, or one or more requests.
-    pub(super) fn plan<'t>(&mut self, now: Time, parsed: &'t Parsed<'_>, quoted: &'t [&'t [u8]], requests: &mut Requests<'t>) {
+    pub(super) fn plan<'t>(
+        &mut self,
+        now: Time,
+        parsed: &'t Parsed<'_>,
+        quoted: &'t [&'t [u8]],
+        requests: &mut Requests<'t>,
+    ) {
         if parsed.commands.is_empty() {
             return self.answer_failed();
         }
         self.view.refresh();
         let deadline = Time(now.0 + self.deadline_us);
         for command in &parsed.commands {
-            let words = if command.quoted { &quoted[command.words.clone()] } else { &parsed.words[command.words.clone()] };
+            let words = if command.quoted {
+                &quoted[command.words.clone()]
+            } else {
+                &parsed.words[command.words.clone()]
+            };
             self.plan_one(command.client, words, deadline, requests);
         }
         let commands = parsed.commands.len() as u64;
@@ -252,7 +265,13 @@ impl Clients {
         self.answer_failed();
     }
 
-    fn plan_one<'t>(&mut self, slot: usize, words: &'t [&'t [u8]], deadline: Time, requests: &mut Requests<'t>) {
+    fn plan_one<'t>(
+        &mut self,
+        slot: usize,
+        words: &'t [&'t [u8]],
+        deadline: Time,
+        requests: &mut Requests<'t>,
+    ) {
         let client = self.table[slot].as_mut().expect("parsed this turn");
         if client.closing {
             return; // QUIT came before it
@@ -266,7 +285,11 @@ impl Clients {
                 client.closing = true;
             }
             Plan::One(request) => {
-                let reply_to = ReplyTo::Client { socket: client.socket, slot: client.replies.open(), part: ReplyTo::WHOLE };
+                let reply_to = ReplyTo::Client {
+                    socket: client.socket,
+                    slot: client.replies.open(),
+                    part: ReplyTo::WHOLE,
+                };
                 requests.push(head(&request, reply_to, deadline), RequestBody::Command(request.command));
             }
             Plan::Scatter(parts, gather) => {
@@ -397,7 +420,8 @@ fn head(request: &crate::resp::Request<'_>, reply_to: ReplyTo, deadline: Time) -
 }
 
 /// Surely not applied; Redis Cluster's word for "no leader now", which clients know to try again.
-const REFUSED: &[u8] = b"-CLUSTERDOWN no leader for this slot was found in time; nothing was applied, try again\r\n";
+const REFUSED: &[u8] =
+    b"-CLUSTERDOWN no leader for this slot was found in time; nothing was applied, try again\r\n";
 
 /// May be applied; a word no client library repeats blindly.
 const UNKNOWN: &[u8] = b"-TIMEOUT outcome unknown: the command may or may not have been applied\r\n";

@@ -87,11 +87,16 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                 ShardMessage::Mesh(shards) => self.mesh.connect(shards),
                 ShardMessage::Request { head, bytes } => requests.push(Request { head, bytes }),
                 ShardMessage::Reply { socket, slot, part, outcome, bytes } => {
-                    self.answers.push(ReplyTo::Client { socket, slot, part }, outcome, |out| out.extend_from_slice(&bytes));
+                    self.answers.push(ReplyTo::Client { socket, slot, part }, outcome, |out| {
+                        out.extend_from_slice(&bytes)
+                    });
                 }
                 ShardMessage::Call { group, kind, deadline, bytes, completer } => {
                     let reply_to = ReplyTo::Handle { call: self.calls.open(completer) };
-                    requests.push(Request { head: RequestHead { group, kind, reply_to, deadline, proxied: false }, bytes });
+                    requests.push(Request {
+                        head: RequestHead { group, kind, reply_to, deadline, proxied: false },
+                        bytes,
+                    });
                 }
                 ShardMessage::Formed(record) => self.formed(&record),
                 ShardMessage::TakeSnapshots => self.save_all(),
@@ -119,7 +124,12 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
     }
 
     /// A request of another node's client, passed on to this node as the leader.
-    pub(super) fn proxied_head(call: crate::wire::Call, node: raft::NodeId, shard: u16, now: raft::Time) -> RequestHead {
+    pub(super) fn proxied_head(
+        call: crate::wire::Call,
+        node: raft::NodeId,
+        shard: u16,
+        now: raft::Time,
+    ) -> RequestHead {
         let kind = if call.is_write { Kind::Write } else { Kind::Read };
         let reply_to = ReplyTo::Peer { node, shard, sequence: call.sequence };
         let deadline = now + std::time::Duration::from_micros(u64::from(call.time_left_us));

@@ -79,7 +79,11 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         let open = leader.filter(|leader| !group.route.has_held() && group.route.open_to(*leader));
         match open {
             Some(leader) if leader == me => {
-                let led = if self.log.has_room() { group.lead(self.now, &mut self.log, requests.clone()) } else { Led::Full };
+                let led = if self.log.has_room() {
+                    group.lead(self.now, &mut self.log, requests.clone())
+                } else {
+                    Led::Full
+                };
                 if led != Led::All {
                     self.hold_all(replica, requests);
                 }
@@ -101,7 +105,11 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         }
     }
 
-    fn hold_all<'a>(&mut self, replica: usize, requests: impl Iterator<Item = (RequestHead, &'a dyn Encode)>) {
+    fn hold_all<'a>(
+        &mut self,
+        replica: usize,
+        requests: impl Iterator<Item = (RequestHead, &'a dyn Encode)>,
+    ) {
         for (head, body) in requests {
             self.hold(replica, head, body);
         }

@@ -42,7 +42,10 @@ pub(crate) async fn run<S: StateMachine>(context: Context, start: ShardStart<S>)
     let (log, recovered) = match opened {
         Ok(opened) => opened,
         Err(error) => {
-            let corrupt = matches!(error, OpenError::Damaged { .. } | OpenError::Missing { .. } | OpenError::Truncated { .. });
+            let corrupt = matches!(
+                error,
+                OpenError::Damaged { .. } | OpenError::Missing { .. } | OpenError::Truncated { .. }
+            );
             let reason = error.to_string();
             let _gone = start.ready.send(Err(StartError::Recovery { shard: shard_number, reason, corrupt }));
             return;
@@ -66,7 +69,8 @@ pub(crate) async fn run<S: StateMachine>(context: Context, start: ShardStart<S>)
     if start.ready.send(Ok((shard_number, sender))).is_err() {
         return; // the engine gave up starting
     }
-    let mut driver = Driver { context, ring, shard, mailbox, listeners, inputs: Vec::new(), messages: Vec::new() };
+    let mut driver =
+        Driver { context, ring, shard, mailbox, listeners, inputs: Vec::new(), messages: Vec::new() };
     if let Err(fatal) = driver.run().await {
         directory.set_dead();
         (start.fatal)(&fatal);
@@ -116,8 +120,12 @@ impl<S: StateMachine> Driver<S> {
     /// Turns what the ring saw into what the shard understands.
     fn take_in(&mut self, event: Event) {
         let input = match event {
-            Event::Accepted { listener, socket } if Some(listener) == self.listeners.client => Input::ClientAccepted { socket },
-            Event::Accepted { listener, socket } if listener == self.listeners.peer => Input::PeerAccepted { socket },
+            Event::Accepted { listener, socket } if Some(listener) == self.listeners.client => {
+                Input::ClientAccepted { socket }
+            }
+            Event::Accepted { listener, socket } if listener == self.listeners.peer => {
+                Input::PeerAccepted { socket }
+            }
             Event::Accepted { socket, .. } => return self.ring.close(socket),
             Event::AcceptFailed { error, .. } => {
                 tracing::warn!(%error, "cannot accept a connection; trying again");
@@ -127,9 +135,9 @@ impl<S: StateMachine> Driver<S> {
             Event::Received { socket, data } => Input::ClientData { socket, data: ClientData::Pooled(data) },
             Event::ReceivedInto { socket, buffer, filled } => Input::PeerData { socket, buffer, filled },
             Event::Sent { socket, parts } => Input::Sent { socket, parts },
-            Event::ConnectFailed { socket, .. } | Event::Ended { socket, .. } | Event::SendFailed { socket, .. } => {
-                Input::Ended { socket }
-            }
+            Event::ConnectFailed { socket, .. }
+            | Event::Ended { socket, .. }
+            | Event::SendFailed { socket, .. } => Input::Ended { socket },
         };
         self.inputs.push(input);
     }

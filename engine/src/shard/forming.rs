@@ -31,7 +31,9 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             .settings
             .cluster
             .iter()
-            .filter_map(|(node, address)| Some((*node, Address::new(&address.ip().to_string(), address.port()).ok()?)))
+            .filter_map(|(node, address)| {
+                Some((*node, Address::new(&address.ip().to_string(), address.port()).ok()?))
+            })
             .collect();
         list.sort_by_key(|(node, _)| *node);
         let placement = self.directory.placement;
@@ -60,7 +62,9 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                 Output::Send { to, message } => self.links.send_forming(self.now, to, message),
                 Output::Sync(record) => {
                     // The one blocking write of a shard: once in the life of a directory, before it serves.
-                    if let Err(error) = self.settings.data_dir.store_record(record.cluster_id.0, &record.encode()) {
+                    if let Err(error) =
+                        self.settings.data_dir.store_record(record.cluster_id.0, &record.encode())
+                    {
                         tracing::error!(%error, "cannot store the cluster's record; forming waits");
                         return;
                     }
@@ -124,7 +128,11 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         local.directory.nodes = record
             .members
             .iter()
-            .map(|member| KnownNode { node: member.node, incarnation: member.incarnation, shard_count: member.shard_count })
+            .map(|member| KnownNode {
+                node: member.node,
+                incarnation: member.incarnation,
+                shard_count: member.shard_count,
+            })
             .collect();
         self.directory.set_cluster(record.cluster_id.0);
         for member in &record.members {
@@ -141,13 +149,22 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                 shards: member.shard_count,
             });
             // What this start was told wins over what the cluster formed with.
-            let told = self.settings.cluster.iter().find(|(node, _)| *node == member.node).map(|(_, address)| *address);
+            let told = self
+                .settings
+                .cluster
+                .iter()
+                .find(|(node, _)| *node == member.node)
+                .map(|(_, address)| *address);
             for shard in 0..member.shard_count {
                 let shares = |group: GroupId| {
-                    let place = crate::placement::Placement { shards: member.shard_count, ..self.directory.placement };
+                    let place = crate::placement::Placement {
+                        shards: member.shard_count,
+                        ..self.directory.placement
+                    };
                     place.shard_of(group) == shard
                 };
-                let base = told.or_else(|| format!("{}:{}", member.peer.host(), member.peer.port()).parse().ok());
+                let base =
+                    told.or_else(|| format!("{}:{}", member.peer.host(), member.peer.port()).parse().ok());
                 let Some(mut address) = base else { continue };
                 let Some(port) = address.port().checked_add(shard) else { continue };
                 address.set_port(port);

@@ -46,7 +46,13 @@ impl FrameBuilder {
     }
 
     /// Entries, from the log's batches themselves.
-    pub(crate) fn add_appends<S, D: Disk>(&mut self, replica: &mut Replica<S>, log: &Log<D>, now: Time, to: NodeId) -> Filled {
+    pub(crate) fn add_appends<S, D: Disk>(
+        &mut self,
+        replica: &mut Replica<S>,
+        log: &Log<D>,
+        now: Time,
+        to: NodeId,
+    ) -> Filled {
         while let Some(plan) = replica.raft.next_append(to) {
             let last = plan.last.min(log.visible(replica.group));
             if last < plan.first {
@@ -57,7 +63,9 @@ impl FrameBuilder {
                 return Filled::FrameFull;
             }
             match log.cached(replica.group, plan.first, last, room, &mut self.slices) {
-                Cached::Hit { bytes, .. } if self.tail_bytes > 0 && self.tail_bytes + bytes > FRAME_ENTRY_BYTES_MAX => {
+                Cached::Hit { bytes, .. }
+                    if self.tail_bytes > 0 && self.tail_bytes + bytes > FRAME_ENTRY_BYTES_MAX =>
+                {
                     self.slices.clear(); // one large entry: it gets a frame of its own
                     return Filled::FrameFull;
                 }
@@ -75,7 +83,14 @@ impl FrameBuilder {
     }
 
     /// Entries that were read back from disk for this peer: sent if they still are what it lacks.
-    pub(crate) fn add_loaded<S>(&mut self, replica: &mut Replica<S>, now: Time, to: NodeId, first: Index, entries: &Buffer) {
+    pub(crate) fn add_loaded<S>(
+        &mut self,
+        replica: &mut Replica<S>,
+        now: Time,
+        to: NodeId,
+        first: Index,
+        entries: &Buffer,
+    ) {
         let Some(plan) = replica.raft.next_append(to).filter(|plan| plan.first == first) else { return };
         let mut last = Index(first.0 - 1);
         let mut bytes = 0;
@@ -156,7 +171,11 @@ pub(crate) fn open_frame(body: &[u8], tail: &[u8]) -> Option<Parcel> {
         parcel.calls.push((call, take(call.bytes as usize, raft::ENTRY_ALIGN)?));
     }
     for reply in body.replies {
-        parcel.replies.push((reply.sequence, Outcome::from_wire(reply.outcome), take(reply.bytes as usize, 1)?));
+        parcel.replies.push((
+            reply.sequence,
+            Outcome::from_wire(reply.outcome),
+            take(reply.bytes as usize, 1)?,
+        ));
     }
     Some(parcel)
 }
@@ -181,7 +200,14 @@ fn entries_match(message: &Message, bytes: &[u8]) -> bool {
 }
 
 /// The least a link says about a group whose messages it may carry.
-pub(crate) fn concerns(group: GroupId, local_shard: u16, local_shards: u16, peer_shard: u16, peer_shards: u16) -> bool {
+pub(crate) fn concerns(
+    group: GroupId,
+    local_shard: u16,
+    local_shards: u16,
+    peer_shard: u16,
+    peer_shards: u16,
+) -> bool {
     let place = group.0.saturating_sub(1);
-    place % u32::from(local_shards) == u32::from(local_shard) && place % u32::from(peer_shards) == u32::from(peer_shard)
+    place % u32::from(local_shards) == u32::from(local_shard)
+        && place % u32::from(peer_shards) == u32::from(peer_shard)
 }

@@ -27,14 +27,32 @@ impl std::ops::Deref for ClientData {
 
 /// Something that happened at a socket.
 pub(crate) enum Input {
-    ClientAccepted { socket: SocketId },
-    PeerAccepted { socket: SocketId },
-    Connected { socket: SocketId },
-    ClientData { socket: SocketId, data: ClientData },
-    PeerData { socket: SocketId, buffer: BufferMut, filled: usize },
-    Sent { socket: SocketId, parts: Vec<Part> },
+    ClientAccepted {
+        socket: SocketId,
+    },
+    PeerAccepted {
+        socket: SocketId,
+    },
+    Connected {
+        socket: SocketId,
+    },
+    ClientData {
+        socket: SocketId,
+        data: ClientData,
+    },
+    PeerData {
+        socket: SocketId,
+        buffer: BufferMut,
+        filled: usize,
+    },
+    Sent {
+        socket: SocketId,
+        parts: Vec<Part>,
+    },
     /// The connection is gone, orderly or not.
-    Ended { socket: SocketId },
+    Ended {
+        socket: SocketId,
+    },
 }
 
 /// Something to do at a socket.

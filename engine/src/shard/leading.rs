@@ -34,7 +34,8 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         self.preferences.next_look = self.now + LOOK_INTERVAL;
         self.preferences.caught_up_since.resize(self.replicas.len(), None);
         let nodes: Vec<_> = self.links.local.directory.nodes.iter().map(|known| known.node).collect();
-        let shards_min = self.links.local.directory.nodes.iter().map(|known| known.shard_count).min().unwrap_or(1);
+        let shards_min =
+            self.links.local.directory.nodes.iter().map(|known| known.shard_count).min().unwrap_or(1);
         for number in 0..self.replicas.len() {
             let replica = &mut self.replicas[number];
             let preferred = preferred_leader(replica.group, shards_min, &nodes);
@@ -69,7 +70,8 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                 continue;
             }
             let status = replica.raft.status();
-            let reachable = status.followers.iter().filter(|follower| self.directory.is_reachable(follower.node));
+            let reachable =
+                status.followers.iter().filter(|follower| self.directory.is_reachable(follower.node));
             if let Some(best) = reachable.max_by_key(|follower| follower.matched) {
                 let _refused = replica.raft.transfer(self.now, best.node);
                 self.mark_dirty(number);

@@ -68,7 +68,8 @@ pub(super) struct Links {
 impl Links {
     pub(super) fn new(settings: &ShardSettings) -> Links {
         let facts = settings.directory.nodes();
-        let own = facts.iter().find(|facts| facts.node == settings.node).expect("this node's facts come first");
+        let own =
+            facts.iter().find(|facts| facts.node == settings.node).expect("this node's facts come first");
         let identity = Identity {
             cluster_id: ClusterId::UNFORMED,
             node: settings.node,
@@ -121,8 +122,16 @@ impl Links {
     }
 
     fn concerned(&self, peer: PeerShard, group: GroupId) -> bool {
-        let shards = self.local.directory.nodes.iter().find(|known| known.node == peer.node).map(|known| known.shard_count);
-        shards.is_some_and(|shards| concerns(group, self.shard, self.directory.placement.shards, peer.shard, shards))
+        let shards = self
+            .local
+            .directory
+            .nodes
+            .iter()
+            .find(|known| known.node == peer.node)
+            .map(|known| known.shard_count);
+        shards.is_some_and(|shards| {
+            concerns(group, self.shard, self.directory.placement.shards, peer.shard, shards)
+        })
     }
 
     /// Passes a request on. False when the link is down or full: nothing was taken.
@@ -201,10 +210,16 @@ impl Links {
             }
             for replica in pending {
                 let of = &mut replicas[replica];
-                match if self.builder.is_full() { Filled::FrameFull } else { self.builder.add_appends(of, log, now, to) } {
+                match if self.builder.is_full() {
+                    Filled::FrameFull
+                } else {
+                    self.builder.add_appends(of, log, now, to)
+                } {
                     Filled::All => {}
                     Filled::FrameFull => self.note_one(link, replica),
-                    Filled::NotCached(first) => loads.to_send(log, replica, (link, to), of.group, first, of.raft.last()),
+                    Filled::NotCached(first) => {
+                        loads.to_send(log, replica, (link, to), of.group, first, of.raft.last())
+                    }
                 }
             }
             let entry = &mut self.entries[link];
@@ -227,11 +242,18 @@ impl Links {
 
     /// Which link `socket` belongs to.
     pub(super) fn of_socket(&self, socket: SocketId) -> Option<usize> {
-        self.entries.iter().position(|entry| entry.link.as_ref().is_some_and(|link| link.socket() == Some(socket)))
+        self.entries
+            .iter()
+            .position(|entry| entry.link.as_ref().is_some_and(|link| link.socket() == Some(socket)))
     }
 
     /// Bytes of a caller that has not been welcomed yet. False: `socket` is none of those.
-    pub(super) fn take_incoming(&mut self, socket: SocketId, buffer: BufferMut, filled: usize) -> Result<(), BufferMut> {
+    pub(super) fn take_incoming(
+        &mut self,
+        socket: SocketId,
+        buffer: BufferMut,
+        filled: usize,
+    ) -> Result<(), BufferMut> {
         let Some(incoming) = self.incoming.iter_mut().find(|incoming| incoming.socket() == socket) else {
             return Err(buffer);
         };
@@ -240,7 +262,14 @@ impl Links {
     }
 
     /// Bytes came on a link.
-    pub(super) fn received(&mut self, link: usize, now: Time, socket: SocketId, buffer: BufferMut, filled: usize) {
+    pub(super) fn received(
+        &mut self,
+        link: usize,
+        now: Time,
+        socket: SocketId,
+        buffer: BufferMut,
+        filled: usize,
+    ) {
         let Links { entries, local, .. } = self;
         let link = entries[link].link.as_mut().expect("not away between frames");
         link.received(now, socket, buffer, filled, local);
@@ -333,13 +362,21 @@ impl Links {
         events
     }
 
-    fn carry_out_one(&mut self, link: usize, output: Output<SocketId>, actions: &mut Vec<Action>, events: &mut Vec<LinkEvent>) {
+    fn carry_out_one(
+        &mut self,
+        link: usize,
+        output: Output<SocketId>,
+        actions: &mut Vec<Action>,
+        events: &mut Vec<LinkEvent>,
+    ) {
         let entry = &mut self.entries[link];
         let peer = entry.peer;
         match output {
             Output::Dial => actions.push(Action::Dial { link, address: entry.address }),
             Output::Send { socket, parts } => actions.push(Action::Send { socket, parts }),
-            Output::Receive { socket, buffer, from } => actions.push(Action::ReceiveInto { socket, buffer, from }),
+            Output::Receive { socket, buffer, from } => {
+                actions.push(Action::ReceiveInto { socket, buffer, from })
+            }
             Output::Close { socket } => actions.push(Action::Close { socket }),
             Output::Established { peer: identity, forming: true } => {
                 self.incarnations.retain(|(known, _)| *known != identity.node);
@@ -379,7 +416,9 @@ impl Links {
             let mut done = false;
             while let Some(output) = self.incoming[at].take_output() {
                 match output {
-                    IncomingOutput::Receive { buffer, from } => actions.push(Action::ReceiveInto { socket, buffer, from }),
+                    IncomingOutput::Receive { buffer, from } => {
+                        actions.push(Action::ReceiveInto { socket, buffer, from })
+                    }
                     IncomingOutput::SendThenClose { parts } => actions.push(Action::Send { socket, parts }),
                     IncomingOutput::Close => {
                         actions.push(Action::Close { socket });

@@ -38,7 +38,14 @@ pub(super) struct Loads {
 
 impl Loads {
     /// Reads the next entries that `replica` applies.
-    pub(super) fn to_apply<D: Disk>(&mut self, log: &Log<D>, replica: usize, group: GroupId, first: Index, last: Index) {
+    pub(super) fn to_apply<D: Disk>(
+        &mut self,
+        log: &Log<D>,
+        replica: usize,
+        group: GroupId,
+        first: Index,
+        last: Index,
+    ) {
         self.start(log, replica, Purpose::Apply, group, first, last);
     }
 
@@ -58,7 +65,15 @@ impl Loads {
         }
     }
 
-    fn start<D: Disk>(&mut self, log: &Log<D>, replica: usize, purpose: Purpose, group: GroupId, first: Index, last: Index) {
+    fn start<D: Disk>(
+        &mut self,
+        log: &Log<D>,
+        replica: usize,
+        purpose: Purpose,
+        group: GroupId,
+        first: Index,
+        last: Index,
+    ) {
         let reading: Reading = Box::pin(log.read(group, first, last, LOAD_BYTES_MAX));
         self.reading.push((replica, purpose, reading));
     }

@@ -181,7 +181,8 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
 
     /// Learns which batches became durable and lets the promises go that waited for them.
     fn take_durable(&mut self) -> Result<(), Fatal> {
-        let durable = self.log.poll().map_err(|error| Fatal::Log { shard: self.shard, reason: error.to_string() })?;
+        let durable =
+            self.log.poll().map_err(|error| Fatal::Log { shard: self.shard, reason: error.to_string() })?;
         if durable == self.durable {
             return Ok(());
         }
@@ -203,7 +204,8 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                     self.mark_dirty(number);
                 }
             }
-            self.next_tick = self.replicas.iter().map(|replica| replica.raft.deadline()).min().unwrap_or(Time::NEVER);
+            self.next_tick =
+                self.replicas.iter().map(|replica| replica.raft.deadline()).min().unwrap_or(Time::NEVER);
         }
         if self.links.deadline() <= self.now {
             self.links.tick(self.now);

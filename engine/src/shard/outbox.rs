@@ -156,7 +156,8 @@ mod tests {
         assert_eq!(outbox.answered(0).map(|head| head.reply_to), Some(ReplyTo::Handle { call: 1 }));
         assert!(outbox.answered(0).is_none(), "an answer comes once");
         let lost = outbox.lost();
-        let seen: Vec<_> = lost.iter().map(|(head, back)| (head.reply_to, back.as_ref().map(|r| r.bytes.clone()))).collect();
+        let seen: Vec<_> =
+            lost.iter().map(|(head, back)| (head.reply_to, back.as_ref().map(|r| r.bytes.clone()))).collect();
         assert_eq!(
             seen,
             [

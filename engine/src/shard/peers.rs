@@ -24,7 +24,9 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                 Input::PeerData { socket, buffer, filled } => self.take_peer_data(socket, buffer, filled),
                 Input::Sent { socket, parts } if self.clients.has(socket) => self.clients.sent(socket, parts),
                 Input::Sent { socket, .. } => self.links.sent(self.now, socket),
-                Input::Ended { socket } if self.clients.has(socket) => self.clients.end(socket, &mut self.actions),
+                Input::Ended { socket } if self.clients.has(socket) => {
+                    self.clients.end(socket, &mut self.actions)
+                }
                 Input::Ended { socket } => self.links.ended(self.now, socket),
             }
         }
@@ -93,7 +95,9 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         let mut sound = true;
         while let Some(received) = link.next(self.now) {
             match received {
-                Received::Frame(frame) => sound = self.take_frame(number, peer.node, peer.shard, frame.body, frame.tail),
+                Received::Frame(frame) => {
+                    sound = self.take_frame(number, peer.node, peer.shard, frame.body, frame.tail)
+                }
                 Received::Forming(message) => self.hear(peer.node, message),
             }
             if !sound {

@@ -48,7 +48,12 @@ impl ReadQueue {
 
     /// Answers the reads that may be answered in the state at `applied`. `next_commits` says that the entry
     /// after `applied` is committed in this leader's term and about to be applied: the second proof.
-    pub(crate) fn serve(&mut self, applied: Index, next_commits: bool, mut answer: impl FnMut(ReplyTo, &[u8])) {
+    pub(crate) fn serve(
+        &mut self,
+        applied: Index,
+        next_commits: bool,
+        mut answer: impl FnMut(ReplyTo, &[u8]),
+    ) {
         while let Some(read) = self.queue.front() {
             let proven = self.confirmed >= Some(read.id) || next_commits;
             if read.at > applied || !proven {
@@ -65,7 +70,10 @@ impl ReadQueue {
     /// Takes every waiting read out, to be asked again elsewhere: nothing has been answered.
     pub(crate) fn take_all(&mut self) -> Vec<Request> {
         let bytes = &self.bytes;
-        let all = self.queue.drain(..).map(|read| Request { head: read.head, bytes: bytes[read.start..read.end].to_vec() });
+        let all = self
+            .queue
+            .drain(..)
+            .map(|read| Request { head: read.head, bytes: bytes[read.start..read.end].to_vec() });
         let all = all.collect();
         self.bytes.clear();
         self.confirmed = None;

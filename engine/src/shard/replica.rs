@@ -2,7 +2,10 @@
 
 use std::collections::VecDeque;
 
-use raft::{Accepted, Check, EntryId, EntryKind, EntrySpec, GroupId, Index, Message, NodeId, ProposeError, Raft, Time, Write};
+use raft::{
+    Accepted, Check, EntryId, EntryKind, EntrySpec, GroupId, Index, Message, NodeId, ProposeError, Raft,
+    Time, Write,
+};
 use raftlog::{BatchSeq, Cached, Log};
 use runtime::{Buffer, Disk};
 
@@ -94,7 +97,8 @@ impl<S: StateMachine> Replica<S> {
                 Err(ProposeError::Full | ProposeError::Transferring) => return Led::Full,
             };
             next = first.index;
-            let count = u32::try_from(count).expect("one turn's requests are bounded by the connections' limits");
+            let count =
+                u32::try_from(count).expect("one turn's requests are bounded by the connections' limits");
             space = log.entries_space(self.group, self.incarnation, first, count, bytes);
         }
         for (head, body) in requests {
@@ -102,9 +106,15 @@ impl<S: StateMachine> Replica<S> {
                 Kind::Write => {
                     let id = EntryId { term, index: next };
                     let command_bytes = body.encoded_bytes();
-                    let (place, rest) = std::mem::take(&mut space).split_at_mut(raft::entry_bytes(command_bytes));
+                    let (place, rest) =
+                        std::mem::take(&mut space).split_at_mut(raft::entry_bytes(command_bytes));
                     space = rest;
-                    let spec = EntrySpec { group: self.group, incarnation: self.incarnation, id, kind: EntryKind::Command };
+                    let spec = EntrySpec {
+                        group: self.group,
+                        incarnation: self.incarnation,
+                        id,
+                        kind: EntryKind::Command,
+                    };
                     raft::encode_entry(place, spec, command_bytes, |out| body.encode(out));
                     self.waiters.push_back(Waiter { id, to: head.reply_to, deadline: head.deadline });
                     next = Index(next.0 + 1);
@@ -131,7 +141,14 @@ impl<S: StateMachine> Replica<S> {
 
     /// A message from a peer; `entries` are the bytes of its append, shape already checked. What must be
     /// written goes into the log's batch: the one copy a follower makes.
-    pub(crate) fn step<D: Disk>(&mut self, now: Time, log: &mut Log<D>, from: NodeId, message: Message, entries: &[u8]) {
+    pub(crate) fn step<D: Disk>(
+        &mut self,
+        now: Time,
+        log: &mut Log<D>,
+        from: NodeId,
+        message: Message,
+        entries: &[u8],
+    ) {
         if let Some(accepted) = self.raft.step(now, from, message) {
             write_accepted(log, self.group, self.incarnation, accepted, entries);
         }
@@ -164,7 +181,12 @@ impl<S: StateMachine> Replica<S> {
     }
 
     /// Applies what is committed and visible, answering writers and the reads between.
-    pub(crate) fn apply<D: Disk>(&mut self, log: &Log<D>, answers: &mut Answers, slices: &mut Vec<Buffer>) -> Applying {
+    pub(crate) fn apply<D: Disk>(
+        &mut self,
+        log: &Log<D>,
+        answers: &mut Answers,
+        slices: &mut Vec<Buffer>,
+    ) -> Applying {
         if let Some((id, _)) = self.raft.take_reads() {
             self.reads.confirm(id);
         }
@@ -215,7 +237,8 @@ impl<S: StateMachine> Replica<S> {
             let to = self.waiter_for(entry.id, answers);
             if entry.kind == EntryKind::Command {
                 let mut known = Applied::Done;
-                answers.push(to, Outcome::Done, |out| known = self.machine.apply(entry.id, entry.command, out));
+                answers
+                    .push(to, Outcome::Done, |out| known = self.machine.apply(entry.id, entry.command, out));
                 assert_eq!(known, Applied::Done, "{}: entry {} is of a newer version", self.group, entry.id);
             }
             applied = entry.id.index;
@@ -290,12 +313,19 @@ pub(crate) enum Led {
 }
 
 /// Copies the accepted part of an append's entries into the batch, one record per term.
-fn write_accepted<D: Disk>(log: &mut Log<D>, group: GroupId, incarnation: u32, accepted: Accepted, entries: &[u8]) {
+fn write_accepted<D: Disk>(
+    log: &mut Log<D>,
+    group: GroupId,
+    incarnation: u32,
+    accepted: Accepted,
+    entries: &[u8],
+) {
     let mut run: Option<(EntryId, u32, usize, usize)> = None; // first id, count, start, end
     let mut offset = 0;
     let mut flush = |run: Option<(EntryId, u32, usize, usize)>| {
         if let Some((first, count, start, end)) = run {
-            log.entries_space(group, incarnation, first, count, end - start).copy_from_slice(&entries[start..end]);
+            log.entries_space(group, incarnation, first, count, end - start)
+                .copy_from_slice(&entries[start..end]);
         }
     };
     for entry in raft::entries(entries, Check::Shape) {
@@ -306,7 +336,9 @@ fn write_accepted<D: Disk>(log: &mut Log<D>, group: GroupId, incarnation: u32, a
             continue;
         }
         run = match run {
-            Some((first, count, from, _)) if first.term == entry.id.term => Some((first, count + 1, from, end)),
+            Some((first, count, from, _)) if first.term == entry.id.term => {
+                Some((first, count + 1, from, end))
+            }
             other => {
                 flush(other);
                 Some((entry.id, 1, start, end))

@@ -45,7 +45,9 @@ impl ReplyQueue {
     /// Fills slot `slot` with what `write` appends; what can leave now is appended to `out`. An unknown or
     /// already filled slot is ignored: its answer came twice, by deadline and late.
     pub(crate) fn fill_with(&mut self, slot: u64, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
-        let Some(place) = slot.checked_sub(self.first).and_then(|at| usize::try_from(at).ok()) else { return };
+        let Some(place) = slot.checked_sub(self.first).and_then(|at| usize::try_from(at).ok()) else {
+            return;
+        };
         match self.slots.get_mut(place) {
             Some(open @ Slot::Open) if place > 0 => {
                 let start = out.len();

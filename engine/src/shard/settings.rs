@@ -97,7 +97,11 @@ impl SharedDataDir {
     }
 
     /// Stores the forming record durably.
-    pub(crate) fn store_record(&self, cluster: [u8; 16], record: &[u8]) -> Result<(), crate::node::DataDirError> {
+    pub(crate) fn store_record(
+        &self,
+        cluster: [u8; 16],
+        record: &[u8],
+    ) -> Result<(), crate::node::DataDirError> {
         self.with(|dir| dir.store_record(crate::node::ClusterId(cluster), record))
     }
 

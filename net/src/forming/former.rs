@@ -13,65 +13,11 @@ use std::time::Duration;
 
 use raft::{NodeId, Time};
 
-use super::{Birth, Forming, Member, Record, State};
+use super::{Birth, Forming, Member, Notice, Output, Record, State};
 use crate::handshake::ClusterId;
 
 /// Every connected peer is asked this often.
 pub const ROUND: Duration = Duration::from_millis(500);
-
-/// What the engine has to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Output {
-    /// Send on the forming connection to that node, if there still is one.
-    Send {
-        /// To whom.
-        to: NodeId,
-        /// What.
-        message: Forming,
-    },
-    /// Write the record into its file and sync file and directory, then call [`Former::synced`].
-    Sync(Record),
-    /// The record is on this node's disk: Raft may start.
-    Formed(Record),
-    /// Both ends of the connection to that node are formed now: greet again, as members.
-    Reconnect(NodeId),
-    /// Something an operator should know; said once until something else is to be said of that node.
-    Notice(Notice),
-}
-
-/// Why a node waits.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Notice {
-    /// The operator told two nodes different things.
-    #[error("node {0} was started with another --cluster list or --groups: no cluster can form")]
-    Disagreement(NodeId),
-    /// The cluster knows this node's id with another disk.
-    #[error("cluster {cluster_id} knows node {node} with another disk: remove it and add it again")]
-    LostDisk {
-        /// The cluster met.
-        cluster_id: ClusterId,
-        /// This node.
-        node: NodeId,
-    },
-    /// The cluster does not know this node.
-    #[error("cluster {cluster_id} does not know node {node}: add it as a member")]
-    NotMember {
-        /// The cluster met.
-        cluster_id: ClusterId,
-        /// This node.
-        node: NodeId,
-    },
-    /// Two formed nodes of different clusters are connected.
-    #[error("node {node} belongs to cluster {theirs}, this one to {ours}")]
-    OtherCluster {
-        /// The peer.
-        node: NodeId,
-        /// This node's cluster.
-        ours: ClusterId,
-        /// The peer's.
-        theirs: ClusterId,
-    },
-}
 
 enum Stage {
     Unformed,
@@ -103,8 +49,8 @@ pub struct Former {
     candidate: ClusterId,
     stage: Stage,
     peers: BTreeMap<NodeId, Peer>,
-    /// Numbers of questions and promises: the boot number above, a count below, so that none comes twice.
-    last_number: u64,
+    /// Counts questions and promises: the boot number above, a count below.
+    count: u64,
     question: u64,
     /// The newest promise, and the founder's incarnation it was given to.
     promise: u64,
@@ -127,7 +73,7 @@ impl Former {
             candidate,
             stage: record.map_or(Stage::Unformed, Stage::Formed),
             peers: BTreeMap::new(),
-            last_number: boot << 32,
+            count: boot << 32,
             question: 0,
             promise: 0,
             promised_to: 0,
@@ -232,9 +178,15 @@ impl Former {
         }
     }
 
+    /// A number that no question and no promise of this node had before: not in this start, as it counts; not
+    /// in an earlier one, as the boot number is in it; not on another disk of this node, whose boots start at
+    /// one again, as the incarnation is in it, and that is random. Never zero.
     fn number(&mut self) -> u64 {
-        self.last_number += 1;
-        self.last_number
+        self.count += 1;
+        match self.count ^ self.birth.incarnation {
+            0 => self.number(),
+            number => number,
+        }
     }
 
     /// Starts a round: what was heard in the last one no longer counts.

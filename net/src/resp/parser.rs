@@ -57,7 +57,8 @@ pub enum Parse<'a> {
     },
     /// The command is not yet whole.
     Incomplete {
-        /// No answer is possible before the input holds so many bytes, counted from the command's first.
+        /// No answer is possible before the input holds so many bytes, counted from the command's first. Never
+        /// more than [`Limits::command_bytes_max`].
         need: usize,
     },
     /// Not RESP: send [`ProtocolError::write`], then close.
@@ -246,7 +247,8 @@ impl Progress {
 
     /// Where the line at `at` ends: the position of `end`. A zero byte hides all ends behind it, as in Redis,
     /// whose lines are C strings. A line with more than `inline_bytes_max` bytes before its end is an error,
-    /// however it arrived (Redis lets one pass if its end came with the same read).
+    /// however it arrived (Redis lets one pass if its end came with the same read); and so is one that ends
+    /// beyond the command's limit, as nobody would keep its bytes.
     fn line_end(
         &mut self,
         input: &[u8],
@@ -254,17 +256,23 @@ impl Progress {
         limits: &Limits,
         too_big: ProtocolError,
     ) -> Result<usize, Stop> {
-        let bytes_max = limits.inline_bytes_max as usize;
-        let from = self.at + self.searched;
-        let to = input.len().min(self.at + bytes_max + 1);
+        // A carriage return has one more byte behind it.
+        let behind = usize::from(end == b'\r');
+        let line_last = self.at + limits.inline_bytes_max as usize;
+        let command_last = (limits.command_bytes_max as usize).saturating_sub(1 + behind);
+        let last = line_last.min(command_last);
+
+        let to = input.len().min(last + 1);
+        let from = to.min(self.at + self.searched);
         let found = input[from..to].iter().position(|&byte| byte == end || byte == 0);
         if let Some(found) = found
             && input[from + found] == end
         {
             return Ok(from + found);
         }
-        if input.len() - self.at > bytes_max {
-            return Err(Stop::Error(too_big));
+        if input.len() > last {
+            let error = if last == line_last { too_big } else { ProtocolError::RequestTooBig };
+            return Err(Stop::Error(error));
         }
         self.searched += found.unwrap_or(to - from);
         Err(Stop::Incomplete { need: input.len() + 1 })

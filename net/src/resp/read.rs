@@ -52,7 +52,7 @@ pub enum ReplyError {
         /// The line.
         text: String,
     },
-    /// Replies nested deeper than [`DEPTH_MAX`].
+    /// Replies nested deeper than [`REPLY_DEPTH_MAX`].
     #[error("byte {at}: replies are nested too deep")]
     Depth {
         /// Position in the input.
@@ -61,7 +61,7 @@ pub enum ReplyError {
 }
 
 /// Replies may be nested so deep; a hostile server must not exhaust the reader's stack.
-pub const DEPTH_MAX: usize = 32;
+pub const REPLY_DEPTH_MAX: usize = 32;
 
 /// Reads the reply at the front of `input`: the reply and the bytes it took, or `None` if it is not yet whole.
 pub fn read_reply(input: &[u8]) -> Result<Option<(Reply, usize)>, ReplyError> {
@@ -79,7 +79,7 @@ type Read<T> = Result<Option<T>, ReplyError>;
 
 impl<'a> Reader<'a> {
     fn reply(&mut self, depth: usize) -> Read<Reply> {
-        if depth > DEPTH_MAX {
+        if depth > REPLY_DEPTH_MAX {
             return Err(ReplyError::Depth { at: self.at });
         }
         let start = self.at;

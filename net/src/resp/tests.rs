@@ -34,6 +34,7 @@ fn feed<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limits: &Limits) -> Outc
                 Parse::Empty { consumed } => consumed,
                 Parse::Incomplete { need } => {
                     assert!(need > input.len(), "{need} bytes are here already");
+                    assert!(need <= limits.command_bytes_max as usize, "nobody keeps {need} bytes");
                     break;
                 }
                 Parse::Error(error) => {
@@ -177,6 +178,11 @@ fn requests_have_bounds() {
     assert_eq!(outcome.error.as_deref(), Some(&b"-ERR Protocol error: too big request\r\n"[..]));
     let outcome = feed([b"*2\r\n$3\r\nSET\r\n$40\r\n".as_slice()], &limits);
     assert_eq!((outcome.error, outcome.rest), (None, 18));
+    // An argument that fits exactly, and then one more.
+    let outcome = feed([b"*2\r\n$3\r\nSET\r\n$44\r\n".as_slice(), &[b'x'; 46], b"PING\r\n"], &limits);
+    assert_eq!(outcome.commands.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1]);
+    let outcome = feed([b"*3\r\n$3\r\nSET\r\n$44\r\n".as_slice(), &[b'x'; 46]], &limits);
+    assert_eq!(outcome.error.as_deref(), Some(&b"-ERR Protocol error: too big request\r\n"[..]));
     let many = [b"*1048576\r\n".as_slice(), &b"$0\r\n\r\n".repeat(1_048_576)].concat();
     let outcome = feed(many.chunks(16 << 10), &Limits::default());
     assert_eq!(outcome.commands.iter().map(Vec::len).collect::<Vec<_>>(), [1_048_576]);

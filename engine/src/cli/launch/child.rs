@@ -75,7 +75,11 @@ impl Child {
         arguments: &[OsString],
         loud: bool,
     ) -> Result<Child, ChildError> {
-        let mut process = Command::new(executable)
+        let mut command = Command::new(executable);
+        for variable in inherited_settings() {
+            command.env_remove(variable);
+        }
+        let mut process = command
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -192,6 +196,12 @@ impl Drop for Child {
     fn drop(&mut self) {
         self.end_now();
     }
+}
+
+/// Settings in this process's environment: a port, say, that all children would share. Logging stays.
+fn inherited_settings() -> impl Iterator<Item = String> {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    names.filter(|name| name.starts_with("RINGRAFT_") && name != "RINGRAFT_LOG")
 }
 
 fn describe(status: ExitStatus) -> String {

@@ -1,7 +1,7 @@
 //! Several nodes that form a cluster.
 
 use super::child::{Child, ChildError};
-use super::ports::{self, PortPlan};
+use super::ports::Ports;
 use crate::cli::status::{self, Status};
 use crate::cli::{Exit, ExitContext, Failure};
 use std::ffi::OsString;
@@ -35,7 +35,7 @@ pub struct ClusterSpec {
 #[derive(Debug)]
 pub struct Cluster {
     spec: ClusterSpec,
-    ports: Vec<PortPlan>,
+    ports: Ports,
     nodes: Vec<Option<Child>>,
 }
 
@@ -46,7 +46,7 @@ impl Cluster {
     /// A node's last words, or [`Exit::Timeout`] when groups stay without leaders.
     pub fn start(spec: ClusterSpec, stop: &dyn Fn() -> bool) -> Result<Cluster, Failure> {
         let count = u16::try_from(spec.data.len()).exit(Exit::Usage)?;
-        let ports = ports::plan(count, spec.shards).exit(Exit::Failed)?;
+        let ports = Ports::find(count, spec.shards).exit(Exit::Failed)?;
         let nodes = spec.data.iter().map(|_| None).collect();
         let mut cluster = Cluster { spec, ports, nodes };
         for node in 1..=count {
@@ -64,7 +64,7 @@ impl Cluster {
 
     /// Client addresses of shard 0 of all nodes.
     pub fn clients(&self) -> Vec<SocketAddr> {
-        self.ports.iter().map(|ports| ports.client).collect()
+        self.ports.plans().iter().map(|ports| ports.client).collect()
     }
 
     /// What the first node that answers knows.
@@ -88,6 +88,7 @@ impl Cluster {
     /// The process cannot be made.
     pub fn spawn(&mut self, node: u16) -> Result<(), Failure> {
         let arguments = self.arguments(node);
+        self.ports.release(usize::from(node) - 1);
         let child =
             Child::start(node, &self.spec.executable, &arguments, self.spec.loud).exit(Exit::Failed)?;
         if let Some(slot) = self.slot(node) {
@@ -133,7 +134,7 @@ impl Cluster {
 
     fn arguments(&self, node: u16) -> Vec<OsString> {
         let place = usize::from(node) - 1;
-        let members = (1u16..).zip(&self.ports).map(|(id, ports)| format!("{id}={}", ports.peer));
+        let members = (1u16..).zip(self.ports.plans()).map(|(id, ports)| format!("{id}={}", ports.peer));
         let members: Vec<String> = members.collect();
         let mut arguments: Vec<OsString> =
             ["serve", "--until-stdin-closes", "--data"].map(Into::into).to_vec();
@@ -141,7 +142,7 @@ impl Cluster {
         let values = [
             ("--node", node.to_string()),
             ("--cluster", members.join(",")),
-            ("--client", self.ports[place].client.to_string()),
+            ("--client", self.ports.plans()[place].client.to_string()),
             ("--shards", self.spec.shards.to_string()),
             ("--groups", self.spec.groups.to_string()),
         ];

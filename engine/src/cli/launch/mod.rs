@@ -15,4 +15,4 @@ mod tests;
 pub use child::{Child, ChildError};
 pub use cluster::{Cluster, ClusterSpec};
 pub use directory::{Directory, is_memory};
-pub use ports::{PortPlan, plan};
+pub use ports::{PortPlan, Ports};

@@ -18,23 +18,41 @@ pub struct PortPlan {
     pub peer: SocketAddr,
 }
 
-/// Runs of `shards` free loopback ports for `nodes` nodes: 6101, 6201, ... and 7101, 7201, ... where those are
-/// free.
-///
-/// All ports are held until the last is found, then let go: another process may take one before its node does,
-/// which then says so.
-///
-/// # Errors
-/// There is no such run, or loopback cannot be bound at all.
-pub fn plan(nodes: u16, shards: u16) -> io::Result<Vec<PortPlan>> {
-    let mut held = Vec::new();
-    let mut plans = Vec::new();
-    for node in 0..nodes {
-        let client = find(6101 + 100 * node, shards, &mut held)?;
-        let peer = find(7101 + 100 * node, shards, &mut held)?;
-        plans.push(PortPlan { client: loopback(client), peer: loopback(peer) });
+/// The ports of all nodes, held until their nodes are started.
+#[derive(Debug)]
+pub struct Ports {
+    plans: Vec<PortPlan>,
+    held: Vec<Vec<TcpListener>>,
+}
+
+impl Ports {
+    /// Runs of `shards` free loopback ports for `nodes` nodes: 6101, 6201, ... and 7101, 7201, ... where those
+    /// are free.
+    ///
+    /// # Errors
+    /// There is no such run, or loopback cannot be bound at all.
+    pub fn find(nodes: u16, shards: u16) -> io::Result<Ports> {
+        let mut ports = Ports { plans: Vec::new(), held: Vec::new() };
+        for node in 0..nodes {
+            let mut held = Vec::new();
+            let client = find(6101 + 100 * node, shards, &mut held)?;
+            let peer = find(7101 + 100 * node, shards, &mut held)?;
+            ports.plans.push(PortPlan { client: loopback(client), peer: loopback(peer) });
+            ports.held.push(held);
+        }
+        Ok(ports)
     }
-    Ok(plans)
+
+    /// By node, the first is node 1.
+    pub fn plans(&self) -> &[PortPlan] {
+        &self.plans
+    }
+
+    /// Lets the ports of the node at `place` go, so that it can take them. Another process may come between:
+    /// then the node says so.
+    pub fn release(&mut self, place: usize) {
+        self.held[place].clear();
+    }
 }
 
 fn find(usual: u16, count: u16, held: &mut Vec<TcpListener>) -> io::Result<u16> {
@@ -69,10 +87,19 @@ mod tests {
 
     #[test]
     fn runs_do_not_overlap_and_are_free() {
-        let plans = plan(3, 4).unwrap();
-        let firsts = plans.iter().flat_map(|plan| [plan.client.port(), plan.peer.port()]);
+        let found = Ports::find(3, 4).unwrap();
+        let firsts = found.plans().iter().flat_map(|plan| [plan.client.port(), plan.peer.port()]);
         let ports: HashSet<u16> = firsts.flat_map(|first| first..first + 4).collect();
         assert_eq!(ports.len(), 3 * 2 * 4);
+    }
+
+    #[test]
+    fn ports_are_held_until_they_are_released() {
+        let mut ports = Ports::find(2, 1).unwrap();
+        let [first, second] = [0, 1].map(|place| ports.plans()[place].client);
+        ports.release(0);
+        assert!(TcpListener::bind(first).is_ok());
+        assert!(TcpListener::bind(second).is_err());
     }
 
     #[test]

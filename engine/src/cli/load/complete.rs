@@ -20,9 +20,11 @@ const NOT_APPLIED: [&str; 9] =
     ["CLUSTERDOWN", "TRYAGAIN", "LOADING", "BUSY", "MASTERDOWN", "MOVED", "ERR", "NOAUTH", "OOM"];
 
 impl Worker {
-    pub(super) fn receive_from(&mut self, shared: &Shared, link: usize, now_ns: u64) {
+    pub(super) fn receive_from(&mut self, shared: &Shared, link: usize) {
         loop {
             let received = self.links[link].receive();
+            // After the read: what came during a long pass must not look as if it had come before it.
+            let now_ns = shared.now_ns();
             // What came before the end of a connection still counts.
             let understood = self.take_replies(shared, link, now_ns);
             match (received, understood) {

@@ -16,6 +16,7 @@ pub mod ledger;
 pub mod report;
 pub mod schedule;
 pub mod stats;
+pub mod verdict;
 pub mod workload;
 
 mod complete;
@@ -25,6 +26,11 @@ mod routes;
 mod run;
 mod source;
 mod worker;
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;
 
 pub use report::Report;
 pub use run::{LoadError, run};

@@ -1,11 +1,11 @@
 //! What a run found, for people and for programs.
 
 use super::gaps::Gap;
-use super::ledger::{Verdict, Wrong};
 use super::stats::{Class, Kinds, Latencies, Stats};
+use super::verdict::{Verdict, Wrong};
 use super::workload::{Pace, Workload};
-use crate::cli::output;
 use crate::cli::quantity::{grouped, latency};
+use crate::cli::{Exit, Failure, output};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,6 +21,13 @@ pub(super) struct Measured {
     pub(super) elapsed: Duration,
     pub(super) stats: Stats,
     pub(super) gap: Option<Gap>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Default)]
+pub(super) struct End {
+    pub(super) interrupted: bool,
+    pub(super) gave_up: Option<String>,
 }
 
 /// What a run found. As JSON its fields are only ever added to; times are in microseconds.
@@ -52,8 +59,10 @@ pub struct Report {
     pub longest_silence: Option<Silence>,
     /// Only when verifying.
     pub verified: Option<Verified>,
-    /// Why the run ended before its end, if it did.
-    pub stopped: Option<String>,
+    /// The observer ended the run before its end.
+    pub interrupted: bool,
+    /// Why the run could not come to its end, if so.
+    pub gave_up: Option<String>,
 }
 
 /// One class of requests.
@@ -127,12 +136,7 @@ pub struct Verified {
 }
 
 impl Report {
-    pub(super) fn new(
-        workload: &Workload,
-        measured: Measured,
-        verdict: Option<Verdict>,
-        stopped: Option<String>,
-    ) -> Report {
+    pub(super) fn new(workload: &Workload, measured: Measured, verdict: Option<Verdict>, end: End) -> Report {
         let Measured { elapsed, stats, gap } = measured;
         let requests = stats.completed();
         let reads = stats.hits + stats.misses;
@@ -150,7 +154,8 @@ impl Report {
             open_loop: open_loop(workload, &stats),
             longest_silence: gap.map(|gap| Silence { group: gap.group, us: gap.ns / 1000 }),
             verified: verdict.map(Verified::new),
-            stopped,
+            interrupted: end.interrupted,
+            gave_up: end.gave_up,
         }
     }
 
@@ -172,6 +177,23 @@ impl Report {
             text.push_str(&line);
         }
         text
+    }
+
+    /// The end that a command with this report deserves.
+    ///
+    /// # Errors
+    /// [`Exit::Failed`]: something acknowledged was lost, or something read was wrong. [`Exit::Timeout`]: it
+    /// is not known, or the run came to no end. [`Exit::Unavailable`]: not one request was answered.
+    pub fn judge(&self) -> Result<(), Failure> {
+        if let Some(verified) = self.verified.as_ref().filter(|verified| !verified.clean) {
+            let wrong = verified.keys_wrong + verified.reads_wrong > 0;
+            let exit = if wrong { Exit::Failed } else { Exit::Timeout };
+            return Err(Failure::new(exit, anyhow::anyhow!(verified.sentence())));
+        }
+        if self.requests == 0 && !self.interrupted {
+            return Err(Failure::unavailable("not one request was answered as wanted"));
+        }
+        self.gave_up.as_ref().map_or(Ok(()), |why| Err(Failure::timeout(why)))
     }
 
     fn summary(&self) -> String {
@@ -211,7 +233,8 @@ impl Report {
                 silence.group
             ));
         }
-        lines.extend(self.stopped.iter().map(|why| format!("ended early: {why}")));
+        lines.extend(self.interrupted.then(|| "interrupted before its end".to_owned()));
+        lines.extend(self.gave_up.iter().map(|why| format!("given up: {why}")));
         lines.extend(self.verified.iter().map(Verified::sentence));
         lines
     }

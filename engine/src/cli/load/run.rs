@@ -2,12 +2,12 @@
 
 use super::gaps::Gaps;
 use super::keys::Picker;
-use super::ledger::Verdict;
-use super::report::{Measured, Report};
+use super::report::{End, Measured, Report};
 use super::routes::{self, Owners};
 use super::schedule::Schedule;
 use super::source::{Class, Mix, Source, Sweep};
 use super::stats::Stats;
+use super::verdict::Verdict;
 use super::worker::{Shared, Worker};
 use super::workload::{Bound, Pace, Phase, Progress, Workload};
 use crate::cli::client::{Client, ClientError};
@@ -57,7 +57,7 @@ pub fn run(
     let run = fastrand::u32(..);
     let workers: io::Result<Vec<Worker>> =
         (0..workload.threads).map(|thread| Worker::new(workload, run, thread, &owners)).collect();
-    let mut run = Run { workload, workers: workers?, clock: Instant::now(), stopped: None };
+    let mut run = Run { workload, workers: workers?, clock: Instant::now(), end: End::default() };
     if workload.preload {
         run.phase(Phase::Preload, observer)?;
     }
@@ -69,7 +69,7 @@ pub fn run(
         run.phase(Phase::ReadBack, observer)?;
     }
     let verdict = workload.verify.then(|| run.verdict());
-    Ok(Report::new(workload, measured, verdict, run.stopped))
+    Ok(Report::new(workload, measured, verdict, run.end))
 }
 
 /// Asks the targets in turn until one answers; in cluster mode it says who owns what.
@@ -101,8 +101,8 @@ struct Run<'a> {
     workload: &'a Workload,
     workers: Vec<Worker>,
     clock: Instant,
-    /// Why it ended early: nothing of it runs any more, but the final reading.
-    stopped: Option<String>,
+    /// Whether and why it ends early: further phases then do nothing.
+    end: End,
 }
 
 impl Run<'_> {
@@ -116,7 +116,7 @@ impl Run<'_> {
         let shared = Shared {
             clock: self.clock,
             start_ns,
-            stop: AtomicBool::new(self.stopped.is_some()),
+            stop: AtomicBool::new(self.end.interrupted),
             completed: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             gaps: self.workload.groups.filter(|_| measured).map(|groups| Gaps::new(groups, start_ns)),
@@ -130,10 +130,8 @@ impl Run<'_> {
         let hopeless = shared.hopeless.into_inner().expect("no thread panics with it");
         match (phase, hopeless) {
             (Phase::Preload, Some(why)) => return Err(LoadError::Refused(why)),
-            (_, why) => self.stopped = self.stopped.take().or(why),
-        }
-        if shared.stop.into_inner() {
-            self.stopped.get_or_insert_with(|| "stopped before its end".into());
+            (_, Some(why)) => self.end.gave_up = Some(why),
+            (_, None) => self.end.interrupted = shared.stop.into_inner(),
         }
         let end_ns = match self.workload.bound {
             // Silence while the last answers were waited for is nobody's: nothing was asked any more.

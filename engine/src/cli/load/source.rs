@@ -92,10 +92,14 @@ impl Source {
         }
     }
 
-    pub(super) fn schedule(&mut self) -> Option<&mut Schedule> {
+    /// All was sent, at `now_ns`: how many requests were due by then and never sent, and how far (in
+    /// nanoseconds) the schedule was behind at worst.
+    pub(super) fn close(&mut self, now_ns: u64) -> (u64, u64) {
         match self {
-            Source::Mix(mix) => mix.schedule.as_mut(),
-            Source::Sweep(_) => None,
+            Source::Mix(Mix { schedule: Some(schedule), end_ns, .. }) => {
+                (schedule.close(now_ns.min(*end_ns)), schedule.lag_max_ns())
+            }
+            _ => (0, 0),
         }
     }
 

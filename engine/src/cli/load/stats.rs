@@ -11,9 +11,7 @@ pub struct Latencies(Histogram<u64>);
 
 impl Latencies {
     fn new() -> Latencies {
-        Latencies(
-            Histogram::new_with_bounds(10, LATENCY_NS_MAX, 3).expect("bounds in order, three digits"),
-        )
+        Latencies(Histogram::new_with_bounds(10, LATENCY_NS_MAX, 3).expect("bounds in order, three digits"))
     }
 
     /// Adds one.

@@ -1,7 +1,7 @@
 //! One thread of load: a poll loop over its connections.
 //!
 //! A pass: send what is due, one write per connection; sleep until an answer comes or something is due; read
-//! everything that came. The clock is read twice per pass, not per request.
+//! everything that came. The clock is read per pass and per socket that has something, not per request.
 
 use super::encode::Encoder;
 use super::gaps::Gaps;
@@ -187,10 +187,7 @@ impl Worker {
         }
         self.report(shared, reported);
         let sent_all_ns = sent_all_ns.expect("the loop ended");
-        if let Some(schedule) = self.source.schedule() {
-            self.stats.unsent = schedule.close(sent_all_ns);
-            self.stats.lag_max_ns = schedule.lag_max_ns();
-        }
+        (self.stats.unsent, self.stats.lag_max_ns) = self.source.close(sent_all_ns);
         self.stats.ended_ns = self.answered_ns.max(sent_all_ns);
         Ok(std::mem::take(&mut self.stats))
     }
@@ -292,7 +289,7 @@ impl Worker {
                 }
             }
             if (event.is_readable() || event.is_read_closed()) && self.links[link].is_up() {
-                self.receive_from(shared, link, now_ns);
+                self.receive_from(shared, link);
             }
         }
     }

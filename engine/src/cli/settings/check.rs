@@ -29,19 +29,16 @@ fn members(settings: &Settings) -> Result<(), SettingsError> {
     if let Some(pair) = cluster.windows(2).find(|pair| pair[0].node == pair[1].node) {
         return Err(SettingsError::new(format!("cluster names node {} twice", pair[0].node)));
     }
-    let Some(own) = cluster.iter().find(|member| member.node == settings.node) else {
-        let (node, ids) = (settings.node, cluster.iter().map(|member| member.node.to_string()));
-        let ids: Vec<String> = ids.collect();
-        return Err(SettingsError::new(format!(
-            "node {node} is not in cluster, which names {}",
-            ids.join(", ")
-        )));
-    };
+    if !cluster.iter().any(|member| member.node == settings.node) {
+        let ids: Vec<String> = cluster.iter().map(|member| member.node.to_string()).collect();
+        let (node, ids) = (settings.node, ids.join(", "));
+        return Err(SettingsError::new(format!("node {node} is not in cluster, which names {ids}")));
+    }
     match cluster.iter().find(|member| member.address.is_wildcard()) {
-        Some(wildcard) if cluster.len() > 1 || wildcard.node == own.node => Err(SettingsError::new(format!(
-            "cluster {wildcard}: other nodes cannot connect to a wildcard address; name the host"
+        None => Ok(()),
+        Some(wildcard) => Err(SettingsError::new(format!(
+            "cluster {wildcard}: nodes cannot connect to a wildcard address; name the host"
         ))),
-        _ => Ok(()),
     }
 }
 

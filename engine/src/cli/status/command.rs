@@ -66,6 +66,9 @@ pub fn fetch(targets: &[SocketAddr]) -> Result<Status, Failure> {
         match ask(*target) {
             Ok(status) => return Ok(status),
             Err(error @ ClientError::Link { .. }) => reasons.push(error.to_string()),
+            Err(ClientError::Refused(text)) if text.starts_with("LOADING") => {
+                reasons.push(format!("{target}: {text}"));
+            }
             Err(error) => {
                 return Err(Failure::failed(format!("{target} does not answer RINGRAFT STATUS: {error}")));
             }
