@@ -1,1 +1,2 @@
 //! Every integration test of the project, in one binary.
+mod raftlog;

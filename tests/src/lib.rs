@@ -1,1 +1,2 @@
 //! The simulator's parts, checkers, and every integration test.
+pub mod disk;
