@@ -220,8 +220,7 @@ pub fn decode_entry(bytes: &[u8], check: Check) -> Result<Entry<'_>, EntryError>
 
 fn decode_at(all: &[u8], offset: usize, check: Check) -> Result<Entry<'_>, EntryError> {
     let bytes = &all[offset..];
-    let truncated =
-        |needed_bytes| EntryError::Truncated { offset, needed_bytes, have_bytes: bytes.len() };
+    let truncated = |needed_bytes| EntryError::Truncated { offset, needed_bytes, have_bytes: bytes.len() };
     let field = |field, value| EntryError::Field { offset, field, value };
     let header_bytes = bytes.get(..ENTRY_HEADER_BYTES).ok_or_else(|| truncated(ENTRY_HEADER_BYTES))?;
     let header: EntryHeader = bytemuck::pod_read_unaligned(header_bytes);

@@ -1,5 +1,9 @@
 //! What replicas of a group say to each other. The bytes of entries are not in it: they follow in
 //! the frame, exactly as they stand on disk (see [`crate::entry`]).
+#![expect(
+    missing_docs,
+    reason = "rkyv writes none for the fields of an enum's resolver; ours are all documented"
+)]
 
 use smallvec::SmallVec;
 
@@ -111,6 +115,9 @@ pub enum Body {
     BeatAck {
         /// The newest round seen.
         round: u64,
+        /// Whether any append of this leader was taken. If not, as after a restart within a term, the
+        /// follower cannot tell which of its entries are the leader's, and is to be probed.
+        proven: bool,
     },
     /// The leader has compacted what the follower lacks, and holds a snapshot up to `id` for it.
     SnapshotOffer {
@@ -152,4 +159,3 @@ pub struct Accepted {
     /// The last one.
     pub last: Index,
 }
-

@@ -1,6 +1,11 @@
-//! What must become durable, and the promises that wait for it.
+//! What must become durable, and which of it is.
+//!
+//! A replica's writes are one ordered stream. Everything it promises (a vote, an ack, its own place
+//! in a commit quorum) is computed here from what of that stream came back durable.
 
-use crate::id::{EntryId, Index, NodeId, Term};
+use smallvec::SmallVec;
+
+use crate::id::{EntryId, GroupId, Index, NodeId, Term};
 use crate::settings::HardState;
 
 /// What a replica wants on disk since the last time it was asked: its hard state, its newest
@@ -9,14 +14,15 @@ use crate::settings::HardState;
 #[derive(Debug)]
 #[must_use = "votes and acks wait until the write is handed back to Raft::persisted"]
 pub struct Write {
-    pub(crate) node: NodeId,
-    pub(crate) sequence: u64,
-    pub(crate) term: Term,
-    pub(crate) vote: Option<NodeId>,
-    pub(crate) log_last: Index,
-    pub(crate) hard_state: Option<HardState>,
-    pub(crate) last: Option<EntryId>,
-    pub(crate) must_sync: bool,
+    owner: (NodeId, GroupId),
+    sequence: u64,
+    /// The hard state and the end of the log as of this write, whether or not they are part of it.
+    /// So the newest write speaks for all before it.
+    promise: (Term, Option<NodeId>),
+    log_last: Index,
+    hard_state: Option<HardState>,
+    last: Option<EntryId>,
+    must_sync: bool,
 }
 
 impl Write {
@@ -37,5 +43,224 @@ impl Write {
     #[must_use]
     pub fn must_sync(&self) -> bool {
         self.must_sync
+    }
+}
+
+/// The replica's end of its ordered stream of writes.
+#[derive(Debug)]
+pub(crate) struct Durability {
+    owner: (NodeId, GroupId),
+    /// Of the newest write handed out; 0 before the first.
+    issued: u64,
+    /// Of the newest write known durable.
+    done: u64,
+    /// The term and vote that are durable.
+    promise: (Term, Option<NodeId>),
+    /// The term and vote of the newest write handed out.
+    promise_issued: (Term, Option<NodeId>),
+    /// The commit index of the newest hard state handed out.
+    commit_issued: Index,
+    /// All entries up to here are durable as they now are in the log.
+    persisted: Index,
+    /// Where the log was cut: writes before the named one know of no valid entry beyond the index.
+    /// Without it the late end of a write of A's entries could ack C's that replaced them, or a
+    /// third writing that looks like the first (the ABA race).
+    cuts: SmallVec<[Cut; 1]>,
+    log_dirty: bool,
+    hard_state_due: bool,
+    /// A snapshot's installation counts as durable with this write.
+    installed: Option<(u64, EntryId)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Cut {
+    first_valid_write: u64,
+    kept: Index,
+}
+
+impl Durability {
+    /// Everything restored from disk is durable.
+    pub(crate) fn restored(owner: (NodeId, GroupId), hard_state: HardState, last: Index) -> Durability {
+        let promise = (hard_state.term, hard_state.vote);
+        Durability {
+            owner,
+            issued: 0,
+            done: 0,
+            promise,
+            promise_issued: promise,
+            commit_issued: hard_state.commit,
+            persisted: last,
+            cuts: SmallVec::new(),
+            log_dirty: false,
+            hard_state_due: false,
+            installed: None,
+        }
+    }
+
+    pub(crate) fn persisted(&self) -> Index {
+        self.persisted
+    }
+
+    /// Whether this term, and this vote in it, survive a crash.
+    pub(crate) fn holds(&self, term: Term, vote: Option<NodeId>) -> bool {
+        self.promise == (term, vote)
+    }
+
+    /// Whether `term` survives a crash, whatever the vote in it.
+    pub(crate) fn holds_term(&self, term: Term) -> bool {
+        self.promise.0 == term
+    }
+
+    /// The snapshot whose installation has become durable, once.
+    pub(crate) fn take_installed(&mut self) -> Option<EntryId> {
+        let (write, id) = self.installed?;
+        if write > self.done {
+            return None;
+        }
+        self.installed = None;
+        Some(id)
+    }
+
+    /// Entries were added to the log.
+    pub(crate) fn appended(&mut self) {
+        self.log_dirty = true;
+    }
+
+    /// The entries after `kept` left the log; others may take their places.
+    pub(crate) fn truncated(&mut self, kept: Index) {
+        self.persisted = self.persisted.min(kept);
+        self.cuts.retain(|cut| cut.kept < kept);
+        self.cuts.push(Cut { first_valid_write: self.issued + 1, kept });
+    }
+
+    /// The log starts anew after `id`, which counts as durable with the next write.
+    pub(crate) fn reset(&mut self, id: EntryId) {
+        self.cuts.clear();
+        self.cuts.push(Cut { first_valid_write: self.issued + 1, kept: Index::ZERO });
+        self.persisted = Index::ZERO;
+        self.log_dirty = true;
+        self.install(id);
+    }
+
+    /// The snapshot at `id` counts as installed with the next write.
+    pub(crate) fn install(&mut self, id: EntryId) {
+        self.hard_state_due = true;
+        self.installed = Some((self.issued + 1, id));
+    }
+
+    /// The next hard state is wanted for its commit index alone.
+    pub(crate) fn record_commit(&mut self) {
+        self.hard_state_due = true;
+    }
+
+    pub(crate) fn commit_issued(&self) -> Index {
+        self.commit_issued
+    }
+
+    /// The write that brings the disk to `now`, the replica's state; `None` if nothing changed.
+    pub(crate) fn take(&mut self, now: HardState, last: EntryId) -> Option<Write> {
+        let promise = (now.term, now.vote);
+        let promise_dirty = promise != self.promise_issued;
+        let must_sync =
+            promise_dirty || self.log_dirty || self.installed.is_some_and(|(at, _)| at > self.issued);
+        if !must_sync && !self.hard_state_due {
+            return None;
+        }
+        self.issued += 1;
+        self.promise_issued = promise;
+        let hard_state = (promise_dirty || self.hard_state_due).then_some(now);
+        if hard_state.is_some() {
+            self.commit_issued = now.commit;
+        }
+        self.hard_state_due = false;
+        let log_dirty = core::mem::take(&mut self.log_dirty);
+        Some(Write {
+            owner: self.owner,
+            sequence: self.issued,
+            promise,
+            log_last: last.index,
+            hard_state,
+            last: log_dirty.then_some(last),
+            must_sync,
+        })
+    }
+
+    /// `write`, and so all before it, is durable. One that comes after a newer one says nothing new.
+    pub(crate) fn complete(&mut self, write: &Write) {
+        assert_eq!(write.owner, self.owner, "a write goes back to the replica that made it");
+        if write.sequence <= self.done {
+            return;
+        }
+        self.done = write.sequence;
+        self.promise = write.promise;
+        self.cuts.retain(|cut| cut.first_valid_write > write.sequence);
+        let valid = self.cuts.iter().map(|cut| cut.kept).min().unwrap_or(write.log_last);
+        self.persisted = self.persisted.max(write.log_last.min(valid));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream() -> Durability {
+        Durability::restored((NodeId(1), GroupId(1)), HardState::default(), Index::ZERO)
+    }
+
+    fn write(stream: &mut Durability, term: u64, last: u64) -> Write {
+        stream.appended();
+        let id = EntryId::new(Term(term), Index(last));
+        stream.take(HardState { term: Term(term), ..HardState::default() }, id).expect("the log is dirty")
+    }
+
+    #[test]
+    fn the_late_end_of_a_replaced_write_persists_only_what_was_kept() {
+        let mut stream = stream();
+        let first = write(&mut stream, 1, 5);
+        stream.truncated(Index(2));
+        let second = write(&mut stream, 2, 4);
+        stream.truncated(Index(2));
+        let third = write(&mut stream, 3, 5);
+        stream.complete(&first);
+        assert_eq!(stream.persisted(), Index(2), "5 looks like what A wrote, but is C's");
+        stream.complete(&second);
+        assert_eq!(stream.persisted(), Index(2));
+        stream.complete(&third);
+        assert_eq!(stream.persisted(), Index(5));
+        assert!(stream.holds_term(Term(3)));
+    }
+
+    #[test]
+    fn a_cut_that_was_not_yet_written_binds_the_writes_before_it() {
+        let mut stream = stream();
+        let first = write(&mut stream, 1, 9);
+        stream.truncated(Index(7));
+        stream.truncated(Index(3));
+        stream.truncated(Index(5));
+        stream.complete(&first);
+        assert_eq!(stream.persisted(), Index(3));
+    }
+
+    #[test]
+    fn the_newest_write_speaks_for_all_before_it() {
+        let mut stream = stream();
+        let _lost = write(&mut stream, 1, 3);
+        let newest = write(&mut stream, 1, 6);
+        stream.complete(&newest);
+        assert_eq!(stream.persisted(), Index(6));
+        stream.complete(&_lost);
+        assert_eq!(stream.persisted(), Index(6));
+    }
+
+    #[test]
+    fn a_commit_index_alone_needs_no_sync() {
+        let mut stream = stream();
+        let hard_state = HardState { commit: Index(4), ..HardState::default() };
+        assert!(stream.take(hard_state, EntryId::ZERO).is_none(), "recorded lazily");
+        stream.record_commit();
+        let write = stream.take(hard_state, EntryId::ZERO).expect("due");
+        assert!(!write.must_sync());
+        assert_eq!(write.hard_state(), Some(hard_state));
+        assert_eq!(write.last(), None);
     }
 }

@@ -8,11 +8,19 @@ use crate::{Buffer, BufferMut, sys::ReceivedBuffer};
 /// whatever is asked of it is ignored.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct SocketId {
-    pub(crate) slot: u32,
-    pub(crate) generation: u32,
+    slot: u32,
+    generation: u32,
 }
 
 impl SocketId {
+    pub(super) fn from_key((slot, generation): (u32, u32)) -> SocketId {
+        SocketId { slot, generation }
+    }
+
+    pub(super) fn key(self) -> (u32, u32) {
+        (self.slot, self.generation)
+    }
+
     /// Its place in the shard's table of connections: small and dense, taken over by a later connection after close.
     pub fn slot(self) -> u32 {
         self.slot
@@ -22,8 +30,18 @@ impl SocketId {
 /// One listener of this shard.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct ListenerId {
-    pub(crate) slot: u32,
-    pub(crate) generation: u32,
+    slot: u32,
+    generation: u32,
+}
+
+impl ListenerId {
+    pub(super) fn from_key((slot, generation): (u32, u32)) -> ListenerId {
+        ListenerId { slot, generation }
+    }
+
+    pub(super) fn key(self) -> (u32, u32) {
+        (self.slot, self.generation)
+    }
 }
 
 /// A piece of a gathered send.
@@ -113,4 +131,21 @@ pub enum Event {
         /// Why.
         error: io::Error,
     },
+}
+
+impl Event {
+    /// The socket it is about.
+    pub fn socket(&self) -> Option<SocketId> {
+        match self {
+            Event::AcceptFailed { .. } => None,
+            Event::Accepted { socket, .. }
+            | Event::Connected { socket }
+            | Event::ConnectFailed { socket, .. }
+            | Event::Received { socket, .. }
+            | Event::ReceivedInto { socket, .. }
+            | Event::Ended { socket, .. }
+            | Event::Sent { socket, .. }
+            | Event::SendFailed { socket, .. } => Some(*socket),
+        }
+    }
 }

@@ -1,15 +1,34 @@
-//! Shard threads.
-use crate::{RealDisk, Ring, StartError};
-use std::future::Future;
+//! Shards: threads with an executor each, what runs on them, and how they end.
+
+mod background;
+mod job;
+mod worker;
+
+use std::{
+    any::Any,
+    fmt, io,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    rc::Rc,
+    sync::Arc,
+};
+
+pub(crate) use background::Background;
+pub use worker::spawn_shard;
+
+use crate::{RealDisk, Ring, watchdog::Watched};
+use job::Outcome;
+
 /// What a shard thread is to be.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ShardSpec {
-    /// Name of the thread.
+    /// The name of the thread; the system shows its first 15 bytes.
     pub name: String,
-    /// The core to pin it to, if any. Not pinned when that is refused.
+    /// The core to run on, and no other. A core that is not among [`allowed_cpus`](crate::allowed_cpus), or a refusal,
+    /// leaves the shard unpinned: slower perhaps, but working.
     pub cpu: Option<usize>,
 }
-/// The main future of the shard, or background work of it, panicked.
+
+/// The shard's main future, or background work of it, panicked. The shard has been ended; nothing it held is in use.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("shard {shard} panicked: {message}")]
 pub struct ShardPanicked {
@@ -18,41 +37,104 @@ pub struct ShardPanicked {
     /// What the panic said.
     pub message: String,
 }
-/// A running shard.
-pub struct ShardThread {}
-/// What a shard's main future works with.
-#[derive(Clone)]
-pub struct Context {}
 
-#[allow(clippy::unimplemented, unused_variables, missing_docs, reason = "bodies follow")]
-pub fn spawn_shard<F, Fut>(spec: ShardSpec, main: F) -> Result<ShardThread, StartError>
-where
-    F: FnOnce(Context) -> Fut + Send + 'static,
-    Fut: Future<Output = ()> + 'static,
-{
-    unimplemented!()
+/// A running shard. Dropping it does not end the shard.
+pub struct ShardThread {
+    outcome: Arc<Outcome>,
+    watched: Arc<Watched>,
 }
-#[allow(clippy::unimplemented, missing_docs, reason = "bodies follow")]
+
 impl ShardThread {
+    /// Blocks until the shard's main future has ended, its background work has been cancelled, and all its sockets and
+    /// I/O have come to an end. Not to be called on a shard thread: it would block that shard.
+    ///
+    /// # Errors
+    ///
+    /// When the shard panicked.
     pub fn join(self) -> Result<(), ShardPanicked> {
-        unimplemented!()
+        self.outcome.wait()
     }
+
+    /// Whether [`ShardThread::join`] would return at once.
     pub fn is_finished(&self) -> bool {
-        unimplemented!()
+        self.outcome.is_known()
+    }
+
+    /// How many times the watchdog has found this shard's thread asleep although it had something to do, over the life
+    /// of the thread. See [`rescues`](crate::rescues).
+    pub fn rescues(&self) -> u64 {
+        self.watched.rescues()
     }
 }
-#[allow(clippy::unimplemented, unused_variables, missing_docs, reason = "bodies follow")]
+
+impl fmt::Debug for ShardThread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ShardThread").field("finished", &self.is_finished()).finish()
+    }
+}
+
+/// What a shard's main future works with. Clones are the same; it stays on its thread.
+#[derive(Clone)]
+pub struct Context {
+    ring: Ring,
+    disk: RealDisk,
+    background: Rc<Background>,
+}
+
 impl Context {
+    fn new(ring: Ring, background: Rc<Background>) -> Context {
+        Context { disk: RealDisk::new(ring.clone()), ring, background }
+    }
+
+    /// The shard's ring.
     pub fn ring(&self) -> Ring {
-        unimplemented!()
+        self.ring.clone()
     }
+
+    /// The file system, on the shard's ring. All of a shard's clones share the sync mode.
     pub fn disk(&self) -> RealDisk {
-        unimplemented!()
+        self.disk.clone()
     }
+
+    /// Runs `work` beside the main future, at low priority. It is cancelled when the main future ends; should it panic,
+    /// the shard ends with that panic. Work that computes calls [`Context::pause`] between slices of at most 1 ms.
+    ///
+    /// Does nothing once the shard has ended.
     pub fn spawn_background(&self, work: impl Future<Output = ()> + 'static) {
-        unimplemented!()
+        self.background.spawn(work);
     }
+
+    /// Lets the main loop go first: returns when it is idle, or after about 2 ms if it is not. Only for background
+    /// work.
     pub async fn pause(&self) {
-        unimplemented!()
+        self.ring.core().pause().await;
     }
+
+    /// How many times the watchdog has found this thread asleep although it had something to do.
+    pub fn rescues(&self) -> u64 {
+        self.ring.core().watched().rescues()
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Context")
+    }
+}
+
+/// Runs `work` on a thread that may block, for what no ring does. A panic goes on in the caller.
+pub(crate) async fn blocking<T: Send + 'static>(
+    ring: &Ring,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let _blocking = ring.core().watched().blocking();
+    // A panic that reached glommio's thread would end it, and leave the caller waiting for ever.
+    let work = move || catch_unwind(AssertUnwindSafe(work));
+    glommio::executor().spawn_blocking(work).await.unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+/// What a caught panic said.
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }

@@ -1,0 +1,264 @@
+//! The follower's side of replication (thesis 3.5): taking appends, and answering them.
+//!
+//! Nothing is queued. What is owed is a handful of fields, and each answer is computed when it is
+//! sent, so a newer one replaces an older one that was not sent yet.
+
+use smallvec::SmallVec;
+
+use crate::event::{Fault, Problem};
+use crate::id::{EntryId, Index, NodeId, Term};
+use crate::message::{Accepted, Body, TermRuns};
+use crate::replica::{Raft, State};
+use crate::terms::{runs_describe, term_in};
+
+/// Answers to more askers than this replace the oldest: candidates are few, and ask again.
+const ANSWERS_MAX: usize = 16;
+
+/// An answer to whoever asked, member or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    PreVote {
+        term: Term,
+        granted: bool,
+    },
+    /// Sent once the vote is durable.
+    VoteGranted,
+    VoteRefused,
+    /// There is a newer term than the one you lead.
+    NewerTerm,
+}
+
+/// What this replica has to say to others as a follower. Cleared when the term changes: an answer of
+/// an older term promises nothing in a newer one.
+#[derive(Debug, Default)]
+pub(crate) struct Owed {
+    pub(crate) answers: SmallVec<[(NodeId, Answer); 2]>,
+    /// An append was taken, and not all of it is acked.
+    ack_due: bool,
+    /// The leader knows that everything up to here matches, or learns it from a later ack.
+    ack_floor: Index,
+    /// The probe that failed, and where the logs may agree.
+    reject: Option<(Index, EntryId)>,
+    /// The newest round of the leader.
+    round_seen: u64,
+    round_due: bool,
+    pub(crate) busy: bool,
+    pub(crate) snapshot: Option<(EntryId, bool)>,
+}
+
+impl Owed {
+    /// The newest answer to `to` is the one that counts.
+    pub(crate) fn answer(&mut self, to: NodeId, answer: Answer) {
+        self.answers.retain(|(asker, _)| *asker != to);
+        if self.answers.len() == ANSWERS_MAX {
+            self.answers.remove(0);
+        }
+        self.answers.push((to, answer));
+    }
+
+    fn saw_round(&mut self, round: u64, answer_anyway: bool) {
+        self.round_due |= answer_anyway || round > self.round_seen;
+        self.round_seen = self.round_seen.max(round);
+    }
+}
+
+/// The content of `Body::Append`.
+pub(crate) struct Append {
+    pub(crate) prev: EntryId,
+    pub(crate) last: Index,
+    pub(crate) runs: TermRuns,
+    pub(crate) entries_bytes: u32,
+    pub(crate) commit: Index,
+    pub(crate) round: u64,
+}
+
+impl Append {
+    /// Whether the parts fit together and `term`'s leader could have sent them.
+    fn well_formed(&self, term: Term) -> bool {
+        let newest = self.runs.last().map_or(self.prev.term, |run| run.term);
+        let count = self.last.0.saturating_sub(self.prev.index.0);
+        let header_bytes = crate::entry::ENTRY_HEADER_BYTES as u64;
+        runs_describe(self.prev, self.last, &self.runs)
+            && newest <= term
+            && (self.prev.index == Index::ZERO) == (self.prev.term == Term(0))
+            && count.saturating_mul(header_bytes) <= u64::from(self.entries_bytes)
+    }
+}
+
+/// What a follower's log says about the entry before an append.
+enum Meeting {
+    /// The logs agree up to here, which may be later than the append's `prev`.
+    At(EntryId),
+    /// All of the append is in the snapshot.
+    Covered,
+    Conflict,
+}
+
+impl Raft {
+    /// `from` speaks as the leader of the present term. False if it cannot be.
+    pub(crate) fn follow(&mut self, from: NodeId) -> bool {
+        let other = self.leader.is_some_and(|leader| leader != from);
+        if self.is_leader() || other || self.term == Term(0) {
+            self.protocol(from, Problem::SecondLeader);
+            return false;
+        }
+        self.state = State::Follower;
+        self.set_leader(Some(from));
+        self.leader_heard = self.now;
+        self.reset_election_deadline();
+        true
+    }
+
+    pub(crate) fn step_beat(&mut self, from: NodeId, commit: Index, round: u64) {
+        if self.follow(from) {
+            self.owed.saw_round(round, true);
+            self.commit_accepted(commit);
+        }
+    }
+
+    /// The leader has committed up to `commit`: so has this replica, as far as its log is proven to
+    /// be the leader's.
+    fn commit_accepted(&mut self, commit: Index) {
+        if self.accepted.term == self.term {
+            self.advance_commit(commit.min(self.accepted.index));
+        }
+    }
+
+    pub(crate) fn step_append(&mut self, from: NodeId, append: &Append) -> Option<Accepted> {
+        if !append.well_formed(self.term) {
+            self.protocol(from, Problem::MalformedAppend);
+            return None;
+        }
+        if !self.follow(from) {
+            return None;
+        }
+        self.owed.saw_round(append.round, append.last == append.prev.index);
+        self.owed.busy = false;
+        let prev = match self.meet(append) {
+            Meeting::At(prev) => prev,
+            Meeting::Covered => {
+                self.accept(Index::ZERO, Index::ZERO);
+                return None;
+            }
+            Meeting::Conflict if append.prev.index <= self.commit => {
+                self.fault(Fault::CommittedConflict { index: append.prev.index });
+                return None;
+            }
+            Meeting::Conflict => {
+                let hint = self.log.newest_until(append.prev.index, append.prev.term);
+                self.owed.reject = Some((append.prev.index, hint));
+                return None;
+            }
+        };
+        let added = self.log.first_difference(prev.index.next(), append.last, &append.runs);
+        if let Some(first) = added
+            && !self.replace_from(first, append)
+        {
+            return None;
+        }
+        self.accept(append.last, append.prev.index);
+        self.commit_accepted(append.commit);
+        added.map(|first| Accepted { first, last: append.last })
+    }
+
+    /// Where this log and the append meet.
+    fn meet(&self, append: &Append) -> Meeting {
+        let compacted = self.log.compacted();
+        if append.prev.index >= compacted.index {
+            let same = self.log.term_at(append.prev.index) == Some(append.prev.term);
+            return if same { Meeting::At(append.prev) } else { Meeting::Conflict };
+        }
+        // What is compacted is committed, so a true leader has it too; an old append may start before.
+        if append.last < compacted.index {
+            return Meeting::Covered;
+        }
+        if term_in(&append.runs, compacted.index) == Some(compacted.term) {
+            Meeting::At(compacted)
+        } else {
+            Meeting::Conflict
+        }
+    }
+
+    /// Makes the log hold the append's entries from `first` on, the first that it does not. False if
+    /// that would rewrite what cannot change.
+    fn replace_from(&mut self, first: Index, append: &Append) -> bool {
+        if first <= self.commit {
+            self.fault(Fault::CommittedConflict { index: first });
+            return false;
+        }
+        if first <= self.log.last().index {
+            if self.accepted.term == self.term && first <= self.accepted.index {
+                self.fault(Fault::LeaderRewrote { index: first });
+                return false;
+            }
+            self.log.truncate_from(first);
+            self.durability.truncated(first.previous());
+        }
+        self.log.extend(&append.runs, append.last);
+        self.durability.appended();
+        true
+    }
+
+    /// The log is the leader's up to `index`, and so it is up to the commit index: what is committed
+    /// is in every later leader's log (Leader Completeness, thesis 3.6.3). An ack is owed, and says
+    /// more than `floor`.
+    pub(crate) fn accept(&mut self, index: Index, floor: Index) {
+        let before = if self.accepted.term == self.term { self.accepted.index } else { self.commit };
+        self.accepted = EntryId::new(self.term, before.max(index));
+        self.owed.ack_due = true;
+        self.owed.ack_floor = self.owed.ack_floor.max(floor);
+        self.owed.reject = None;
+    }
+
+    /// The index an ack would name now. Only what is durable, under the leader that sent it, in a
+    /// term that is durable; and before all that was taken is durable, only if it says something new.
+    fn ackable(&self) -> Option<Index> {
+        let safe =
+            self.owed.ack_due && self.accepted.term == self.term && self.durability.holds_term(self.term);
+        let matched = self.accepted.index.min(self.durability.persisted());
+        (safe && (matched == self.accepted.index || matched > self.owed.ack_floor)).then_some(matched)
+    }
+
+    /// What the leader is to be told, if anything.
+    pub(crate) fn answer_to_leader(&self) -> Option<Body> {
+        let owed = &self.owed;
+        let round = owed.round_seen;
+        if let Some((id, installed)) = owed.snapshot {
+            return Some(Body::SnapshotAck { id, installed });
+        }
+        if let Some((probe, hint)) = owed.reject {
+            return Some(Body::AppendReject { probe, hint, round });
+        }
+        if let Some(matched) = self.ackable() {
+            return Some(Body::AppendAck { matched, round });
+        }
+        if owed.busy {
+            return Some(Body::AppendBusy { round });
+        }
+        let proven = self.accepted.term == self.term;
+        owed.round_due.then_some(Body::BeatAck { round, proven })
+    }
+
+    /// `answer` went to the leader: what it said is owed no more.
+    pub(crate) fn answered_leader(&mut self, answer: &Body) {
+        match *answer {
+            Body::SnapshotAck { .. } => {
+                self.owed.snapshot = None;
+                return;
+            }
+            Body::AppendReject { .. } => self.owed.reject = None,
+            Body::AppendAck { matched, .. } => {
+                self.owed.ack_floor = self.owed.ack_floor.max(matched);
+                self.owed.ack_due = matched < self.accepted.index;
+            }
+            Body::AppendBusy { .. } => self.owed.busy = false,
+            _ => {}
+        }
+        self.owed.round_due = false;
+    }
+
+    /// The link to the leader broke: an ack may be lost, so it is owed again.
+    pub(crate) fn repeat_ack(&mut self) {
+        self.owed.ack_due |= self.accepted.term == self.term;
+    }
+}

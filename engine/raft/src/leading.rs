@@ -1,0 +1,343 @@
+//! The leader's side: proposing, replicating, committing, reading, handing over.
+
+use std::collections::VecDeque;
+
+use crate::event::{Problem, ProposeError, ReadError, ReadId, TransferError};
+use crate::id::{EntryId, Index, NodeId, Time};
+use crate::progress::Progress;
+use crate::reads::Reads;
+use crate::replica::{Raft, State};
+
+/// What only a leader needs; followers do not pay for it.
+#[derive(Debug)]
+pub(crate) struct Leading {
+    /// By slot; the own one is not used.
+    pub(crate) peers: Vec<Progress>,
+    /// The term's first entry: nothing is served before it is committed.
+    pub(crate) noop: EntryId,
+    pub(crate) reads: Reads,
+    pub(crate) transfer: Option<Transfer>,
+    beat_deadline: Time,
+    /// Whether a beat has passed. An election may end on a clock read long ago (a slow sync), so
+    /// silence is counted from the first beat on.
+    settled: bool,
+    quota: Quota,
+}
+
+/// Leadership on its way to another.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Transfer {
+    pub(crate) to: NodeId,
+    pub(crate) slot: usize,
+    deadline: Time,
+    pub(crate) sent: bool,
+}
+
+impl Leading {
+    pub(crate) fn new(members: &[NodeId], noop: EntryId, now: Time, beat_deadline: Time) -> Leading {
+        Leading {
+            peers: members.iter().map(|_| Progress::new(noop.index, now)).collect(),
+            noop,
+            reads: Reads::default(),
+            transfer: None,
+            beat_deadline,
+            settled: false,
+            quota: Quota::default(),
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Time {
+        self.transfer.map_or(self.beat_deadline, |transfer| transfer.deadline.min(self.beat_deadline))
+    }
+
+    pub(crate) fn transferring_to(&self) -> Option<NodeId> {
+        self.transfer.map(|transfer| transfer.to)
+    }
+}
+
+/// Bytes proposed and not committed. Proposals are kept in about this many heaps, so that many small
+/// ones cost no memory.
+const QUOTA_HEAPS: u64 = 64;
+
+#[derive(Debug, Default)]
+struct Quota {
+    bytes: u64,
+    heaps: VecDeque<(Index, u64)>,
+}
+
+impl Quota {
+    /// One proposal always fits, however large.
+    fn fits(&self, bytes: u64, bytes_max: u64) -> bool {
+        self.bytes == 0 || self.bytes.saturating_add(bytes) <= bytes_max
+    }
+
+    fn add(&mut self, last: Index, bytes: u64, bytes_max: u64) {
+        self.bytes = self.bytes.saturating_add(bytes);
+        match self.heaps.back_mut() {
+            Some(heap) if heap.1.saturating_add(bytes) <= bytes_max / QUOTA_HEAPS => {
+                *heap = (last, heap.1 + bytes);
+            }
+            _ => self.heaps.push_back((last, bytes)),
+        }
+    }
+
+    fn release(&mut self, committed: Index) {
+        while let Some(&(last, bytes)) = self.heaps.front()
+            && last <= committed
+        {
+            self.heaps.pop_front();
+            self.bytes = self.bytes.saturating_sub(bytes);
+        }
+    }
+}
+
+impl Raft {
+    /// Appends `count` entries of `bytes` in all to the leader's log and returns the id of the first;
+    /// the others follow it in the same term. The shard adds them to its log before
+    /// [`Raft::take_write`]. They are to be sent from now on, even before they are durable here.
+    ///
+    /// # Errors
+    /// [`ProposeError`]; nothing was appended.
+    ///
+    /// # Panics
+    /// If `count` is 0.
+    pub fn propose(&mut self, count: u64, bytes: u64) -> Result<EntryId, ProposeError> {
+        assert!(count > 0, "a proposal has entries");
+        let bytes_max = self.settings.uncommitted_bytes_max;
+        let State::Leader(leading) = &mut self.state else {
+            return Err(ProposeError::NotLeader { leader: self.leader });
+        };
+        if leading.transfer.is_some() {
+            return Err(ProposeError::Transferring);
+        }
+        if !leading.quota.fits(bytes, bytes_max) {
+            return Err(ProposeError::Full);
+        }
+        let first = EntryId::new(self.term, self.log.last().index.next());
+        let last = Index(first.index.0 + (count - 1));
+        leading.quota.add(last, bytes, bytes_max);
+        self.log.append(self.term, last);
+        self.durability.appended();
+        Ok(first)
+    }
+
+    /// Takes a linearizable read: it may be served when [`Raft::take_reads`] names its id or a later
+    /// one, at the index named with it. If this replica steps down first ([`crate::Event::SteppedDown`]),
+    /// never.
+    ///
+    /// # Errors
+    /// [`ReadError::NotLeader`]: ask the leader.
+    pub fn read(&mut self, now: Time) -> Result<ReadId, ReadError> {
+        self.hear(now);
+        let State::Leader(leading) = &mut self.state else {
+            return Err(ReadError::NotLeader { leader: self.leader });
+        };
+        self.last_read = ReadId(self.last_read.0 + 1);
+        leading.reads.park(self.last_read);
+        self.confirm_alone();
+        Ok(self.last_read)
+    }
+
+    /// All reads up to the id are confirmed and may be served once the index is applied. `None` when
+    /// there is nothing new.
+    pub fn take_reads(&mut self) -> Option<(ReadId, Index)> {
+        match &mut self.state {
+            State::Leader(leading) => leading.reads.take_confirmed(),
+            _ => None,
+        }
+    }
+
+    /// Hands leadership to `to`: proposals are refused from now on, and `to` is told to campaign as
+    /// soon as it has everything. After an election timeout the leader gives up and goes on. A second
+    /// call for the same node changes nothing, one for another replaces it.
+    ///
+    /// # Errors
+    /// [`TransferError`]; nothing has changed.
+    pub fn transfer(&mut self, now: Time, to: NodeId) -> Result<(), TransferError> {
+        self.hear(now);
+        let deadline = self.now + self.settings.election_timeout_min;
+        let State::Leader(leading) = &mut self.state else {
+            return Err(TransferError::NotLeader { leader: self.leader });
+        };
+        let slot = self.membership.slot(to).filter(|&slot| self.membership.voting().has(slot));
+        match slot {
+            Some(slot) if to != self.settings.node => {
+                if leading.transferring_to() != Some(to) {
+                    leading.transfer = Some(Transfer { to, slot, deadline, sent: false });
+                }
+                Ok(())
+            }
+            _ => Err(TransferError::NotAVoter { to }),
+        }
+    }
+
+    /// Whether the term's first entry is committed, so that the commit index is the newest there is.
+    pub(crate) fn commit_is_current(&self, leading: &Leading) -> bool {
+        leading.noop.index <= self.commit
+    }
+
+    /// Opens a round if reads wait for one.
+    pub(crate) fn open_round(&mut self) {
+        let commit = self.commit;
+        if let State::Leader(leading) = &mut self.state
+            && leading.noop.index <= commit
+            && leading.reads.wants_round()
+        {
+            leading.reads.open_round(commit);
+        }
+    }
+
+    /// If this replica is a quorum by itself, a read needs nobody else's word.
+    fn confirm_alone(&mut self) {
+        let own = self.membership.slot(self.settings.node);
+        if self.membership.quorum_value(|slot| u64::from(Some(slot) == own)) == 1 {
+            self.open_round();
+            self.confirm_reads();
+        }
+    }
+
+    fn confirm_reads(&mut self) {
+        let own = self.membership.slot(self.settings.node);
+        let State::Leader(leading) = &mut self.state else { return };
+        let newest = leading.reads.round();
+        let peers = &leading.peers;
+        let acked = |slot: usize| if Some(slot) == own { newest } else { peers[slot].round_acked };
+        leading.reads.confirm(self.membership.quorum_value(acked));
+    }
+
+    /// Commits what a quorum holds durably, this replica among it only with what it persisted. Only
+    /// entries of this term are counted; those before them come along (thesis 3.6.2).
+    pub(crate) fn commit_by_quorum(&mut self) {
+        let own = self.membership.slot(self.settings.node);
+        let persisted = self.durability.persisted();
+        let State::Leader(leading) = &mut self.state else { return };
+        let peers = &leading.peers;
+        let held = |slot: usize| if Some(slot) == own { persisted.0 } else { peers[slot].matched.0 };
+        let index = Index(self.membership.quorum_value(held));
+        if index <= self.commit || self.log.term_at(index) != Some(self.term) {
+            return;
+        }
+        leading.quota.release(index);
+        self.advance_commit(index);
+        self.confirm_alone();
+    }
+
+    /// A beat's moment, or the end of a transfer that failed.
+    pub(crate) fn tick_leader(&mut self) {
+        let (now, commit) = (self.now, self.commit);
+        let next = self.next_beat(now);
+        let State::Leader(leading) = &mut self.state else { return };
+        if leading.transfer.is_some_and(|transfer| now >= transfer.deadline) {
+            leading.transfer = None;
+        }
+        if now < leading.beat_deadline {
+            return;
+        }
+        leading.beat_deadline = next;
+        if !core::mem::replace(&mut leading.settled, true) {
+            leading.peers.iter_mut().for_each(|peer| peer.heard = peer.heard.max(now));
+        }
+        leading.reads.next_round();
+        let own = self.membership.slot(self.settings.node);
+        for (_, peer) in leading.peers.iter_mut().enumerate().filter(|&(slot, _)| Some(slot) != own) {
+            let silent = now.saturating_sub(peer.sent) >= self.settings.beat_interval;
+            peer.beat(silent, commit);
+        }
+        let peers = &leading.peers;
+        let heard = |slot: usize| if Some(slot) == own { now.0 } else { peers[slot].heard.0 };
+        let quorum_heard = Time(self.membership.quorum_value(heard));
+        if now.saturating_sub(quorum_heard) >= self.settings.election_timeout_min {
+            self.become_follower(self.term);
+        } else {
+            self.ask_for_snapshots();
+        }
+    }
+
+    /// The follower that answered, heard now. `None`, and nothing else may be believed, if this is no
+    /// leader, the sender no member, or the answer impossible.
+    fn answering(&mut self, from: NodeId, round: u64) -> Option<(&mut Progress, usize)> {
+        let now = self.now;
+        let slot = self.membership.slot(from)?;
+        if matches!(&self.state, State::Leader(leading) if round > leading.reads.round()) {
+            self.protocol(from, Problem::RoundBeyondLast);
+        }
+        let State::Leader(leading) = &mut self.state else { return None };
+        if round > leading.reads.round() {
+            return None;
+        }
+        let peer = &mut leading.peers[slot];
+        peer.heard = now;
+        peer.round_acked = peer.round_acked.max(round);
+        Some((peer, slot))
+    }
+
+    pub(crate) fn step_beat_ack(&mut self, from: NodeId, round: u64, proven: bool) {
+        let Some((peer, slot)) = self.answering(from, round) else { return };
+        if !proven {
+            peer.unproven();
+        }
+        self.confirm_reads();
+        self.check_reach(slot);
+    }
+
+    pub(crate) fn step_append_ack(&mut self, from: NodeId, matched: Index, round: u64) {
+        let (last, compacted) = (self.log.last().index, self.log.compacted().index);
+        if self.is_leader() && matched > last {
+            self.protocol(from, Problem::AckBeyondLog);
+            return;
+        }
+        let Some((peer, slot)) = self.answering(from, round) else { return };
+        let news = peer.acked(matched, compacted);
+        self.confirm_reads();
+        self.check_reach(slot);
+        if news {
+            self.commit_by_quorum();
+        }
+    }
+
+    pub(crate) fn step_append_reject(&mut self, from: NodeId, probe: Index, hint: EntryId, round: u64) {
+        // One answer skips a whole term on each side: the follower named its newest entry that the
+        // probe's term allows, and here is the newest that the named entry's term allows.
+        let mut agree = self.log.newest_until(hint.index.min(probe), hint.term).index;
+        if hint.index < self.log.compacted().index {
+            // Nothing that is left here can match there.
+            agree = hint.index;
+        }
+        let Some((peer, slot)) = self.answering(from, round) else { return };
+        peer.rejected(probe, agree);
+        self.confirm_reads();
+        self.check_reach(slot);
+    }
+
+    pub(crate) fn step_append_busy(&mut self, from: NodeId, round: u64) {
+        let Some((peer, slot)) = self.answering(from, round) else { return };
+        peer.busy();
+        self.confirm_reads();
+        self.check_reach(slot);
+    }
+
+    /// The link to `peer` broke, or a frame was not wholly written: what was sent may be lost. A
+    /// leader asks that follower again where it is; a candidate repeats its question, a follower its
+    /// ack.
+    pub fn unreachable(&mut self, peer: NodeId) {
+        if self.leader == Some(peer) {
+            self.repeat_ack();
+        }
+        let Some(slot) = self.membership.slot(peer).filter(|_| peer != self.settings.node) else { return };
+        match &mut self.state {
+            State::Leader(leading) => {
+                leading.peers[slot].unreachable();
+                if let Some(transfer) = leading.transfer.as_mut().filter(|transfer| transfer.slot == slot) {
+                    transfer.sent = false;
+                }
+                self.check_reach(slot);
+            }
+            State::PreCandidate(poll) | State::Candidate(poll) => {
+                if !poll.granted.has(slot) && !poll.rejected.has(slot) {
+                    poll.to_ask = poll.to_ask.with(slot);
+                }
+            }
+            State::Follower => {}
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! A follower as its leader knows it: how far it is, how it is fed, and what it is owed.
+
+use std::collections::VecDeque;
+
+use crate::event::FollowerState;
+use crate::id::{EntryId, Index, Time};
+
+/// How a follower is fed (thesis 10.2.1 and 3.5; the three states are etcd's).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flow {
+    /// Looks for the place where the logs agree. While `waiting`, the last append is unanswered.
+    Probe { waiting: bool },
+    /// Sends ahead of the acks.
+    Replicate,
+    /// Lacks what is compacted. `asked` is when the shard was last asked for a snapshot, `offered`
+    /// which one it named.
+    Snapshot { asked: Option<Time>, offered: Option<EntryId> },
+}
+
+/// Appends sent and not acked. Emptied whenever the flow changes, so nothing can leak.
+#[derive(Debug, Default)]
+struct Inflight {
+    appends: VecDeque<(Index, u32)>,
+    bytes: u64,
+}
+
+impl Inflight {
+    fn push(&mut self, last: Index, bytes: u32) {
+        self.appends.push_back((last, bytes));
+        self.bytes += u64::from(bytes);
+    }
+
+    fn release(&mut self, matched: Index) {
+        while let Some(&(last, bytes)) = self.appends.front()
+            && last <= matched
+        {
+            self.appends.pop_front();
+            self.bytes -= u64::from(bytes);
+        }
+    }
+
+    fn clear(&mut self) {
+        self.appends.clear();
+        self.bytes = 0;
+    }
+}
+
+/// One follower.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    pub(crate) flow: Flow,
+    /// The newest index known to be durable there and equal to the leader's.
+    pub(crate) matched: Index,
+    /// The next index to send; always beyond `matched`.
+    pub(crate) next: Index,
+    inflight: Inflight,
+    /// When it was last heard, and last sent anything.
+    pub(crate) heard: Time,
+    pub(crate) sent: Time,
+    pub(crate) round_sent: u64,
+    pub(crate) round_acked: u64,
+    pub(crate) commit_sent: Index,
+    /// Owed: a beat; an append without entries, which also finds out what got lost; an offer.
+    pub(crate) beat_due: bool,
+    pub(crate) empty_append_due: bool,
+    pub(crate) offer_due: bool,
+}
+
+impl Progress {
+    /// A new leader assumes that everybody has what it has, and probes.
+    pub(crate) fn new(next: Index, now: Time) -> Progress {
+        Progress {
+            flow: Flow::Probe { waiting: false },
+            matched: Index::ZERO,
+            next,
+            inflight: Inflight::default(),
+            heard: now,
+            sent: now,
+            round_sent: 0,
+            round_acked: 0,
+            commit_sent: Index::ZERO,
+            beat_due: false,
+            empty_append_due: false,
+            offer_due: false,
+        }
+    }
+
+    fn enter(&mut self, flow: Flow, next: Index) {
+        self.flow = flow;
+        self.next = next.max(self.matched.next());
+        self.inflight.clear();
+        self.empty_append_due = false;
+        self.offer_due = false;
+    }
+
+    /// Back to asking, at `next` or what is known to match, whichever is later.
+    pub(crate) fn probe_at(&mut self, next: Index, waiting: bool) {
+        self.enter(Flow::Probe { waiting }, next);
+    }
+
+    /// Needs a snapshot; nothing is sent but beats until then.
+    pub(crate) fn enter_snapshot(&mut self) {
+        self.enter(Flow::Snapshot { asked: None, offered: None }, self.next);
+    }
+
+    /// Whether an append with entries may go out, if there are entries.
+    pub(crate) fn may_send(&self, appends_max: usize, bytes_max: u64) -> bool {
+        match self.flow {
+            Flow::Probe { waiting } => !waiting,
+            Flow::Replicate => self.inflight.appends.len() < appends_max && self.inflight.bytes < bytes_max,
+            Flow::Snapshot { .. } => false,
+        }
+    }
+
+    /// Whether an append without entries is owed: because beats ask for one, or because a probe has
+    /// no entry to ask with.
+    pub(crate) fn owes_empty_append(&self, last: Index) -> bool {
+        match self.flow {
+            Flow::Probe { waiting: false } => self.empty_append_due || self.next > last,
+            Flow::Probe { waiting: true } | Flow::Replicate => self.empty_append_due,
+            Flow::Snapshot { .. } => false,
+        }
+    }
+
+    /// The snapshot to offer, if one is owed.
+    pub(crate) fn offer(&self) -> Option<EntryId> {
+        match self.flow {
+            Flow::Snapshot { offered, .. } if self.offer_due => offered,
+            _ => None,
+        }
+    }
+
+    pub(crate) fn inflight_bytes(&self) -> u64 {
+        self.inflight.bytes
+    }
+
+    /// Entries up to `last` went out, or none if `last` is before `next`.
+    pub(crate) fn append_sent(&mut self, last: Index, bytes: u32) {
+        self.empty_append_due = false;
+        match &mut self.flow {
+            Flow::Probe { waiting } => *waiting = true,
+            Flow::Replicate if last >= self.next => {
+                self.inflight.push(last, bytes);
+                self.next = last.next();
+            }
+            Flow::Replicate | Flow::Snapshot { .. } => {}
+        }
+    }
+
+    /// Any message went out, carrying these.
+    pub(crate) fn message_sent(&mut self, now: Time, commit: Index, round: u64) {
+        self.sent = now;
+        self.commit_sent = self.commit_sent.max(commit);
+        self.round_sent = round;
+        self.beat_due = false;
+    }
+
+    /// It holds everything up to `matched`. Late and repeated acks change nothing. Returns whether
+    /// this was news.
+    pub(crate) fn acked(&mut self, matched: Index, compacted: Index) -> bool {
+        let news = matched > self.matched;
+        self.matched = self.matched.max(matched);
+        self.next = self.next.max(self.matched.next());
+        match self.flow {
+            Flow::Replicate => self.inflight.release(matched),
+            Flow::Probe { .. } if news || matched == self.next.previous() => {
+                self.enter(Flow::Replicate, self.matched.next());
+            }
+            Flow::Snapshot { .. } if self.matched >= compacted => {
+                self.enter(Flow::Replicate, self.matched.next());
+            }
+            Flow::Snapshot { offered: Some(id), .. } if self.matched >= id.index => {
+                // It has what was offered, and still less than the log begins with: another one.
+                self.enter_snapshot();
+            }
+            Flow::Probe { .. } | Flow::Snapshot { .. } => {}
+        }
+        news
+    }
+
+    /// It did not find the entry at `probe`. `agree` is the newest entry of the leader's log that the
+    /// follower's hint does not rule out. Rejections of old appends change nothing.
+    pub(crate) fn rejected(&mut self, probe: Index, agree: Index) {
+        match self.flow {
+            _ if probe <= self.matched => {}
+            Flow::Replicate => self.probe_at(self.matched.next(), false),
+            Flow::Probe { .. } if probe == self.next.previous() => {
+                // Next falls below what was refused, whatever the hint says: each answer is progress.
+                self.probe_at(agree.next().min(probe), false);
+            }
+            Flow::Probe { .. } | Flow::Snapshot { .. } => {}
+        }
+    }
+
+    /// It took no append of this leader yet: it has forgotten those it took, or they are on their way.
+    pub(crate) fn unproven(&mut self) {
+        if self.flow == Flow::Replicate {
+            self.probe_at(self.matched.next(), false);
+        }
+    }
+
+    /// It has no room: ask again at the next beat.
+    pub(crate) fn busy(&mut self) {
+        if !matches!(self.flow, Flow::Snapshot { .. }) {
+            self.probe_at(self.matched.next(), true);
+        }
+    }
+
+    /// What was sent may be lost, and what is owed may be repeated.
+    pub(crate) fn unreachable(&mut self) {
+        match self.flow {
+            Flow::Snapshot { offered, .. } => self.offer_due = offered.is_some(),
+            Flow::Probe { .. } | Flow::Replicate => self.probe_at(self.matched.next(), false),
+        }
+        self.round_sent = 0;
+    }
+
+    /// A beat's moment has come. Owes something if nothing else was sent for an interval or the
+    /// follower has not heard of the newest commit.
+    pub(crate) fn beat(&mut self, silent: bool, commit: Index) {
+        if !silent && self.commit_sent >= commit {
+            return;
+        }
+        match self.flow {
+            Flow::Probe { ref mut waiting } if silent => {
+                *waiting = false;
+                self.empty_append_due = true;
+            }
+            Flow::Replicate if silent && !self.inflight.appends.is_empty() => self.empty_append_due = true,
+            _ => self.beat_due = true,
+        }
+    }
+
+    pub(crate) fn state(&self) -> FollowerState {
+        match self.flow {
+            Flow::Probe { .. } => FollowerState::Probe,
+            Flow::Replicate => FollowerState::Replicate,
+            Flow::Snapshot { .. } => FollowerState::Snapshot,
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The arithmetic of majorities, and of joint configurations, which need a majority of both halves
+//! (thesis 4.3). Checked against the corpus of etcd's quorum tests.
+
+use smallvec::SmallVec;
+
+/// A set of slots, as bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Slots(pub u64);
+
+/// Slots are bits of a `u64`.
+pub(crate) const SLOTS_MAX: usize = 64;
+
+impl Slots {
+    pub(crate) fn first(count: usize) -> Slots {
+        debug_assert!(count <= SLOTS_MAX);
+        (0..count).fold(Slots::default(), |slots, slot| slots.with(slot))
+    }
+
+    pub(crate) fn with(self, slot: usize) -> Slots {
+        Slots(self.0 | 1 << slot)
+    }
+
+    pub(crate) fn without(self, slot: usize) -> Slots {
+        Slots(self.0 & !(1 << slot))
+    }
+
+    pub(crate) fn has(self, slot: usize) -> bool {
+        self.0 & 1 << slot != 0
+    }
+
+    pub(crate) fn count(self) -> u32 {
+        self.0.count_ones()
+    }
+
+    fn and(self, other: Slots) -> Slots {
+        Slots(self.0 & other.0)
+    }
+
+    fn iter(self) -> impl Iterator<Item = usize> {
+        (0..SLOTS_MAX).filter(move |&slot| self.has(slot))
+    }
+}
+
+/// How an election stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tally {
+    Won,
+    Pending,
+    Lost,
+}
+
+/// The largest value that a majority of `half` has reached: the commit index when values are what is
+/// durable where. Without members every value is reached, so that an empty half decides nothing.
+fn half_value(half: Slots, value: impl Fn(usize) -> u64) -> u64 {
+    let mut values: SmallVec<[u64; 8]> = half.iter().map(value).collect();
+    values.sort_unstable_by(|a, b| b.cmp(a));
+    values.get(values.len() / 2).copied().unwrap_or(u64::MAX)
+}
+
+/// The largest value that a majority of each half has reached.
+pub(crate) fn quorum_value(halves: [Slots; 2], value: impl Fn(usize) -> u64) -> u64 {
+    let [incoming, outgoing] = halves;
+    let first = half_value(incoming, &value);
+    if outgoing == Slots::default() { first } else { first.min(half_value(outgoing, value)) }
+}
+
+fn half_tally(half: Slots, granted: Slots, rejected: Slots) -> Tally {
+    let needed = half.count() / 2 + 1;
+    if half.count() == 0 || half.and(granted).count() >= needed {
+        Tally::Won
+    } else if half.count() - half.and(rejected).count() < needed {
+        Tally::Lost
+    } else {
+        Tally::Pending
+    }
+}
+
+/// How an election stands that needs a majority of each half.
+pub(crate) fn tally(halves: [Slots; 2], granted: Slots, rejected: Slots) -> Tally {
+    match halves.map(|half| half_tally(half, granted, rejected)) {
+        [Tally::Won, Tally::Won] => Tally::Won,
+        [Tally::Lost, _] | [_, Tally::Lost] => Tally::Lost,
+        _ => Tally::Pending,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The definition, spelt out: the largest value of which most members have at least that much.
+    fn naive(half: Slots, values: &[u64]) -> u64 {
+        let reached = |bar: u64| half.iter().filter(|&slot| values[slot] >= bar).count();
+        let candidates = half.iter().map(|slot| values[slot]);
+        candidates.filter(|&bar| reached(bar) * 2 > half.iter().count()).max().unwrap_or(u64::MAX)
+    }
+
+    proptest! {
+        #[test]
+        fn quorum_value_agrees_with_its_definition(
+            values in proptest::collection::vec(0_u64..20, 9), incoming in 0_u64..512, outgoing in 0_u64..512,
+        ) {
+            let halves = [Slots(incoming), Slots(outgoing)];
+            let expected = naive(halves[0], &values).min(naive(halves[1], &values));
+            prop_assert_eq!(quorum_value(halves, |slot| values[slot]), expected);
+        }
+
+        #[test]
+        fn an_election_is_won_exactly_if_the_quorum_value_of_its_grants_is_one(
+            granted in 0_u64..512, rejected in 0_u64..512, incoming in 1_u64..512, outgoing in 0_u64..512,
+        ) {
+            let (granted, rejected) = (Slots(granted), Slots(rejected & !granted));
+            let halves = [Slots(incoming), Slots(outgoing)];
+            let now = quorum_value(halves, |slot| u64::from(granted.has(slot)));
+            let hope = quorum_value(halves, |slot| u64::from(!rejected.has(slot)));
+            let expected = if now >= 1 { Tally::Won } else if hope >= 1 { Tally::Pending } else { Tally::Lost };
+            prop_assert_eq!(tally(halves, granted, rejected), expected);
+        }
+    }
+}

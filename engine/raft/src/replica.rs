@@ -1,0 +1,334 @@
+//! The replica: its state, its life, and the dispatch of messages. The parts of Raft are in the
+//! modules beside it, each an `impl Raft`: `election`, `following`, `leading`, `snapshots`, `sending`.
+
+use std::collections::VecDeque;
+
+use crate::event::{Event, Fault, Problem, ReadId};
+use crate::following::{Append, Owed};
+use crate::id::{EntryId, Index, NodeId, Term, Time, micros};
+use crate::leading::Leading;
+use crate::membership::Membership;
+use crate::message::{Accepted, Body, Message};
+use crate::quorum::Slots;
+use crate::random::Random;
+use crate::settings::{HardState, Restored, Settings};
+use crate::terms::Terms;
+use crate::write::{Durability, Write};
+
+/// Unread reports of peers' nonsense beyond this many are dropped: a peer must not fill memory.
+const EVENTS_MAX: usize = 64;
+
+/// One replica of one group: a pure state machine. Inputs are method calls, in any order; outputs
+/// are pulled. The same calls give the same results, byte for byte.
+///
+/// A shard's turn calls [`step`](Raft::step), [`propose`](Raft::propose) and [`read`](Raft::read)
+/// as input comes, writes the accepted entries to its log, and at the end of the turn pulls:
+/// events, [`take_write`](Raft::take_write), the messages each link has room for, reads, and what
+/// is committed. When the write is durable it goes back through [`persisted`](Raft::persisted).
+/// For each link, pull appends before messages: an append carries the commit index and the round,
+/// and no beat is owed after it.
+#[derive(Debug)]
+pub struct Raft {
+    pub(crate) settings: Settings,
+    /// The newest moment handed in.
+    pub(crate) now: Time,
+    pub(crate) term: Term,
+    pub(crate) vote: Option<NodeId>,
+    pub(crate) state: State,
+    pub(crate) leader: Option<NodeId>,
+    /// When the leader was last heard.
+    pub(crate) leader_heard: Time,
+    pub(crate) log: Terms,
+    /// The log up to `index` is the same as that of `term`'s leader. Acks and commits speak of this,
+    /// never of the end of the log, which may hold entries of leaders before it.
+    pub(crate) accepted: EntryId,
+    pub(crate) commit: Index,
+    pub(crate) applied: Index,
+    /// When the commit index is to be recorded, if it is not.
+    pub(crate) commit_due: Time,
+    pub(crate) durability: Durability,
+    pub(crate) membership: Membership,
+    pub(crate) election_deadline: Time,
+    pub(crate) owed: Owed,
+    pub(crate) last_read: ReadId,
+    pub(crate) faulted: bool,
+    pub(crate) random: Random,
+    events: VecDeque<Event>,
+}
+
+/// What a replica is, with what only that needs.
+#[derive(Debug)]
+pub(crate) enum State {
+    Follower,
+    PreCandidate(Poll),
+    Candidate(Poll),
+    Leader(Box<Leading>),
+}
+
+/// An election in progress: who was not asked yet, and who answered what.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Poll {
+    pub(crate) to_ask: Slots,
+    pub(crate) granted: Slots,
+    pub(crate) rejected: Slots,
+    pub(crate) transfer: bool,
+}
+
+impl Raft {
+    /// A replica as it was when it stopped. If `restored` contradicts itself the replica is faulted
+    /// from the start and says so in its first event.
+    #[must_use]
+    pub fn new(settings: Settings, restored: Restored, now: Time) -> Raft {
+        let hard_state = restored.hard_state;
+        let log = Terms::restore(restored.compacted, &restored.runs, restored.last);
+        let membership = Membership::of_voters(&restored.voters);
+        let commit = hard_state.commit.max(restored.compacted.index).max(restored.applied);
+        let sound = commit <= restored.last
+            && log.as_ref().is_some_and(|log| log.last().term <= hard_state.term)
+            && membership.is_some();
+        let mut log = log.unwrap_or_else(|| {
+            Terms::restore(EntryId::ZERO, &[], Index::ZERO).expect("nothing describes an empty log")
+        });
+        if !sound {
+            log.reset(EntryId::ZERO);
+        }
+        let last = log.last();
+        let mut raft = Raft {
+            now,
+            term: hard_state.term,
+            vote: hard_state.vote,
+            state: State::Follower,
+            leader: None,
+            leader_heard: Time(0),
+            log,
+            accepted: EntryId::ZERO,
+            commit: commit.min(last.index),
+            applied: restored.applied.max(restored.compacted.index).min(last.index),
+            commit_due: Time::NEVER,
+            durability: Durability::restored((settings.node, settings.group), hard_state, last.index),
+            membership: membership.unwrap_or_else(|| Membership::of_voters(&[]).expect("no voters")),
+            election_deadline: Time::NEVER,
+            owed: Owed::default(),
+            last_read: ReadId(0),
+            faulted: false,
+            random: Random::new(settings.seed, settings.node.0, settings.group.0),
+            events: VecDeque::new(),
+            settings,
+        };
+        raft.set_first_deadline();
+        if !sound {
+            raft.fault(Fault::Restored);
+        }
+        raft
+    }
+
+    /// Takes a message from `from`. What the message makes the log hold is returned: the shard must
+    /// add those entries to its log before it calls [`Raft::take_write`].
+    ///
+    /// No message can make this panic. One that no correct peer sends is dropped and reported as
+    /// [`Event::Protocol`]; one that proves a contradiction in committed history ends in
+    /// [`Event::Faulted`].
+    pub fn step(&mut self, now: Time, from: NodeId, message: Message) -> Option<Accepted> {
+        self.hear(now);
+        if self.faulted {
+            return None;
+        }
+        if message.group != self.settings.group || from == self.settings.node {
+            self.protocol(from, Problem::WrongGroup);
+            return None;
+        }
+        if !self.meet_term(from, &message) {
+            return None;
+        }
+        match message.body {
+            Body::PreVote { last } => self.step_pre_vote(from, message.term, last),
+            Body::PreVoteReply { granted } => self.step_pre_vote_reply(from, message.term, granted),
+            Body::Vote { last, transfer: _ } => self.step_vote(from, last),
+            Body::VoteReply { granted } => self.step_vote_reply(from, granted),
+            Body::Append { prev, last, runs, entries_bytes, commit, round } => {
+                let append = Append { prev, last, runs, entries_bytes, commit, round };
+                return self.step_append(from, &append);
+            }
+            Body::AppendAck { matched, round } => self.step_append_ack(from, matched, round),
+            Body::AppendReject { probe, hint, round } => self.step_append_reject(from, probe, hint, round),
+            Body::AppendBusy { round } => self.step_append_busy(from, round),
+            Body::Beat { commit, round } => self.step_beat(from, commit, round),
+            Body::BeatAck { round, proven } => self.step_beat_ack(from, round, proven),
+            Body::SnapshotOffer { id } => self.step_snapshot_offer(from, id),
+            Body::SnapshotAck { id, installed } => self.step_snapshot_ack(from, id, installed),
+            Body::TimeoutNow { last } => self.step_timeout_now(from, last),
+        }
+        None
+    }
+
+    /// Takes an append that the shard has no room for: it counts as a beat and is answered
+    /// `AppendBusy`. Any other message is stepped as usual.
+    pub fn refuse(&mut self, now: Time, from: NodeId, message: Message) {
+        let Body::Append { commit, round, .. } = message.body else {
+            let accepted = self.step(now, from, message);
+            debug_assert!(accepted.is_none(), "only appends bring entries");
+            return;
+        };
+        let beat = Message { body: Body::Beat { commit, round }, ..message };
+        self.step(now, from, beat);
+        if self.leader == Some(from) {
+            self.owed.busy = true;
+        }
+    }
+
+    /// Compares the message's term with ours and does what the difference asks for. False: the
+    /// message is dealt with.
+    fn meet_term(&mut self, from: NodeId, message: &Message) -> bool {
+        if message.term < self.term {
+            self.answer_old_term(from, &message.body);
+            return false;
+        }
+        if message.term == self.term {
+            return true;
+        }
+        match message.body {
+            // Asking changes nothing, and the grant of a pre-vote repeats the term asked about.
+            Body::PreVote { .. } | Body::PreVoteReply { granted: true } => true,
+            Body::Vote { transfer: false, .. } if self.leader_lives() => false,
+            _ => {
+                self.become_follower(message.term);
+                true
+            }
+        }
+    }
+
+    /// Does what is due. Before [`Raft::deadline`] nothing is.
+    pub fn tick(&mut self, now: Time) {
+        self.hear(now);
+        if self.faulted {
+            return;
+        }
+        if self.now >= self.commit_due {
+            self.commit_due = Time::NEVER;
+            if self.recordable_commit() > self.durability.commit_issued() {
+                self.durability.record_commit();
+            }
+        }
+        if self.is_leader() {
+            self.tick_leader();
+        } else if self.now >= self.election_deadline {
+            self.election_timeout();
+        }
+    }
+
+    /// When [`Raft::tick`] next has something to do. It moves with every input.
+    #[must_use]
+    pub fn deadline(&self) -> Time {
+        if self.faulted {
+            return Time::NEVER;
+        }
+        let own = match &self.state {
+            State::Leader(leading) => leading.deadline(),
+            _ => self.election_deadline,
+        };
+        own.min(self.commit_due)
+    }
+
+    /// Takes back a write whose log batch is durable, and so all writes before it: releases the
+    /// votes and acks that waited for it, and on a leader may commit.
+    ///
+    /// # Panics
+    /// If the write is another replica's.
+    pub fn persisted(&mut self, write: Write) {
+        self.durability.complete(&write);
+        if self.faulted {
+            return;
+        }
+        if let Some(id) = self.durability.take_installed() {
+            self.owed.snapshot = Some((id, true));
+        }
+        self.count_own_vote();
+        self.commit_by_quorum();
+    }
+
+    /// The state machine has applied everything up to `to`.
+    ///
+    /// # Panics
+    /// If that is more than is committed.
+    pub fn applied(&mut self, to: Index) {
+        assert!(to <= self.commit, "applied {to} of {} committed", self.commit);
+        self.applied = self.applied.max(to);
+    }
+
+    /// What must become durable, as of now, if anything: take it at the end of a turn, after the
+    /// entries it covers went to the log, and hand it back to [`Raft::persisted`] in order.
+    pub fn take_write(&mut self) -> Option<Write> {
+        if self.faulted {
+            return None;
+        }
+        let hard_state = HardState { term: self.term, vote: self.vote, commit: self.recordable_commit() };
+        self.durability.take(hard_state, self.log.last())
+    }
+
+    /// The recorded commit index stops at what a restart will find.
+    fn recordable_commit(&self) -> Index {
+        self.commit.min(self.durability.persisted().max(self.log.compacted().index))
+    }
+
+    /// Raises the commit index; it never falls.
+    pub(crate) fn advance_commit(&mut self, to: Index) {
+        if to <= self.commit {
+            return;
+        }
+        self.commit = to;
+        if self.commit_due == Time::NEVER {
+            self.commit_due = self.next_beat(self.now + self.settings.election_timeout_min);
+        }
+    }
+
+    /// The first multiple of the beat interval after `time`: all groups of a shard wake together.
+    pub(crate) fn next_beat(&self, time: Time) -> Time {
+        let interval = micros(self.settings.beat_interval).max(1);
+        Time((time.0 / interval).saturating_add(1).saturating_mul(interval))
+    }
+
+    /// Time never runs backwards here, whatever is handed in.
+    pub(crate) fn hear(&mut self, now: Time) {
+        self.now = self.now.max(now);
+    }
+
+    pub(crate) fn report(&mut self, event: Event) {
+        self.events.push_back(event);
+    }
+
+    /// Whether `event` waits to be taken.
+    pub(crate) fn has_event(&self, event: &Event) -> bool {
+        self.events.contains(event)
+    }
+
+    pub(crate) fn protocol(&mut self, from: NodeId, problem: Problem) {
+        if self.events.len() < EVENTS_MAX {
+            self.report(Event::Protocol { from, problem });
+        }
+    }
+
+    /// Stops for good: what is known contradicts itself.
+    pub(crate) fn fault(&mut self, fault: Fault) {
+        self.become_follower(self.term);
+        self.set_leader(None);
+        self.owed = Owed::default();
+        self.faulted = true;
+        self.report(Event::Faulted { fault });
+    }
+
+    pub(crate) fn set_leader(&mut self, leader: Option<NodeId>) {
+        if self.leader != leader {
+            self.leader = leader;
+            self.report(Event::LeaderChanged { leader });
+        }
+    }
+
+    pub(crate) fn message(&self, body: Body) -> Message {
+        Message { group: self.settings.group, term: self.term, body }
+    }
+
+    /// The next thing that happened, in order.
+    pub fn take_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+}

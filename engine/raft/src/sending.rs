@@ -1,0 +1,190 @@
+//! What goes to a peer, decided when the link to it has room.
+//!
+//! Messages are not queued: each is computed from the state at the moment it is sent, so many
+//! proposals become one append, a newer answer replaces an older one, and a peer whose link is slow
+//! holds no memory.
+
+use crate::following::Answer;
+use crate::id::{EntryId, Index, NodeId, Time};
+use crate::leading::Leading;
+use crate::message::{AppendPlan, Body, Message, TermRuns};
+use crate::replica::{Poll, Raft, State};
+
+/// What is owed to a peer first.
+enum Due {
+    Answer(usize),
+    Ask,
+    ToLeader(Body),
+    FromLeader(Owes),
+}
+
+/// What a leader owes a follower.
+enum Owes {
+    TimeoutNow,
+    Offer(EntryId),
+    EmptyAppend,
+    Beat,
+}
+
+impl Raft {
+    /// Whether [`Raft::take_message`] has something for `to`. Cheap.
+    #[must_use]
+    pub fn has_messages(&self, to: NodeId) -> bool {
+        self.due(to).is_some()
+    }
+
+    fn due(&self, to: NodeId) -> Option<Due> {
+        if self.faulted || to == self.settings.node {
+            return None;
+        }
+        let sendable = |answer: Answer| answer != Answer::VoteGranted || self.promise_holds();
+        let mut answers = self.owed.answers.iter();
+        if let Some(at) = answers.position(|&(asker, answer)| asker == to && sendable(answer)) {
+            return Some(Due::Answer(at));
+        }
+        match &self.state {
+            State::Follower if self.leader == Some(to) => self.answer_to_leader().map(Due::ToLeader),
+            State::Follower => None,
+            State::PreCandidate(poll) => self.asks(poll, to).then_some(Due::Ask),
+            State::Candidate(poll) => (self.promise_holds() && self.asks(poll, to)).then_some(Due::Ask),
+            State::Leader(leading) => self.owes(leading, to).map(Due::FromLeader),
+        }
+    }
+
+    fn asks(&self, poll: &Poll, to: NodeId) -> bool {
+        self.membership.slot(to).is_some_and(|slot| poll.to_ask.has(slot))
+    }
+
+    fn owes(&self, leading: &Leading, to: NodeId) -> Option<Owes> {
+        let slot = self.membership.slot(to)?;
+        let peer = &leading.peers[slot];
+        let last = self.log.last().index;
+        let handing_over = |transfer: crate::leading::Transfer| transfer.slot == slot && !transfer.sent;
+        if leading.transfer.is_some_and(handing_over) && peer.matched == last {
+            return Some(Owes::TimeoutNow);
+        }
+        if let Some(id) = peer.offer() {
+            return Some(Owes::Offer(id));
+        }
+        if peer.owes_empty_append(last) {
+            return Some(Owes::EmptyAppend);
+        }
+        let reads = &leading.reads;
+        let round_due =
+            peer.round_sent < reads.awaited() || (reads.wants_round() && self.commit_is_current(leading));
+        (peer.beat_due || (round_due && self.membership.voting().has(slot))).then_some(Owes::Beat)
+    }
+
+    /// The next message for `to`: votes, acks, beats, offers, anything but entries. Call it while the
+    /// link has room, until it gives `None`.
+    pub fn take_message(&mut self, now: Time, to: NodeId) -> Option<Message> {
+        self.hear(now);
+        match self.due(to)? {
+            Due::Answer(at) => {
+                let (_, answer) = self.owed.answers.remove(at);
+                Some(self.answer_message(answer))
+            }
+            Due::Ask => self.ask(to),
+            Due::ToLeader(body) => {
+                self.answered_leader(&body);
+                Some(self.message(body))
+            }
+            Due::FromLeader(owes) => self.lead(to, &owes),
+        }
+    }
+
+    fn answer_message(&self, answer: Answer) -> Message {
+        let (term, body) = match answer {
+            Answer::PreVote { term, granted } => (term, Body::PreVoteReply { granted }),
+            Answer::VoteGranted => (self.term, Body::VoteReply { granted: true }),
+            Answer::VoteRefused => (self.term, Body::VoteReply { granted: false }),
+            Answer::NewerTerm => (self.term, Body::BeatAck { round: 0, proven: false }),
+        };
+        Message { term, ..self.message(body) }
+    }
+
+    /// A candidate's question.
+    fn ask(&mut self, to: NodeId) -> Option<Message> {
+        let slot = self.membership.slot(to)?;
+        let last = self.log.last();
+        let (term, body) = match &mut self.state {
+            State::PreCandidate(poll) => {
+                poll.to_ask = poll.to_ask.without(slot);
+                (self.term.next(), Body::PreVote { last })
+            }
+            State::Candidate(poll) => {
+                poll.to_ask = poll.to_ask.without(slot);
+                (self.term, Body::Vote { last, transfer: poll.transfer })
+            }
+            State::Follower | State::Leader(_) => return None,
+        };
+        Some(Message { term, ..self.message(body) })
+    }
+
+    /// A leader's message without entries.
+    fn lead(&mut self, to: NodeId, owes: &Owes) -> Option<Message> {
+        self.open_round();
+        let slot = self.membership.slot(to)?;
+        let (now, commit, last) = (self.now, self.commit, self.log.last());
+        let State::Leader(leading) = &mut self.state else { return None };
+        let round = leading.reads.round();
+        let peer = &mut leading.peers[slot];
+        let body = match *owes {
+            Owes::TimeoutNow => {
+                if let Some(transfer) = &mut leading.transfer {
+                    transfer.sent = true;
+                }
+                return Some(self.message(Body::TimeoutNow { last }));
+            }
+            Owes::Offer(id) => {
+                peer.offer_due = false;
+                return Some(self.message(Body::SnapshotOffer { id }));
+            }
+            Owes::EmptyAppend => {
+                let prev = self.log.id_at(peer.next.previous())?;
+                peer.append_sent(prev.index, 0);
+                let runs = TermRuns::new();
+                Body::Append { prev, last: prev.index, runs, entries_bytes: 0, commit, round }
+            }
+            Owes::Beat => Body::Beat { commit, round },
+        };
+        peer.message_sent(now, commit, round);
+        Some(self.message(body))
+    }
+
+    /// The entries that could go to `to` now: it lacks them, and its window permits. The shard decides
+    /// how many of them fit into the frame, and calls [`Raft::append`].
+    pub fn next_append(&mut self, to: NodeId) -> Option<AppendPlan> {
+        let slot = self.membership.slot(to).filter(|_| to != self.settings.node)?;
+        let State::Leader(leading) = &self.state else { return None };
+        let peer = &leading.peers[slot];
+        let last = self.log.last().index;
+        let (appends_max, bytes_max) = (self.settings.inflight_appends_max, self.settings.inflight_bytes_max);
+        if peer.next > last || !peer.may_send(appends_max, bytes_max) {
+            return None;
+        }
+        let prev = self.log.id_at(peer.next.previous())?;
+        Some(AppendPlan { prev, first: peer.next, last })
+    }
+
+    /// The message that carries the entries of the plan up to `last`, of `bytes` in all, which follow
+    /// it in the frame. They count as sent.
+    ///
+    /// # Panics
+    /// If [`Raft::next_append`] has not just planned that.
+    pub fn append(&mut self, now: Time, to: NodeId, last: Index, bytes: u32) -> Message {
+        self.hear(now);
+        self.open_round();
+        let plan = self.next_append(to).expect("next_append has planned this");
+        assert!(plan.first <= last && last <= plan.last, "sending up to {last} of {plan:?}");
+        let runs = self.log.runs(plan.first, last);
+        let (now, commit) = (self.now, self.commit);
+        let slot = self.membership.slot(to).expect("next_append found it");
+        let State::Leader(leading) = &mut self.state else { unreachable!("only a leader plans appends") };
+        let round = leading.reads.round();
+        let peer = &mut leading.peers[slot];
+        peer.append_sent(last, bytes);
+        peer.message_sent(now, commit, round);
+        self.message(Body::Append { prev: plan.prev, last, runs, entries_bytes: bytes, commit, round })
+    }
+}

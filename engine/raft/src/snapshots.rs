@@ -1,0 +1,185 @@
+//! Followers that are too far behind for the log, and logs that are cut at the front. The bytes of
+//! snapshots are the shard's business; here is only who needs one and what it means to have it.
+
+use smallvec::SmallVec;
+
+use crate::event::{Event, Fault, Problem};
+use crate::id::{EntryId, Index, NodeId, Time};
+use crate::progress::Flow;
+use crate::replica::{Raft, State};
+
+impl Raft {
+    /// A snapshot that holds everything up to `to` is durable and published: the log forgets the
+    /// entries up to there. Followers that lack them need a snapshot from now on.
+    ///
+    /// # Panics
+    /// If `to` is more than is applied, or than is durable: nothing else would hold the rest.
+    pub fn compact(&mut self, to: Index) {
+        let covered = self.applied.min(self.durability.persisted());
+        assert!(to <= covered.max(self.log.compacted().index), "compacting {to} of {covered}");
+        let Some(id) = self.log.id_at(to) else { return };
+        self.log.compact(id);
+        self.check_all_reach();
+    }
+
+    fn check_all_reach(&mut self) {
+        for slot in 0..self.membership.nodes().len() {
+            self.check_reach(slot);
+        }
+    }
+
+    /// If the entries the follower needs next are gone, it needs a snapshot.
+    pub(crate) fn check_reach(&mut self, slot: usize) {
+        let compacted = self.log.compacted().index;
+        let State::Leader(leading) = &mut self.state else { return };
+        if self.membership.nodes()[slot] == self.settings.node {
+            return;
+        }
+        let peer = &mut leading.peers[slot];
+        if !matches!(peer.flow, Flow::Snapshot { .. }) && peer.next.previous() < compacted {
+            peer.enter_snapshot();
+            self.ask_for_snapshots();
+        }
+    }
+
+    /// Asks the shard for the snapshots followers wait for, again and again while it names none, and
+    /// offers again what was named and not heard of. Only followers that were heard lately count.
+    pub(crate) fn ask_for_snapshots(&mut self) {
+        let (now, patience) = (self.now, self.settings.election_timeout_min);
+        let State::Leader(leading) = &mut self.state else { return };
+        let mut needed = SmallVec::<[NodeId; 7]>::new();
+        for (peer, &node) in leading.peers.iter_mut().zip(self.membership.nodes()) {
+            let Flow::Snapshot { asked, offered } = &mut peer.flow else { continue };
+            let silent = now.saturating_sub(peer.heard) >= patience;
+            let recent = asked.is_some_and(|asked| now.saturating_sub(asked) < patience);
+            if silent || recent {
+                continue;
+            }
+            *asked = Some(now);
+            match offered {
+                Some(_) => peer.offer_due = true,
+                None => needed.push(node),
+            }
+        }
+        for to in needed {
+            self.report(Event::NeedsSnapshot { to });
+        }
+    }
+
+    /// Answers [`Event::NeedsSnapshot`]: the snapshot at `id` is on its way to `to`, or waits to be
+    /// fetched. Its end is to be told by [`Raft::snapshot_sent`]. Without effect if `to` needs none
+    /// any more.
+    pub fn offer_snapshot(&mut self, now: Time, to: NodeId, id: EntryId) {
+        self.hear(now);
+        let now = self.now;
+        let Some(slot) = self.membership.slot(to) else { return };
+        if let State::Leader(leading) = &mut self.state
+            && let peer = &mut leading.peers[slot]
+            && let Flow::Snapshot { asked, offered } = &mut peer.flow
+        {
+            (*asked, *offered) = (Some(now), Some(id));
+            peer.offer_due = true;
+        }
+    }
+
+    /// The sending of the snapshot at `id` to `to` has ended: `ok` if the follower has installed it.
+    /// A failed one is offered anew after an election timeout.
+    pub fn snapshot_sent(&mut self, now: Time, to: NodeId, id: EntryId, ok: bool) {
+        self.hear(now);
+        let now = self.now;
+        let Some(slot) = self.membership.slot(to) else { return };
+        let State::Leader(leading) = &mut self.state else { return };
+        let peer = &mut leading.peers[slot];
+        let Flow::Snapshot { offered, .. } = peer.flow else { return };
+        if offered != Some(id) {
+            return;
+        }
+        if ok {
+            // Its log begins after the snapshot; its ack may be lost, so ask.
+            peer.probe_at(id.index.next(), false);
+            self.check_reach(slot);
+        } else {
+            peer.flow = Flow::Snapshot { asked: Some(now), offered: None };
+            peer.offer_due = false;
+        }
+    }
+
+    pub(crate) fn step_snapshot_offer(&mut self, from: NodeId, id: EntryId) {
+        if !self.follow(from) {
+            return;
+        }
+        if id.index <= self.commit {
+            // It has all that already. The ack says so, and ends the sending.
+            self.accept(Index::ZERO, Index::ZERO);
+        } else {
+            self.report_offer(from, id);
+        }
+    }
+
+    /// The shard hears of an offer once, however often it is repeated unread.
+    fn report_offer(&mut self, from: NodeId, id: EntryId) {
+        let offer = Event::SnapshotOffered { from, id };
+        if !self.has_event(&offer) {
+            self.report(offer);
+        }
+    }
+
+    /// Follower: the snapshot offered at `id` cannot be taken now. The leader offers one again later.
+    pub fn decline_snapshot(&mut self, id: EntryId) {
+        if !self.faulted && self.leader.is_some() {
+            self.owed.snapshot = Some((id, false));
+        }
+    }
+
+    /// Follower: the snapshot at `id` is installed: its files are durable, the state machine is
+    /// restored from it, and the record that names it goes into the log batch of this turn. The leader
+    /// hears of it when that batch, and the write taken in this turn, is durable.
+    ///
+    /// The log now starts after `id`; but if it held that very entry, those after it stay. False: the
+    /// snapshot is obsolete, as is then whatever was made of it; nothing has changed.
+    pub fn snapshot_installed(&mut self, now: Time, id: EntryId) -> bool {
+        self.hear(now);
+        if self.faulted || id.index <= self.commit {
+            return false;
+        }
+        if self.log.id_at(id.index) == Some(id) {
+            self.log.compact(id);
+            self.durability.install(id);
+        } else if self.is_leader() {
+            // A snapshot holds what is committed, and a leader holds all that is.
+            self.fault(Fault::CommittedConflict { index: id.index });
+            return false;
+        } else {
+            self.log.reset(id);
+            self.durability.reset(id);
+        }
+        self.check_all_reach();
+        self.advance_commit(id.index);
+        self.applied = self.applied.max(id.index);
+        if self.leader.is_some_and(|leader| leader != self.settings.node) {
+            self.accept(id.index, Index::ZERO);
+        }
+        true
+    }
+
+    pub(crate) fn step_snapshot_ack(&mut self, from: NodeId, id: EntryId, installed: bool) {
+        let Some(slot) = self.membership.slot(from) else { return };
+        if self.is_leader() && id.index > self.log.last().index {
+            self.protocol(from, Problem::AckBeyondLog);
+            return;
+        }
+        let (now, compacted) = (self.now, self.log.compacted().index);
+        let State::Leader(leading) = &mut self.state else { return };
+        let peer = &mut leading.peers[slot];
+        peer.heard = now;
+        if installed {
+            peer.acked(id.index, compacted);
+            self.ask_for_snapshots();
+            self.commit_by_quorum();
+        } else if let Flow::Snapshot { asked, offered } = &mut peer.flow
+            && *offered == Some(id)
+        {
+            (*asked, *offered) = (Some(now), None);
+        }
+    }
+}

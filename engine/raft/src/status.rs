@@ -1,0 +1,124 @@
+//! Looking at a replica without changing it.
+
+use crate::event::{FollowerStatus, Role, Status};
+use crate::id::{EntryId, GroupId, Index, NodeId, Term};
+use crate::replica::{Raft, State};
+
+impl Raft {
+    /// The newest committed index: the shard applies everything up to it.
+    #[must_use]
+    pub fn committed(&self) -> Index {
+        self.commit
+    }
+
+    /// What this replica is.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        match self.state {
+            State::Follower => Role::Follower,
+            State::PreCandidate(_) => Role::PreCandidate,
+            State::Candidate(_) => Role::Candidate,
+            State::Leader(_) => Role::Leader,
+        }
+    }
+
+    /// Whether this replica leads its term, as far as it knows.
+    #[must_use]
+    pub fn is_leader(&self) -> bool {
+        matches!(self.state, State::Leader(_))
+    }
+
+    /// The group.
+    #[must_use]
+    pub fn group(&self) -> GroupId {
+        self.settings.group
+    }
+
+    /// The newest term heard of.
+    #[must_use]
+    pub fn term(&self) -> Term {
+        self.term
+    }
+
+    /// The leader of the term, if known.
+    #[must_use]
+    pub fn leader(&self) -> Option<NodeId> {
+        self.leader
+    }
+
+    /// The newest entry's index.
+    #[must_use]
+    pub fn last(&self) -> Index {
+        self.log.last().index
+    }
+
+    /// The newest entry's term.
+    #[must_use]
+    pub fn last_term(&self) -> Term {
+        self.log.last().term
+    }
+
+    /// Everything up to here is durable.
+    #[must_use]
+    pub fn persisted_index(&self) -> Index {
+        self.durability.persisted()
+    }
+
+    /// Everything up to here is applied.
+    #[must_use]
+    pub fn applied_index(&self) -> Index {
+        self.applied
+    }
+
+    /// The last entry that is in the snapshot only.
+    #[must_use]
+    pub fn compacted(&self) -> EntryId {
+        self.log.compacted()
+    }
+
+    /// Who votes.
+    #[must_use]
+    pub fn voters(&self) -> &[NodeId] {
+        self.membership.nodes()
+    }
+
+    /// The term of the entry at `index`; `None` before `compacted` and after `last`.
+    #[must_use]
+    pub fn term_at(&self, index: Index) -> Option<Term> {
+        self.log.term_at(index)
+    }
+
+    /// Everything at a glance. Allocates: for people and tests.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let mut followers = Vec::new();
+        let mut transfer = None;
+        if let State::Leader(leading) = &self.state {
+            transfer = leading.transferring_to();
+            let members = self.membership.nodes().iter().zip(&leading.peers);
+            followers.extend(members.filter(|&(&node, _)| node != self.settings.node).map(
+                |(&node, peer)| FollowerStatus {
+                    node,
+                    state: peer.state(),
+                    matched: peer.matched,
+                    next: peer.next,
+                    inflight_bytes: peer.inflight_bytes(),
+                },
+            ));
+        }
+        Status {
+            role: self.role(),
+            term: self.term,
+            leader: self.leader,
+            last: self.log.last(),
+            persisted: self.durability.persisted(),
+            committed: self.commit,
+            applied: self.applied,
+            compacted: self.log.compacted(),
+            voters: self.membership.nodes().to_vec(),
+            transfer,
+            faulted: self.faulted,
+            followers,
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What a node claims for itself alone: its addresses and its data directory.
+
+use std::{
+    fs::File,
+    io,
+    net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+};
+
+use rustix::{fs::FlockOperation, io::Errno};
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 4096;
+/// The lock's file in a data directory.
+const NAME: &str = "LOCK";
+
+/// Listens on `address`; port 0 takes a free one. An address in use is an error, always: without SO_REUSEPORT no second
+/// process can silently share it. A port whose last connections linger (TIME_WAIT) is free.
+///
+/// # Errors
+///
+/// What the system says, mostly `AddrInUse`, `AddrNotAvailable` or `PermissionDenied`.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Why a data directory could not be locked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LockError {
+    /// Another process, or another engine of this one, holds it.
+    #[error("{} is in use by another process", .0.display())]
+    InUse(PathBuf),
+    /// The file system refused.
+    #[error("cannot lock {}: {source}", .path.display())]
+    Io {
+        /// The lock's file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Holds a data directory until dropped, or until the process ends in whatever way.
+#[derive(Debug)]
+pub struct DirLock {
+    _file: File,
+}
+
+/// Takes `dir/LOCK`, so that no two nodes work on one directory.
+///
+/// # Errors
+///
+/// [`LockError::InUse`] when somebody has it; [`LockError::Io`] when the file cannot be made or locked.
+pub fn lock_dir(dir: &Path) -> Result<DirLock, LockError> {
+    let path = dir.join(NAME);
+    let failed = |source: io::Error| LockError::Io { path: path.clone(), source };
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(DirLock { _file: file }),
+        Err(Errno::WOULDBLOCK) => Err(LockError::InUse(dir.to_owned())),
+        Err(error) => Err(failed(error.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_locked_once_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = lock_dir(dir.path()).unwrap();
+        assert!(matches!(lock_dir(dir.path()), Err(LockError::InUse(path)) if path == dir.path()));
+        drop(lock);
+        lock_dir(dir.path()).unwrap();
+        assert!(matches!(lock_dir(&dir.path().join("missing")), Err(LockError::Io { .. })));
+    }
+
+    #[test]
+    fn an_address_is_bound_once_at_a_time() {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        assert_eq!(bind(address).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(listener);
+        bind(address).unwrap();
+    }
+}

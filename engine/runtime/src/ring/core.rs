@@ -1,0 +1,285 @@
+//! How the ring and glommio's executor keep each other going.
+//!
+//! The main loop runs turns and calls [`Core::wait`] between them. While it has something to do the ring's completions
+//! signal nobody. When it has not, it arms the ring's eventfd and awaits; glommio parks the thread in its own ring,
+//! where the *bell task* has a read of that eventfd in flight. The bell task never ends and its read is never
+//! cancelled, so no signal is ever taken by a reader that is gone.
+//!
+//! Others may need the ring while the main loop is not in a turn: background work, or the main future itself before
+//! its loop begins. A file operation that is really awaited wakes the *pump task*, which submits and arms the eventfd
+//! as soon as the main loop is suspended, wherever that is.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    mem,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use super::{files::FileOperation, state::State};
+use crate::{
+    clock::now,
+    doorbell::Bell,
+    sys::{Operation, Uring},
+    watchdog::Watched,
+};
+
+/// The main loop lets glommio's reactor have a look at least this often while it is busy.
+const REACTOR_EVERY: Duration = Duration::from_millis(1);
+/// How long background work rests between slices while the main loop is busy.
+const BACKGROUND_REST: Duration = Duration::from_millis(2);
+
+/// The ring of one executor thread, for the life of the thread.
+pub(crate) struct Core {
+    state: RefCell<State>,
+    bell: Arc<Bell>,
+    watched: Arc<Watched>,
+    /// The main loop, suspended in `wait`.
+    waiter: RefCell<Option<Waker>>,
+    pump: RefCell<Option<Waker>>,
+    pump_wanted: Cell<bool>,
+    /// Whether the main loop is in `wait`, and if so, whether only for a visit to the reactor.
+    waiting: Cell<Option<Waiting>>,
+    paused: RefCell<Vec<Paused>>,
+    /// How often glommio's reactor has been visited, and when last.
+    visits: Cell<u64>,
+    visited_at: Cell<Duration>,
+}
+
+/// Background work between two slices.
+struct Paused {
+    /// When it goes on even if the main loop is busy.
+    until: Duration,
+    resumed: Rc<Cell<bool>>,
+    waker: Waker,
+}
+
+/// How the main loop waits.
+#[derive(Clone, Copy)]
+enum Waiting {
+    /// For news or the doorbell.
+    Parked,
+    /// Only for the reactor to be visited once more than this often.
+    Visiting(u64),
+}
+
+impl Core {
+    pub(crate) fn new(uring: Uring, bell: Arc<Bell>, watched: Arc<Watched>) -> Rc<Core> {
+        Rc::new(Core {
+            state: RefCell::new(State::new(uring)),
+            bell,
+            watched,
+            waiter: RefCell::new(None),
+            pump: RefCell::new(None),
+            pump_wanted: Cell::new(false),
+            waiting: Cell::new(None),
+            paused: RefCell::new(Vec::new()),
+            visits: Cell::new(0),
+            visited_at: Cell::new(now()),
+        })
+    }
+
+    pub(crate) fn bell(&self) -> &Arc<Bell> {
+        &self.bell
+    }
+
+    pub(crate) fn watched(&self) -> &Arc<Watched> {
+        &self.watched
+    }
+
+    /// Works on the state, then wakes whom that concerns.
+    pub(super) fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state.borrow_mut();
+        let result = work(&mut state);
+        if state.wakers.is_empty() {
+            return result;
+        }
+        let wakers = mem::take(&mut state.wakers);
+        drop(state);
+        for waker in wakers {
+            self.wake(waker);
+        }
+        result
+    }
+
+    /// Wakes a task of this thread, and notes for the watchdog that it is owed a run.
+    fn wake(&self, waker: Waker) {
+        self.watched.owe();
+        waker.wake();
+    }
+
+    /// Makes the bell task run after the next visit to the reactor.
+    fn signal(&self) {
+        self.watched.owe();
+        self.bell.signal();
+    }
+
+    pub(crate) fn start(self: &Rc<Self>, operation: Operation) -> FileOperation {
+        let slot = self.with(|state| state.start_file(operation));
+        FileOperation::new(self, slot)
+    }
+
+    pub(crate) fn start_linked(self: &Rc<Self>, first: Operation, second: Operation) -> [FileOperation; 2] {
+        let (first, second) = self.with(|state| state.start_linked_files(first, second));
+        [FileOperation::new(self, first), FileOperation::new(self, second)]
+    }
+
+    /// See [`Ring::wait`](super::Ring::wait).
+    pub(super) async fn wait(&self) {
+        self.watched.beat();
+        let waiting = self.begin_wait();
+        self.waiting.set(waiting);
+        if let Some(waiting) = waiting {
+            poll_fn(|context| self.poll_wait(waiting, context)).await;
+        }
+        self.end_wait();
+    }
+
+    /// `None`: go on at once.
+    fn begin_wait(&self) -> Option<Waiting> {
+        let settled = |state: &mut State| {
+            state.settle();
+            state.has_news()
+        };
+        let mut busy = self.with(settled) || !self.bell.park();
+        if !busy {
+            busy = self.with(|state| {
+                state.uring.notify(true);
+                settled(state)
+            });
+        }
+        if !busy {
+            if !self.paused.borrow().is_empty() {
+                self.signal();
+            }
+            return Some(Waiting::Parked);
+        }
+        if now().saturating_sub(self.visited_at.get()) < REACTOR_EVERY {
+            return None;
+        }
+        self.signal();
+        Some(Waiting::Visiting(self.visits.get()))
+    }
+
+    fn poll_wait(&self, waiting: Waiting, context: &mut Context<'_>) -> Poll<()> {
+        let ready = match waiting {
+            Waiting::Parked => self.bell.is_rung() || self.with(|state| state.has_news()),
+            Waiting::Visiting(visits) => self.visits.get() > visits,
+        };
+        if ready {
+            return Poll::Ready(());
+        }
+        *self.waiter.borrow_mut() = Some(context.waker().clone());
+        Poll::Pending
+    }
+
+    fn end_wait(&self) {
+        self.watched.beat();
+        self.waiting.set(None);
+        *self.waiter.borrow_mut() = None;
+        // Before the caller looks into its mailboxes: a ring after this is seen by the next wait.
+        self.bell.unpark();
+        let awaited = self.with(|state| {
+            state.forget_news();
+            state.uring.notify(false);
+            state.files_awaited > 0
+        });
+        if awaited {
+            // Should the caller await something else than the next wait, the eventfd must be armed again.
+            self.want_pump();
+        }
+    }
+
+    /// The bell task: runs whenever the eventfd has been signalled.
+    pub(crate) fn on_bell(&self) {
+        self.watched.beat();
+        self.visits.set(self.visits.get() + 1);
+        self.visited_at.set(now());
+        let news = self.with(|state| {
+            state.settle();
+            state.has_news()
+        });
+        // Not in `wait` and yet not running: the main loop awaits something else, and nothing keeps it busy.
+        let busy = match self.waiting.get() {
+            None => false,
+            Some(Waiting::Parked) => news || self.bell.is_rung(),
+            Some(Waiting::Visiting(_)) => true,
+        };
+        if busy && let Some(waiter) = self.waiter.borrow_mut().take() {
+            self.wake(waiter);
+        }
+        self.resume_background(busy);
+    }
+
+    /// The pump task: runs when a file operation is awaited and nobody else may be looking after the ring.
+    pub(crate) async fn pump(&self) {
+        poll_fn(|context| {
+            self.watched.beat();
+            *self.pump.borrow_mut() = Some(context.waker().clone());
+            self.pump_wanted.set(false);
+            let news = self.with(|state| {
+                state.uring.notify(true);
+                state.settle();
+                state.has_news()
+            });
+            if news && let Some(waiter) = self.waiter.borrow_mut().take() {
+                self.wake(waiter);
+            }
+            Poll::<()>::Pending
+        })
+        .await;
+    }
+
+    pub(super) fn want_pump(&self) {
+        if self.pump_wanted.replace(true) {
+            return;
+        }
+        let pump = self.pump.borrow().clone();
+        if let Some(pump) = pump {
+            self.wake(pump);
+        }
+    }
+
+    /// Lets the main loop and the reactor go first: see [`Context::pause`](crate::Context::pause).
+    pub(crate) async fn pause(&self) {
+        let until = now() + BACKGROUND_REST;
+        let mut registered: Option<Rc<Cell<bool>>> = None;
+        poll_fn(|context| {
+            let resumed = registered.get_or_insert_with(|| {
+                let resumed = Rc::new(Cell::new(false));
+                let paused = Paused { until, resumed: Rc::clone(&resumed), waker: context.waker().clone() };
+                self.paused.borrow_mut().push(paused);
+                self.signal();
+                resumed
+            });
+            if resumed.get() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    fn resume_background(&self, busy: bool) {
+        if self.paused.borrow().is_empty() {
+            return;
+        }
+        let now = now();
+        let due = |paused: &mut Paused| !busy || paused.until <= now;
+        let resumed: Vec<_> = self.paused.borrow_mut().extract_if(.., due).collect();
+        for paused in resumed {
+            paused.resumed.set(true);
+            self.wake(paused.waker);
+        }
+    }
+
+    /// Ends everything on the ring that one user of the thread has left behind.
+    pub(crate) async fn drain(&self) {
+        self.with(State::drain);
+        while self.with(|state| state.uring.in_flight()) > 0 {
+            self.wait().await;
+        }
+        self.with(State::end_drain);
+        self.paused.borrow_mut().clear();
+    }
+}

@@ -1,0 +1,205 @@
+//! The process-wide pool of shard threads.
+//!
+//! A glommio executor that ends leaks its pending tasks with their descriptors, and wakers that other threads still
+//! hold would be used after they are freed. So no executor ever ends: a thread whose shard is done waits for the next
+//! one, and its bell, rescue and pump tasks live as long as the process. A job reaches it through its doorbell; no
+//! waker of glommio is ever in the hands of another thread.
+
+use std::{
+    ffi::CString,
+    panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
+    sync::{Arc, Mutex, PoisonError, mpsc},
+};
+
+use glommio::{
+    Latency, LocalExecutor, LocalExecutorBuilder, Placement, PoolPlacement, Shares, TaskQueueHandle,
+};
+
+use super::{
+    Context, ShardSpec, ShardThread,
+    job::{self, Job, Outcome},
+    panic_message,
+};
+use crate::{
+    Doorbell, Ring, StartError,
+    doorbell::Bell,
+    host,
+    ring::Core,
+    sys::{EventfdReader, Uring},
+    watchdog::{self, Watched},
+};
+
+/// glommio's own buffers, of which nothing here makes use: its minimum.
+const IO_MEMORY_BYTES: usize = 64 * 1024;
+/// Threads per shard that may block.
+const BLOCKING_THREADS: usize = 2;
+/// The weight of background work against the main loop's 1000.
+const BACKGROUND_SHARES: usize = 100;
+
+static IDLE: Mutex<Vec<Arc<Worker>>> = Mutex::new(Vec::new());
+
+/// What other threads hold of a thread of the pool.
+struct Worker {
+    doorbell: Doorbell,
+    watched: Arc<Watched>,
+    job: Mutex<Option<Job>>,
+}
+
+/// Runs `main` as a shard: on a thread of its own with an executor and a ring, taken from the process-wide pool or made
+/// new. When `main`'s future ends or panics, its background work is cancelled, everything on its ring is brought to an
+/// end, and the thread goes back to the pool.
+///
+/// # Errors
+///
+/// When no thread, ring or executor could be made; the message says what to change. [`check_host`](crate::check_host)
+/// finds most of these beforehand.
+pub fn spawn_shard<F, Fut>(spec: ShardSpec, main: F) -> Result<ShardThread, StartError>
+where
+    F: FnOnce(Context) -> Fut + Send + 'static,
+    Fut: Future<Output = ()> + 'static,
+{
+    let outcome = Arc::new(Outcome::default());
+    let main: job::Main = Box::new(move |context| Box::pin(main(context)));
+    let job = Job { spec, main, outcome: Arc::clone(&outcome) };
+    let idle = lock(&IDLE).pop();
+    let worker = match idle {
+        Some(worker) => worker,
+        None => start_worker()?,
+    };
+    worker.watched.set_working(true);
+    watchdog::wake();
+    *lock(&worker.job) = Some(job);
+    worker.doorbell.ring();
+    Ok(ShardThread { outcome, watched: Arc::clone(&worker.watched) })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // No code that could panic halfway through a change runs under these locks.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn start_worker() -> Result<Arc<Worker>, StartError> {
+    let (ready, started) = mpsc::channel();
+    std::thread::Builder::new()
+        .name("ringraft-shard".into())
+        .spawn(move || match make_worker() {
+            Ok((executor, worker, ring)) => {
+                let shared = Arc::clone(&worker);
+                if ready.send(Ok(shared)).is_ok() {
+                    run_worker(&executor, worker, ring);
+                }
+            }
+            Err(error) => drop(ready.send(Err(error))),
+        })
+        .map_err(|error| StartError::Thread(format!("cannot start a shard's thread: {error}")))?;
+    started.recv().unwrap_or_else(|_| Err(StartError::Thread("a shard's thread ended at its start".into())))
+}
+
+/// Makes all that a thread of the pool needs, on that thread. The ring first: where io_uring is missing or forbidden it
+/// fails with an error, and glommio would panic.
+fn make_worker() -> Result<(LocalExecutor, Arc<Worker>, Ring), StartError> {
+    let eventfd_error = |error| StartError::Limits(format!("cannot make an eventfd: {error}"));
+    let bell = Arc::new(Bell::new().map_err(eventfd_error)?);
+    let uring =
+        Uring::new(rustix::fd::AsFd::as_fd(bell.eventfd())).map_err(|error| host::ring_error(&error))?;
+    let descriptor = uring.descriptor().map_err(|error| host::ring_error(&error))?;
+    let watched = Arc::new(Watched::new(Arc::clone(&bell), descriptor).map_err(eventfd_error)?);
+    let make = || {
+        LocalExecutorBuilder::new(Placement::Unbound)
+            .name("ringraft-shard")
+            .io_memory(IO_MEMORY_BYTES)
+            .blocking_thread_pool_placement(PoolPlacement::Unbound(BLOCKING_THREADS))
+            .make()
+    };
+    let executor = match catch_unwind(AssertUnwindSafe(make)) {
+        Ok(Ok(executor)) => executor,
+        Ok(Err(error)) => return Err(StartError::Executor(error.to_string())),
+        Err(panic) => return Err(StartError::Executor(panic_message(&*panic))),
+    };
+    watchdog::watch(Arc::clone(&watched))
+        .map_err(|error| StartError::Thread(format!("cannot start the watchdog's thread: {error}")))?;
+    let core = Core::new(uring, bell, Arc::clone(&watched));
+    let ring = Ring::new(core);
+    let worker = Arc::new(Worker { doorbell: ring.doorbell(), watched, job: Mutex::new(None) });
+    Ok((executor, worker, ring))
+}
+
+/// Never returns.
+fn run_worker(executor: &LocalExecutor, worker: Arc<Worker>, ring: Ring) {
+    let run = AssertUnwindSafe(|| executor.run(serve(worker, ring)));
+    let Err(panic) = catch_unwind(run);
+    // All code of a shard runs under `catch_panic`; this is a fault of the executor, which cannot be gone on with.
+    eprintln!("fatal: a shard's executor panicked: {}", panic_message(&*panic));
+    std::process::abort();
+}
+
+/// The life of a thread of the pool.
+async fn serve(worker: Arc<Worker>, ring: Ring) -> std::convert::Infallible {
+    start_immortal_tasks(&ring);
+    let queue = glommio::executor().create_task_queue(
+        Shares::Static(BACKGROUND_SHARES),
+        Latency::NotImportant,
+        "background",
+    );
+    loop {
+        let job = lock(&worker.job).take();
+        match job {
+            Some(job) => run_job(job, &worker, &ring, queue).await,
+            None => ring.wait().await,
+        }
+    }
+}
+
+async fn run_job(job: Job, worker: &Arc<Worker>, ring: &Ring, queue: TaskQueueHandle) {
+    let Job { spec, main, outcome } = job;
+    set_thread_name(&spec.name);
+    host::pin_thread(spec.cpu);
+    let result = job::run(main, &spec.name, ring, queue).await;
+    set_thread_name("ringraft-idle");
+    worker.watched.set_working(false);
+    // Before the report: whoever joins this shard and starts the next one gets this thread.
+    lock(&IDLE).push(Arc::clone(worker));
+    outcome.report(result);
+}
+
+fn set_thread_name(name: &str) {
+    // A name is for people: one with a zero byte is not worth an error.
+    if let Ok(name) = CString::new(name) {
+        let _ = rustix::thread::set_name(&name);
+    }
+}
+
+/// The tasks that live as long as the thread: see [`Core`] and [`watchdog`].
+fn start_immortal_tasks(ring: &Ring) {
+    let core = Rc::clone(ring.core());
+    let bell = reader(core.bell().eventfd());
+    glommio::spawn_local(async move {
+        loop {
+            bell.signalled().await;
+            core.on_bell();
+        }
+    })
+    .detach();
+    let core = Rc::clone(ring.core());
+    let rescue = reader(core.watched().rescue_eventfd());
+    glommio::spawn_local(async move {
+        loop {
+            // That this completes is all there is to it: the executor has looked at its tasks.
+            rescue.signalled().await;
+        }
+    })
+    .detach();
+    let core = Rc::clone(ring.core());
+    glommio::spawn_local(async move { core.pump().await }).detach();
+}
+
+fn reader(eventfd: &std::os::fd::OwnedFd) -> EventfdReader {
+    match eventfd.try_clone() {
+        Ok(eventfd) => EventfdReader::new(eventfd),
+        Err(error) => {
+            eprintln!("fatal: duplicating a shard's eventfd failed: {error}");
+            std::process::abort();
+        }
+    }
+}
