@@ -106,10 +106,10 @@ impl<D: Disk> Log<D> {
         closed.buffer[start..start + bytes.len()].copy_from_slice(bytes);
     }
 
-    /// After the durable end moved: a complete checkpoint lets older segments go.
+    /// After the durable end moved: a complete checkpoint that a recovery will find lets older segments go.
     pub(crate) fn checkpoint_progress(&mut self) {
         if let Some((end, segment)) = self.checkpoint.awaited
-            && end <= self.pipeline.durable()
+            && end <= self.pipeline.vouched()
         {
             self.checkpoint.awaited = None;
             self.segments.checkpointed(segment);

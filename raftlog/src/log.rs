@@ -233,7 +233,7 @@ impl<D: Disk> Log<D> {
             let applied = |group, index| groups.get(&group).is_none_or(|log: &GroupLog| index <= log.applied);
             self.cache.evict(self.pipeline.durable(), applied);
         }
-        self.segments.free(self.pipeline.durable());
+        self.segments.free(self.pipeline.vouched());
         self.pump(context);
         Ok(self.pipeline.durable())
     }
@@ -260,7 +260,8 @@ impl<D: Disk> Log<D> {
 
     /// Whether more may be proposed: false while building and in-flight batches exceed their bound.
     pub fn has_room(&self) -> bool {
-        self.unsynced_bytes() < self.options.unsynced_bytes_max
+        // What is already under way when the log is full must fit the segments kept back.
+        self.unsynced_bytes() < self.options.unsynced_bytes_max.min(self.options.segment_bytes)
     }
 
     pub(crate) fn unsynced_bytes(&self) -> u64 {

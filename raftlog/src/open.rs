@@ -156,7 +156,13 @@ fn describe<F: runtime::File>(
     let mut recovered = Recovered { groups: Vec::with_capacity(groups.len()), report };
     for (group, log) in groups {
         if let Some((first, last)) = log.gap() {
-            return Err(OpenError::Missing { dir: dir.to_owned(), group: *group, first, last });
+            return Err(match &extent.suspect {
+                None => OpenError::Missing { dir: dir.to_owned(), group: *group, first, last },
+                Some((path, offset)) => {
+                    let what = format!("entries {first}..={last} of group {group} are lost");
+                    OpenError::Damaged { path: path.clone(), offset: *offset, what }
+                }
+            });
         }
         recovered.groups.push(RecoveredGroup {
             group: *group,

@@ -8,16 +8,20 @@
 //! |-----:|------------------------------------------------------|--------------------------------|--------|
 //! |    1 | the newest segment stops                             | the end of the log             | rot    |
 //! |    2 | a segment stops before its successor's `previous_*`  | torn: successors are dropped   | rot    |
-//! |    3 | a segment stops before the table's `last_batch_seq`  | torn: successors are dropped   | rot    |
+//! |    3 | a segment stops before the table's `last_batch_seq`  | torn: successors are dropped   | freed, or rot |
 //! |    4 | a predecessor is not there (`s` = its last batch)    | torn: successors are dropped   | rot    |
 //! |    5 | no segment has a sound header (`s` = 1)              | a new log                      | rot    |
-//! |    6 | a segment in the table is not there                  | freed since; its entries are dead          ||
+//! |    6 | a segment in the table is not there (as case 4)      | torn: successors are dropped   | freed, or rot |
 //! |    7 | history and chain do not match                       | rot                            | rot    |
 //!
-//! After a torn end is found the search starts anew from there, for the checkpoint may lie behind it. Rot that takes a
-//! live segment away as if freed (case 6) shows as a hole in a group's entries ([`OpenError::Missing`]).
+//! After a torn end is found the search starts anew from there, for the checkpoint may lie behind it.
+//!
+//! In cases 3 and 6 a segment that the checkpoint counted on may have been freed since, and its file overwritten, in
+//! part even, by a roll that was torn: a segment is only freed once some header says that its last batch is durable.
+//! If it was freed all its entries are dead. If it was rot, a group has a hole in its entries at the end of replay,
+//! and opening fails then.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use runtime::File;
 
@@ -44,6 +48,8 @@ pub(crate) struct Extent {
     pub(crate) checkpoint: Option<(u64, u64)>,
     /// Bytes of batches that were never acknowledged and are dropped.
     pub(crate) torn_bytes: u64,
+    /// What is damaged unless nobody needs it (case 3).
+    pub(crate) suspect: Option<(PathBuf, u64)>,
 }
 
 enum Attempt {
@@ -106,35 +112,45 @@ async fn attempt<F: File>(survey: &mut Survey<F>, top: u64) -> Result<Attempt, O
                     format!("segment {previous} before it is missing, though durable to batch {limit}");
                 return Err(survey.damaged(oldest.segment, 0, what));
             }
-            let lower = survey.segments.range(..oldest.segment).next_back();
-            return Ok(Attempt::TornAt(lower.map(|(seq, _)| *seq)));
+            return Ok(Attempt::TornAt(survey.below(oldest.segment)));
         }
         // Case 2.
-        if survey.is_torn(previous, limit).await? {
+        if survey.stops_before(previous, limit).await? {
+            survey.check_not_durable(previous)?;
             return Ok(Attempt::TornAt(Some(previous)));
         }
         survey.check_end(previous, limit, header.previous_end_offset, header.previous_chain)?;
         chain.push(Counted { segment: previous, limit });
     };
     let mut segments = Vec::new();
+    let mut suspect = None;
     if let Some((begin, _)) = checkpoint {
         for row in survey.table(&chain, begin) {
             let is_there = survey.segments.get(&row.segment_seq).is_some_and(|f| f.slot.number == row.slot);
             if !is_there {
-                continue; // Case 6.
+                // Case 6.
+                if survey.durable_max >= row.last_batch_seq {
+                    continue;
+                }
+                return Ok(Attempt::TornAt(survey.below(row.segment_seq)));
             }
             // Case 3.
-            if survey.is_torn(row.segment_seq, row.last_batch_seq).await? {
-                return Ok(Attempt::TornAt(Some(row.segment_seq)));
+            if survey.stops_before(row.segment_seq, row.last_batch_seq).await? {
+                let walk = survey.walk(row.segment_seq);
+                if survey.durable_max < walk.next.batch_seq {
+                    return Ok(Attempt::TornAt(Some(row.segment_seq)));
+                }
+                suspect = Some((survey.segments[&row.segment_seq].slot.path.clone(), walk.end_offset()));
+            } else {
+                survey.check_end(row.segment_seq, row.last_batch_seq, row.end_offset, row.chain)?;
             }
-            survey.check_end(row.segment_seq, row.last_batch_seq, row.end_offset, row.chain)?;
             segments.push(Counted { segment: row.segment_seq, limit: row.last_batch_seq });
         }
     }
     let oldest_in_chain = chain.last().expect("starts with the newest").segment;
     segments.retain(|counted| counted.segment < oldest_in_chain);
     segments.extend(chain.iter().rev());
-    Ok(Attempt::Complete(Extent { segments, checkpoint, torn_bytes: 0 }))
+    Ok(Attempt::Complete(Extent { segments, checkpoint, torn_bytes: 0, suspect }))
 }
 
 impl<F: File> Survey<F> {
@@ -147,6 +163,11 @@ impl<F: File> Survey<F> {
         self.walk(counted.segment).up_to(counted.limit)
     }
 
+    /// The newest segment older than `segment`.
+    fn below(&self, segment: u64) -> Option<u64> {
+        self.segments.range(..segment).next_back().map(|(seq, _)| *seq)
+    }
+
     async fn load(&mut self, segment: u64) -> Result<(), OpenError> {
         let durable = self.durable_max;
         let found = self.segments.get_mut(&segment).expect("the caller saw it");
@@ -157,10 +178,6 @@ impl<F: File> Survey<F> {
         // The newest segments are verified to the last byte. In older ones bodies known to be durable are not: their
         // damage is found when they are read.
         let walk = Walk::of(&slot.file, header, durable).await.map_err(io_error("reading", &slot.path))?;
-        if let Some(invalid) = walk.stop.as_ref().filter(|invalid| invalid.intact) {
-            let (path, offset) = (slot.path.clone(), walk.end_offset());
-            return Err(OpenError::Unsupported { path, offset, what: invalid.what });
-        }
         self.read_bytes += walk.read_bytes;
         let (seq_max, durable_max, epoch) = (walk.seq_max, walk.durable_max, header.boot_epoch);
         found.walk = Some(walk);
@@ -181,15 +198,14 @@ impl<F: File> Survey<F> {
         Ok(())
     }
 
-    /// Whether `segment` stops before `last`, legally.
-    async fn is_torn(&mut self, segment: u64, last: u64) -> Result<bool, OpenError> {
+    /// Whether `segment` stops before `last`. If so, what lies behind the stop was looked at.
+    async fn stops_before(&mut self, segment: u64, last: u64) -> Result<bool, OpenError> {
         self.load(segment).await?;
-        if self.walk(segment).next.batch_seq > last {
-            return Ok(false);
+        let stops = self.walk(segment).next.batch_seq <= last;
+        if stops {
+            self.look_behind(segment).await?;
         }
-        self.look_behind(segment).await?;
-        self.check_not_durable(segment)?;
-        Ok(true)
+        Ok(stops)
     }
 
     /// The batch where `segment` stops was never durable, or this is rot.

@@ -69,7 +69,7 @@ pub(crate) struct Segments<F> {
     /// Making files failed lately: not before this moment again.
     retry_at: Time,
     failed: bool,
-    /// A durable checkpoint stands in this segment: older ones are needed for their entries only.
+    /// A checkpoint, known to be durable, begins in this segment: older ones are needed for their entries only.
     checkpoint: u64,
     /// Something died, or a checkpoint moved, since segments were last freed.
     stale: bool,
@@ -185,14 +185,16 @@ impl<F: runtime::File> Segments<F> {
         self.stale |= segment.live_records == 0;
     }
 
-    /// A checkpoint that begins in segment `seq` is durable.
+    /// A checkpoint that begins in segment `seq` is known to be durable.
     pub(crate) fn checkpointed(&mut self, seq: u64) {
         self.checkpoint = seq;
         self.stale = true;
     }
 
-    /// Frees what nobody needs: older than the checkpoint, no live record, its death durable, no reader.
-    pub(crate) fn free(&mut self, durable: BatchSeq) {
+    /// Frees what nobody needs: older than the checkpoint, no live record, no reader, and a header on the disk says that
+    /// its last batch and the death of its last record are durable. A recovery that does not find the segment must be
+    /// able to tell that it was freed from that it was never written.
+    pub(crate) fn free(&mut self, vouched: BatchSeq) {
         if !self.stale {
             return;
         }
@@ -200,7 +202,7 @@ impl<F: runtime::File> Segments<F> {
         let older = self.live.range(..self.checkpoint).filter(|(_, segment)| dead(segment));
         let (mut free, mut waiting) = (Vec::new(), false);
         for (seq, segment) in older {
-            if segment.dying_since <= durable && Rc::strong_count(&segment.pin) == 1 {
+            if segment.dying_since <= vouched && Rc::strong_count(&segment.pin) == 1 {
                 free.push(*seq);
             } else {
                 waiting = true;
