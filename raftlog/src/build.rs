@@ -69,7 +69,7 @@ impl Closed {
 impl Builder {
     pub(crate) fn new(seq: BatchSeq, shape: Shape) -> Builder {
         let directory_max = (shape.records + shape.records / 4).clamp(DIRECTORY_MIN, RECORDS_MAX);
-        let bytes = shape.bytes.min(INITIAL_BYTES_MAX).max(BLOCK);
+        let bytes = shape.bytes.clamp(BLOCK, INITIAL_BYTES_MAX);
         Builder {
             seq,
             flags: 0,

@@ -32,6 +32,7 @@
 //! Everything is deterministic: the same calls with the same seeds do the same.
 
 mod machine;
+mod names;
 
 use std::{
     cell::RefCell,

@@ -9,6 +9,8 @@ use std::{
 
 use runtime::Buffer;
 
+use super::names::Naming;
+
 /// What reaches the platter whole or not at all.
 const SECTOR_BYTES: usize = 512;
 
@@ -58,14 +60,6 @@ struct Inode {
     settled: usize,
 }
 
-/// A change of a name that may be lost.
-#[derive(Clone)]
-enum Naming {
-    Create(PathBuf, u64),
-    Rename(PathBuf, PathBuf),
-    Remove(PathBuf),
-}
-
 #[derive(Clone)]
 struct Pending {
     inode: u64,
@@ -79,10 +73,10 @@ struct Pending {
 #[derive(Clone, Default)]
 pub(super) struct Machine {
     inodes: BTreeMap<u64, Inode>,
-    names: BTreeMap<PathBuf, u64>,
-    safe_names: BTreeMap<PathBuf, u64>,
-    unsynced_names: Vec<Naming>,
-    dirs: BTreeSet<PathBuf>,
+    pub(super) names: BTreeMap<PathBuf, u64>,
+    pub(super) safe_names: BTreeMap<PathBuf, u64>,
+    pub(super) unsynced_names: Vec<Naming>,
+    pub(super) dirs: BTreeSet<PathBuf>,
     pending: BTreeMap<HeldId, Pending>,
     next_id: u64,
     pub(super) boot: u64,
@@ -146,7 +140,7 @@ impl Machine {
     }
 
     /// Counts an operation that changes the disk. Fails when the power is out or a fault is due.
-    fn count(&mut self, fault: Option<Fault>) -> io::Result<()> {
+    pub(super) fn count(&mut self, fault: Option<Fault>) -> io::Result<()> {
         self.powered()?;
         self.operations += 1;
         if let Some(left) = &mut self.power {
@@ -275,113 +269,18 @@ impl Machine {
             }
         }
         self.inodes.values_mut().for_each(|inode| inode.crash(rng));
-        for naming in std::mem::take(&mut self.unsynced_names) {
-            if rng.bool() {
-                self.rename_safely(&naming);
-            }
-        }
-        self.names = self.safe_names.clone();
+        self.crash_names(rng);
         self.boot += 1;
         self.hold = false;
         self.power = None;
         self.faults.clear();
     }
 
-    fn rename_safely(&mut self, naming: &Naming) {
-        match naming {
-            Naming::Create(path, inode) => {
-                self.safe_names.insert(path.clone(), *inode);
-            }
-            Naming::Rename(from, to) => {
-                if let Some(inode) = self.safe_names.remove(from) {
-                    self.safe_names.insert(to.clone(), inode);
-                }
-            }
-            Naming::Remove(path) => {
-                self.safe_names.remove(path);
-            }
-        }
-    }
-
-    pub(super) fn lookup(&self, path: &Path) -> io::Result<u64> {
-        self.names.get(path).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
-    }
-
-    fn parent_exists(&self, path: &Path) -> io::Result<()> {
-        let known = path.parent().is_none_or(|dir| self.dirs.contains(dir));
-        if known { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
-    }
-
-    pub(super) fn create(&mut self, path: &Path, file_bytes: u64) -> io::Result<u64> {
-        self.count(Some(Fault::Create))?;
-        self.parent_exists(path)?;
-        if self.names.contains_key(path) {
-            return Err(io::ErrorKind::AlreadyExists.into());
-        }
-        if let Some(free) = &mut self.free_bytes {
-            *free = free.checked_sub(file_bytes).ok_or(io::ErrorKind::StorageFull)?;
-        }
-        let bytes = vec![0; super::at(file_bytes)];
-        let inode = self.add_inode(bytes);
-        self.names.insert(path.to_owned(), inode);
-        self.unsynced_names.push(Naming::Create(path.to_owned(), inode));
-        Ok(inode)
-    }
-
-    fn add_inode(&mut self, bytes: Vec<u8>) -> u64 {
+    pub(super) fn add_inode(&mut self, bytes: Vec<u8>) -> u64 {
         let inode = self.next_id;
         self.next_id += 1;
         self.inodes.insert(inode, Inode { seen: bytes.clone(), safe: bytes, ..Inode::default() });
         inode
-    }
-
-    pub(super) fn create_dir(&mut self, path: &Path) -> io::Result<()> {
-        self.count(None)?;
-        self.dirs.insert(path.to_owned());
-        Ok(())
-    }
-
-    pub(super) fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        self.powered()?;
-        if !self.dirs.contains(dir) {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        let within = self.names.keys().filter(|path| path.parent() == Some(dir));
-        let name = |path: &PathBuf| path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
-        let files = within.filter_map(name);
-        let dirs = self.dirs.iter().filter(|path| path.parent() == Some(dir)).filter_map(name);
-        let mut all: Vec<String> = files.chain(dirs).collect();
-        all.sort();
-        Ok(all)
-    }
-
-    pub(super) fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
-        self.count(None)?;
-        self.parent_exists(to)?;
-        let inode = self.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
-        self.names.insert(to.to_owned(), inode);
-        self.unsynced_names.push(Naming::Rename(from.to_owned(), to.to_owned()));
-        Ok(())
-    }
-
-    pub(super) fn remove(&mut self, path: &Path) -> io::Result<()> {
-        self.count(None)?;
-        self.names.remove(path).ok_or(io::ErrorKind::NotFound)?;
-        self.unsynced_names.push(Naming::Remove(path.to_owned()));
-        Ok(())
-    }
-
-    pub(super) fn sync_dir(&mut self, dir: &Path) -> io::Result<()> {
-        self.count(Some(Fault::SyncDir))?;
-        let (now, later) =
-            std::mem::take(&mut self.unsynced_names).into_iter().partition(|naming| match naming {
-                Naming::Create(path, _) | Naming::Remove(path) => path.parent() == Some(dir),
-                Naming::Rename(from, to) => from.parent() == Some(dir) || to.parent() == Some(dir),
-            });
-        self.unsynced_names = later;
-        let now: Vec<Naming> = now;
-        now.iter().for_each(|naming| self.rename_safely(naming));
-        Ok(())
     }
 
     pub(super) fn at_rest(&mut self, path: &Path, change: impl Fn(&mut Vec<u8>)) {
