@@ -115,21 +115,37 @@ impl Life {
         self.model.entry(group).or_default()
     }
 
-    /// Appends `count` entries from `first` on.
+    /// Appends `count` entries from `first` on, with commands that were never used before.
     pub(super) fn append(&mut self, group: u32, first: EntryId, count: u32, command_bytes: usize) {
+        let commands: Vec<Vec<u8>> = (0..count)
+            .map(|_| {
+                self.unique += 1;
+                self.unique.to_le_bytes().into_iter().cycle().take(command_bytes).collect()
+            })
+            .collect();
         let each = entry_bytes(command_bytes);
         let space = self.log.entries_space(GroupId(group), 1, first, count, each * count as usize);
         let model = self.model.entry(group).or_default();
         model.entries.split_off(&first.index.0);
-        for (number, place) in space.chunks_exact_mut(each).enumerate() {
-            self.unique += 1;
-            let command: Vec<u8> =
-                self.unique.to_le_bytes().into_iter().cycle().take(command_bytes).collect();
-            let id = EntryId::new(first.term, Index(first.index.0 + number as u64));
+        for (index, (command, place)) in
+            (first.index.0..).zip(commands.into_iter().zip(space.chunks_exact_mut(each)))
+        {
+            let id = EntryId::new(first.term, Index(index));
             let spec = EntrySpec { group: GroupId(group), incarnation: 1, id, kind: EntryKind::Command };
             encode_entry(place, spec, command_bytes, |out| out.copy_from_slice(&command));
-            model.entries.insert(id.index.0, (first.term, command));
+            model.entries.insert(index, (first.term, command));
         }
+        self.note();
+    }
+
+    /// Appends one entry with this command.
+    pub(super) fn append_command(&mut self, group: u32, id: EntryId, command: &[u8]) {
+        let space = self.log.entries_space(GroupId(group), 1, id, 1, entry_bytes(command.len()));
+        let spec = EntrySpec { group: GroupId(group), incarnation: 1, id, kind: EntryKind::Command };
+        encode_entry(space, spec, command.len(), |out| out.copy_from_slice(command));
+        let model = self.model.entry(group).or_default();
+        model.entries.split_off(&id.index.0);
+        model.entries.insert(id.index.0, (id.term, command.to_vec()));
         self.note();
     }
 
