@@ -16,8 +16,6 @@ use crate::{BatchSeq, LogError};
 /// One durable write that has been started.
 struct Write {
     batch: BatchSeq,
-    /// The `durable_seq` in its header.
-    vouches: BatchSeq,
     bytes: u64,
     path: PathBuf,
     offset: u64,
@@ -31,7 +29,6 @@ pub(crate) struct Pipeline {
     writes: VecDeque<Write>,
     bytes: u64,
     durable: BatchSeq,
-    vouched: BatchSeq,
     error: Option<LogError>,
 }
 
@@ -54,17 +51,11 @@ impl Pipeline {
         self.durable
     }
 
-    /// A header on the disk says that everything up to here is: a recovery will know it. At most [`Self::durable`].
-    pub(crate) fn vouched(&self) -> BatchSeq {
-        self.vouched
-    }
-
     pub(crate) fn error(&self) -> Option<&LogError> {
         self.error.as_ref()
     }
 
-    /// Starts writing `data` as batch `batch`, whose header says what [`Self::durable`] is now; it is in the ring when
-    /// this returns.
+    /// Starts writing `data` as batch `batch`; it is in the ring when this returns.
     pub(crate) fn start<F: runtime::File>(
         &mut self,
         batch: BatchSeq,
@@ -79,8 +70,7 @@ impl Pipeline {
         let future: Pin<Box<dyn Future<Output = io::Result<()>>>> =
             Box::pin(async move { file.write_durable(offset, data).await });
         self.bytes += bytes;
-        let vouches = self.durable;
-        self.writes.push_back(Write { batch, vouches, bytes, path, offset, future: Some(future) });
+        self.writes.push_back(Write { batch, bytes, path, offset, future: Some(future) });
         self.poll_one(self.writes.len() - 1, context);
         self.advance();
     }
@@ -121,7 +111,6 @@ impl Pipeline {
             && oldest.future.is_none()
         {
             self.durable = oldest.batch;
-            self.vouched = oldest.vouches;
             self.bytes -= oldest.bytes;
             self.writes.pop_front();
         }

@@ -8,20 +8,16 @@
 //! |-----:|------------------------------------------------------|--------------------------------|--------|
 //! |    1 | the newest segment stops                             | the end of the log             | rot    |
 //! |    2 | a segment stops before its successor's `previous_*`  | torn: successors are dropped   | rot    |
-//! |    3 | a segment stops before the table's `last_batch_seq`  | torn: successors are dropped   | freed, or rot |
+//! |    3 | a segment stops before the table's `last_batch_seq`  | torn: successors are dropped   | rot    |
 //! |    4 | a predecessor is not there (`s` = its last batch)    | torn: successors are dropped   | rot    |
 //! |    5 | no segment has a sound header (`s` = 1)              | a new log                      | rot    |
-//! |    6 | a segment in the table is not there (as case 4)      | torn: successors are dropped   | freed, or rot |
+//! |    6 | a segment in the table is not there (as case 4)      | torn: successors are dropped   | rot    |
 //! |    7 | history and chain do not match                       | rot                            | rot    |
 //!
-//! After a torn end is found the search starts anew from there, for the checkpoint may lie behind it.
-//!
-//! In cases 3 and 6 a segment that the checkpoint counted on may have been freed since, and its file overwritten, in
-//! part even, by a roll that was torn: a segment is only freed once some header says that its last batch is durable.
-//! If it was freed all its entries are dead. If it was rot, a group has a hole in its entries at the end of replay,
-//! and opening fails then.
+//! After a torn end is found the search starts anew from there, for the checkpoint may lie behind it. That a segment
+//! is missing because it was used again cannot be: it is used again only when a durable checkpoint leaves it out.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use runtime::File;
 
@@ -29,6 +25,7 @@ use crate::{
     OpenError,
     format::{RecordKind, SegmentRow, batch_flags},
     scan::{Scanned, Walk},
+    segments::slot_name,
     survey::{Found, Survey, io_error},
 };
 
@@ -48,8 +45,6 @@ pub(crate) struct Extent {
     pub(crate) checkpoint: Option<(u64, u64)>,
     /// Bytes of batches that were never acknowledged and are dropped.
     pub(crate) torn_bytes: u64,
-    /// What is damaged unless nobody needs it (case 3).
-    pub(crate) suspect: Option<(PathBuf, u64)>,
 }
 
 enum Attempt {
@@ -63,7 +58,7 @@ pub(crate) async fn extent<F: File>(survey: &mut Survey<F>, dir: &Path) -> Resul
     let mut top = survey.segments.keys().next_back().copied();
     let mut torn_bytes = 0;
     while let Some(newest) = top {
-        match attempt(survey, newest).await? {
+        match attempt(survey, dir, newest).await? {
             Attempt::Complete(mut extent) => {
                 extent.torn_bytes = torn_bytes + survey.walk(newest).stray_bytes;
                 return Ok(extent);
@@ -89,7 +84,7 @@ fn sound_bytes(walk: &Walk) -> u64 {
     walk.end_offset() - crate::format::BLOCK_U64 + walk.stray_bytes
 }
 
-async fn attempt<F: File>(survey: &mut Survey<F>, top: u64) -> Result<Attempt, OpenError> {
+async fn attempt<F: File>(survey: &mut Survey<F>, dir: &Path, top: u64) -> Result<Attempt, OpenError> {
     survey.load(top).await?;
     survey.look_behind(top).await?;
     // Case 1.
@@ -123,34 +118,29 @@ async fn attempt<F: File>(survey: &mut Survey<F>, top: u64) -> Result<Attempt, O
         chain.push(Counted { segment: previous, limit });
     };
     let mut segments = Vec::new();
-    let mut suspect = None;
     if let Some((begin, _)) = checkpoint {
         for row in survey.table(&chain, begin) {
             let is_there = survey.segments.get(&row.segment_seq).is_some_and(|f| f.slot.number == row.slot);
             if !is_there {
                 // Case 6.
                 if survey.durable_max >= row.last_batch_seq {
-                    continue;
+                    return Err(survey.lost(dir, row));
                 }
                 return Ok(Attempt::TornAt(survey.below(row.segment_seq)));
             }
             // Case 3.
             if survey.stops_before(row.segment_seq, row.last_batch_seq).await? {
-                let walk = survey.walk(row.segment_seq);
-                if survey.durable_max < walk.next.batch_seq {
-                    return Ok(Attempt::TornAt(Some(row.segment_seq)));
-                }
-                suspect = Some((survey.segments[&row.segment_seq].slot.path.clone(), walk.end_offset()));
-            } else {
-                survey.check_end(row.segment_seq, row.last_batch_seq, row.end_offset, row.chain)?;
+                survey.check_not_durable(row.segment_seq)?;
+                return Ok(Attempt::TornAt(Some(row.segment_seq)));
             }
+            survey.check_end(row.segment_seq, row.last_batch_seq, row.end_offset, row.chain)?;
             segments.push(Counted { segment: row.segment_seq, limit: row.last_batch_seq });
         }
     }
     let oldest_in_chain = chain.last().expect("starts with the newest").segment;
     segments.retain(|counted| counted.segment < oldest_in_chain);
     segments.extend(chain.iter().rev());
-    Ok(Attempt::Complete(Extent { segments, checkpoint, torn_bytes: 0, suspect }))
+    Ok(Attempt::Complete(Extent { segments, checkpoint, torn_bytes: 0 }))
 }
 
 impl<F: File> Survey<F> {
@@ -232,6 +222,12 @@ impl<F: File> Survey<F> {
         }
         let what = format!("it ends with batch {}, another history than the one recorded", end.last_seq);
         Err(self.damaged(segment, end.offset, what))
+    }
+
+    /// A segment that a checkpoint counts on is gone, or its header is.
+    fn lost(&self, dir: &Path, row: SegmentRow) -> OpenError {
+        let what = format!("it does not hold segment {}, which was durable", row.segment_seq);
+        OpenError::Damaged { path: dir.join(slot_name(row.slot)), offset: 0, what }
     }
 
     fn damaged(&self, segment: u64, offset: u64, what: String) -> OpenError {

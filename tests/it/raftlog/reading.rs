@@ -55,7 +55,8 @@ fn consecutive_appends_of_a_batch_are_one_record() {
         life.append_next(0, 1, 20);
         life.log.submit();
     }
-    life.quiesce();
+    life.disk.release_all();
+    life.settle();
     assert_eq!(life.log.stats().records, records + 1);
     let mut out = Vec::new();
     life.log.cached(GroupId(0), Index(1), Index(20), usize::MAX, &mut out);
@@ -75,6 +76,7 @@ fn cache_and_disk_agree_with_the_model() {
             life.log.applied(GroupId(group), applied);
         }
     }
+    life.settle();
     assert!(life.log.stats().cache_bytes <= 32 * 1024, "the cache keeps its bound");
     let mut misses = 0;
     for group in 0..GROUPS {
