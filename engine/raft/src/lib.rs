@@ -7,6 +7,40 @@
 //!
 //! What a replica promises (a vote, an ack) can only be had by handing back the [`Write`] that makes
 //! it durable, so a shard cannot promise too early by mistake.
+//!
+//! A group of one, from its election to its first commit:
+//!
+//! ```
+//! use std::time::Duration;
+//! use raft::{Event, GroupId, Index, NodeId, Raft, Restored, Settings, Time};
+//!
+//! let settings = Settings {
+//!     node: NodeId(1),
+//!     group: GroupId(1),
+//!     election_timeout_min: Duration::from_millis(1000),
+//!     election_timeout_max: Duration::from_millis(1500),
+//!     beat_interval: Duration::from_millis(100),
+//!     inflight_appends_max: 64,
+//!     inflight_bytes_max: 8 << 20,
+//!     uncommitted_bytes_max: 8 << 20,
+//!     seed: 7,
+//!     preferred: false,
+//! };
+//! let mut raft = Raft::new(settings, Restored { voters: vec![NodeId(1)], ..Restored::default() }, Time(0));
+//!
+//! raft.tick(raft.deadline());
+//! let vote = raft.take_write().expect("its term and its vote for itself");
+//! assert!(!raft.is_leader(), "the vote counts when it is durable");
+//! raft.persisted(vote);
+//! assert!(matches!(raft.take_event(), Some(Event::BecameLeader { .. })));
+//!
+//! let first = raft.propose(1, 64).expect("it leads");
+//! let entries = raft.take_write().expect("the no-op and the entry");
+//! assert_eq!(entries.last(), Some(first));
+//! assert_eq!(raft.committed(), Index(0));
+//! raft.persisted(entries);
+//! assert_eq!(raft.committed(), first.index);
+//! ```
 
 mod election;
 pub mod entry;
@@ -18,6 +52,8 @@ mod membership;
 pub mod message;
 mod progress;
 mod quorum;
+#[cfg(test)]
+mod quorum_corpus;
 mod random;
 mod reads;
 mod replica;

@@ -201,8 +201,10 @@ impl Progress {
 
     /// It has no room: ask again at the next beat.
     pub(crate) fn busy(&mut self) {
-        if !matches!(self.flow, Flow::Snapshot { .. }) {
-            self.probe_at(self.matched.next(), true);
+        match self.flow {
+            Flow::Replicate => self.probe_at(self.matched.next(), true),
+            Flow::Probe { .. } => self.probe_at(self.next, true),
+            Flow::Snapshot { .. } => {}
         }
     }
 
@@ -210,7 +212,9 @@ impl Progress {
     pub(crate) fn unreachable(&mut self) {
         match self.flow {
             Flow::Snapshot { offered, .. } => self.offer_due = offered.is_some(),
-            Flow::Probe { .. } | Flow::Replicate => self.probe_at(self.matched.next(), false),
+            Flow::Replicate => self.probe_at(self.matched.next(), false),
+            // What matches is not known yet: going on asking where the search is, not at the start.
+            Flow::Probe { .. } => self.probe_at(self.next, false),
         }
         self.round_sent = 0;
     }

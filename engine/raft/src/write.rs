@@ -253,6 +253,21 @@ mod tests {
     }
 
     #[test]
+    fn a_reset_log_is_durable_only_with_the_write_of_its_snapshot() {
+        let mut stream = stream();
+        let before = write(&mut stream, 1, 9);
+        let id = EntryId::new(Term(2), Index(5));
+        stream.reset(id);
+        let reset = stream.take(HardState { term: Term(2), ..HardState::default() }, id).expect("a reset");
+        assert!(reset.must_sync() && reset.hard_state().is_some());
+        stream.complete(&before);
+        assert_eq!((stream.persisted(), stream.take_installed()), (Index(0), None));
+        stream.complete(&reset);
+        assert_eq!((stream.persisted(), stream.take_installed()), (Index(5), Some(id)));
+        assert_eq!(stream.take_installed(), None, "told once");
+    }
+
+    #[test]
     fn a_commit_index_alone_needs_no_sync() {
         let mut stream = stream();
         let hard_state = HardState { commit: Index(4), ..HardState::default() };

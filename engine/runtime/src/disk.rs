@@ -93,8 +93,8 @@ pub trait File: Clone + 'static {
     async fn write_at(&self, offset: u64, data: Buffer) -> io::Result<()>;
 
     /// Writes all of `data` like [`File::write_at`] and makes it durable: `Ok` means written and synced. The write
-    /// begins when the future is first polled, several may be in flight and end in any order. Polling with
-    /// [`Waker::noop`](std::task::Waker::noop) is fine: [`Ring::wait`](crate::Ring::wait) returns when it is done.
+    /// begins when the future is first polled, several may be in flight and end in any order. A shard's main future may
+    /// poll it with [`Waker::noop`](std::task::Waker::noop): [`Ring::wait`](crate::Ring::wait) returns when it is done.
     /// Must not be dropped before it is done: whether the bytes reach the disk would be unknown.
     ///
     /// # Errors

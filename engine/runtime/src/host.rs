@@ -168,8 +168,8 @@ fn write_and_read_back(path: &Path) -> Result<bool, String> {
         Err(error) => return Err(said("making a file in it")(error)),
     };
     let mut written = BufferMut::zeroed(BLOCK_BYTES);
-    for (at, byte) in (0_u8..=250).cycle().zip(written.iter_mut()).map(|(value, byte)| (value, byte)) {
-        *byte = at;
+    for (value, byte) in (0_u8..=250).cycle().zip(written.iter_mut()) {
+        *byte = value;
     }
     let count = match rustix::io::pwrite(&file, &written, 0) {
         // Some file systems take the flag and refuse the write.

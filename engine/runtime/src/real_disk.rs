@@ -132,7 +132,7 @@ impl Disk for RealDisk {
 
     async fn create(&self, path: &Path, file_bytes: u64) -> io::Result<RealFile> {
         assert!(
-            file_bytes % BLOCK_BYTES as u64 == 0,
+            file_bytes.is_multiple_of(BLOCK_BYTES as u64),
             "a file of {file_bytes} bytes is not made of whole blocks"
         );
         let file = self.open_with(path, OFlags::CREATE | OFlags::EXCL).await?;
@@ -234,8 +234,8 @@ impl RealFile {
     }
 
     async fn write(&self, offset: u64, data: Buffer, how: Option<SyncMode>) -> io::Result<()> {
-        let aligned = |bytes: usize| bytes % BLOCK_BYTES == 0;
-        assert!(offset % BLOCK_BYTES as u64 == 0, "a write at offset {offset}");
+        let aligned = |bytes: usize| bytes.is_multiple_of(BLOCK_BYTES);
+        assert!(offset.is_multiple_of(BLOCK_BYTES as u64), "a write at offset {offset}");
         assert!(aligned(data.len()), "a write of {} bytes", data.len());
         assert!(aligned(data.as_ptr().addr()), "a write from memory that is not aligned");
         let mut done = 0;
@@ -296,7 +296,7 @@ impl File for RealFile {
             let read = result? as usize;
             filled += read;
             // The end of the file: nothing more, or for a direct read (which cannot go on from there) a piece of a block.
-            if read == 0 || (self.inner.direct && filled % BLOCK_BYTES != 0) {
+            if read == 0 || (self.inner.direct && !filled.is_multiple_of(BLOCK_BYTES)) {
                 break;
             }
         }

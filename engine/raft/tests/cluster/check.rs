@@ -33,10 +33,13 @@ impl Checker {
     }
 
     /// A node has done something. `disks` are those of all nodes.
-    pub fn check<'a>(&mut self, node: &mut Node, disks: impl Iterator<Item = &'a Disk> + Clone) {
-        while let Some(event) = node.events.pop_front() {
-            self.event(node, &event);
-        }
+    pub fn check<'a>(
+        &mut self,
+        node: &Node,
+        events: &[Event],
+        disks: impl Iterator<Item = &'a Disk> + Clone,
+    ) {
+        events.iter().for_each(|event| self.event(node, event));
         self.commit(node, disks);
         let raft = &node.raft;
         assert_eq!(raft.last(), node.log.last());
@@ -44,7 +47,8 @@ impl Checker {
         assert_eq!(raft.compacted(), node.log.compacted);
         assert!(raft.compacted().index <= raft.applied_index());
         assert!(raft.applied_index() <= raft.committed() && raft.committed() <= raft.last());
-        for index in node.log.compacted.index.0 + 1..=raft.persisted_index().0 {
+        let persisted = raft.persisted_index().0;
+        for index in persisted.saturating_sub(16).max(node.log.compacted.index.0) + 1..=persisted {
             let index = Index(index);
             assert_eq!(node.disk.log.get(index), node.log.get(index), "{:?} {index:?} not durable", node.id);
         }

@@ -5,9 +5,8 @@
 //! where the *bell task* has a read of that eventfd in flight. The bell task never ends and its read is never
 //! cancelled, so no signal is ever taken by a reader that is gone.
 //!
-//! Others may need the ring while the main loop is not in a turn: background work, or the main future itself before
-//! its loop begins. A file operation that is really awaited wakes the *pump task*, which submits and arms the eventfd
-//! as soon as the main loop is suspended, wherever that is.
+//! Others may need the ring while the main loop is not in a turn: background work, or the main future itself where it
+//! awaits something else. Then the *pump task* is woken, which submits and arms the eventfd as soon as it is its turn.
 
 use std::{
     cell::{Cell, RefCell},
@@ -44,6 +43,8 @@ pub(crate) struct Core {
     /// Whether the main loop is in `wait`, and if so, whether only for a visit to the reactor.
     waiting: Cell<Option<Waiting>>,
     paused: RefCell<Vec<Paused>>,
+    /// Background work is being polled right now.
+    background: Cell<bool>,
     /// How often glommio's reactor has been visited, and when last.
     visits: Cell<u64>,
     visited_at: Cell<Duration>,
@@ -66,6 +67,15 @@ enum Waiting {
     Visiting(u64),
 }
 
+/// Clears the note that the main loop waits, also when its future is dropped.
+struct EndOfWaiting<'a>(&'a Cell<Option<Waiting>>);
+
+impl Drop for EndOfWaiting<'_> {
+    fn drop(&mut self) {
+        self.0.set(None);
+    }
+}
+
 impl Core {
     pub(crate) fn new(uring: Uring, bell: Arc<Bell>, watched: Arc<Watched>) -> Rc<Core> {
         Rc::new(Core {
@@ -77,6 +87,7 @@ impl Core {
             pump_wanted: Cell::new(false),
             waiting: Cell::new(None),
             paused: RefCell::new(Vec::new()),
+            background: Cell::new(false),
             visits: Cell::new(0),
             visited_at: Cell::new(now()),
         })
@@ -130,9 +141,9 @@ impl Core {
     /// See [`Ring::wait`](super::Ring::wait).
     pub(super) async fn wait(&self) {
         self.watched.beat();
-        let waiting = self.begin_wait();
-        self.waiting.set(waiting);
-        if let Some(waiting) = waiting {
+        if let Some(waiting) = self.begin_wait() {
+            self.waiting.set(Some(waiting));
+            let _waiting = EndOfWaiting(&self.waiting);
             poll_fn(|context| self.poll_wait(waiting, context)).await;
         }
         self.end_wait();
@@ -178,19 +189,32 @@ impl Core {
 
     fn end_wait(&self) {
         self.watched.beat();
-        self.waiting.set(None);
         *self.waiter.borrow_mut() = None;
         // Before the caller looks into its mailboxes: a ring after this is seen by the next wait.
         self.bell.unpark();
-        let awaited = self.with(|state| {
+        self.with(|state| {
             state.forget_news();
             state.uring.notify(false);
-            state.files_awaited > 0
         });
-        if awaited {
-            // Should the caller await something else than the next wait, the eventfd must be armed again.
+    }
+
+    /// The main future is suspended. If not in `wait`, somebody must look after the ring meanwhile.
+    pub(crate) fn main_suspended(&self) {
+        if self.waiting.get().is_none() {
             self.want_pump();
         }
+    }
+
+    /// Polls background work. Its file operations are its own affair and do not wake the main loop.
+    pub(crate) fn in_background<T>(&self, poll: impl FnOnce() -> T) -> T {
+        self.background.set(true);
+        let result = poll();
+        self.background.set(false);
+        result
+    }
+
+    pub(super) fn is_background(&self) -> bool {
+        self.background.get()
     }
 
     /// The bell task: runs whenever the eventfd has been signalled.
@@ -214,7 +238,7 @@ impl Core {
         self.resume_background(busy);
     }
 
-    /// The pump task: runs when a file operation is awaited and nobody else may be looking after the ring.
+    /// The pump task: runs when file operations may be in flight and nobody else looks after the ring.
     pub(crate) async fn pump(&self) {
         poll_fn(|context| {
             self.watched.beat();

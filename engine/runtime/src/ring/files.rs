@@ -17,31 +17,36 @@ pub(crate) type FileOutcome = (Result<u32, Errno>, Operation);
 
 /// The place of one file operation.
 pub(super) enum FileSlot {
-    /// The kernel has it. No waker: the main loop will look again after its next wake.
-    InFlight(Option<Waker>),
-    /// Done, and not yet picked up. Whether a waker was woken for it.
-    Done(FileOutcome, Claimed),
+    /// The kernel has it.
+    InFlight(Option<Waker>, By),
+    /// Done, and not yet picked up.
+    Done(FileOutcome, By),
     /// The kernel has it, and its future is gone.
     Abandoned,
 }
 
-/// Whether somebody was woken for a finished operation.
+/// Who polls the operation.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Claimed {
-    Yes,
-    No,
+pub(super) enum By {
+    /// The main future. It may poll with a waker that does nothing and look again after its next wake, so that its
+    /// operations always end a wait. (Such a waker cannot be told from others: it may have several addresses.)
+    Main,
+    /// Background work, with its own waker.
+    Background,
 }
 
 impl State {
     pub(super) fn start_file(&mut self, operation: Operation) -> u32 {
-        let slot = self.files.insert(FileSlot::InFlight(None));
+        let slot = self.files.insert(FileSlot::InFlight(None, By::Main));
         self.uring.start(Target::File(slot), operation);
         slot
     }
 
     pub(super) fn start_linked_files(&mut self, first: Operation, second: Operation) -> (u32, u32) {
-        let slots =
-            (self.files.insert(FileSlot::InFlight(None)), self.files.insert(FileSlot::InFlight(None)));
+        let slots = (
+            self.files.insert(FileSlot::InFlight(None, By::Main)),
+            self.files.insert(FileSlot::InFlight(None, By::Main)),
+        );
         self.uring.start_linked((Target::File(slots.0), first), (Target::File(slots.1), second));
         slots
     }
@@ -49,39 +54,27 @@ impl State {
     pub(super) fn file_completed(&mut self, slot: u32, completion: Completion) {
         let operation = completion.ended.expect("a file operation completes once");
         let place = self.files.get_mut(slot).expect("a slot stays until its operation has ended");
-        let claimed = match mem::replace(place, FileSlot::Abandoned) {
-            FileSlot::Abandoned => {
-                self.files.remove(slot);
-                return;
-            }
-            FileSlot::InFlight(Some(waker)) => {
-                self.files_awaited -= 1;
-                self.wakers.push(waker);
-                Claimed::Yes
-            }
-            FileSlot::InFlight(None) => {
-                self.files_unclaimed += 1;
-                self.files_news = true;
-                Claimed::No
-            }
-            FileSlot::Done(..) => unreachable!("a file operation completes once"),
+        let FileSlot::InFlight(waker, by) = mem::replace(place, FileSlot::Abandoned) else {
+            self.files.remove(slot);
+            return;
         };
-        *place = FileSlot::Done((completion.result, operation), claimed);
+        *place = FileSlot::Done((completion.result, operation), by);
+        self.wakers.extend(waker);
+        if by == By::Main {
+            self.files_unclaimed += 1;
+            self.files_news = true;
+        }
     }
 
-    fn poll_file(&mut self, slot: u32, waker: &Waker) -> Poll<FileOutcome> {
+    fn poll_file(&mut self, slot: u32, waker: &Waker, by: By) -> Poll<FileOutcome> {
         let place = self.files.get_mut(slot).expect("a slot stays until its future has picked it up");
-        if let FileSlot::InFlight(known) = place {
-            // A no-op waker says: I shall look again by myself, do not wake me.
-            let waker = (!waker.will_wake(Waker::noop())).then(|| waker.clone());
-            self.files_awaited -= usize::from(known.is_some());
-            self.files_awaited += usize::from(waker.is_some());
-            *known = waker;
+        if let FileSlot::InFlight(..) = place {
+            *place = FileSlot::InFlight(Some(waker.clone()), by);
             return Poll::Pending;
         }
         match self.files.remove(slot) {
-            Some(FileSlot::Done(outcome, claimed)) => {
-                self.claim(claimed);
+            Some(FileSlot::Done(outcome, by)) => {
+                self.claim(by);
                 Poll::Ready(outcome)
             }
             _ => unreachable!("checked above, and abandoned only by its future's end"),
@@ -89,8 +82,8 @@ impl State {
     }
 
     /// A finished operation has been picked up: once that holds for all, they are no news.
-    fn claim(&mut self, claimed: Claimed) {
-        if claimed == Claimed::No {
+    fn claim(&mut self, by: By) {
+        if by == By::Main {
             self.files_unclaimed -= 1;
             self.files_news &= self.files_unclaimed > 0;
         }
@@ -98,14 +91,10 @@ impl State {
 
     fn abandon_file(&mut self, slot: u32) {
         match self.files.get_mut(slot) {
-            Some(place @ FileSlot::InFlight(_)) => {
-                if let FileSlot::InFlight(Some(_)) = mem::replace(place, FileSlot::Abandoned) {
-                    self.files_awaited -= 1;
-                }
-            }
+            Some(place @ FileSlot::InFlight(..)) => *place = FileSlot::Abandoned,
             _ => {
-                if let Some(FileSlot::Done(_, claimed)) = self.files.remove(slot) {
-                    self.claim(claimed);
+                if let Some(FileSlot::Done(_, by)) = self.files.remove(slot) {
+                    self.claim(by);
                 }
             }
         }
@@ -129,11 +118,13 @@ impl Future for FileOperation {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<FileOutcome> {
         let slot = self.slot.expect("polled after it was ready");
-        let outcome = self.core.with(|state| state.poll_file(slot, context.waker()));
-        match outcome {
-            Poll::Ready(_) => self.slot = None,
-            Poll::Pending if context.waker().will_wake(Waker::noop()) => {}
-            Poll::Pending => self.core.want_pump(),
+        let by = if self.core.is_background() { By::Background } else { By::Main };
+        let outcome = self.core.with(|state| state.poll_file(slot, context.waker(), by));
+        match (&outcome, by) {
+            (Poll::Ready(_), _) => self.slot = None,
+            (Poll::Pending, By::Background) => self.core.want_pump(),
+            // The main loop submits when it waits, or is seen to be suspended elsewhere.
+            (Poll::Pending, By::Main) => {}
         }
         outcome
     }

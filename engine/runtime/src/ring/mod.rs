@@ -121,7 +121,7 @@ impl Ring {
     }
 
     /// Submits all queued operations, and waits until there are completions, the timer fires, or the doorbell rings.
-    /// Completions of file operations count if they were polled with a no-op waker. May also return for no reason.
+    /// File operations count if it was the main future that polled them. May also return for no reason.
     ///
     /// Rings of the doorbell up to the return are answered by it: look into mailboxes after, not before. A busy loop
     /// that finds something each time still lets the executor's other work run at least every millisecond.

@@ -24,9 +24,7 @@ pub(super) struct State {
     /// Sockets whose receive ended because no pooled buffer was free.
     pub(super) starved: Vec<SocketId>,
     pub(super) files: Slots<FileSlot>,
-    /// File operations in flight that somebody awaits.
-    pub(super) files_awaited: usize,
-    /// File operations done that nobody awaits and nobody has picked up.
+    /// File operations of the main future that are done and not yet picked up.
     pub(super) files_unclaimed: usize,
     /// One of those is news to the main loop.
     pub(super) files_news: bool,
@@ -51,7 +49,6 @@ impl State {
             sockets: Generations::new(),
             starved: Vec::new(),
             files: Slots::new(),
-            files_awaited: 0,
             files_unclaimed: 0,
             files_news: false,
             events: Vec::new(),

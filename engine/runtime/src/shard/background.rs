@@ -12,21 +12,29 @@ use std::{
 use glommio::{Task, TaskQueueHandle};
 
 use super::panic_message;
+use crate::ring::Core;
 
 /// All background work of one run of a shard.
 pub(crate) struct Background {
     queue: TaskQueueHandle,
-    tasks: RefCell<Vec<(Rc<Cell<bool>>, Task<()>)>>,
+    core: Rc<Core>,
+    tasks: RefCell<Vec<Spawned>>,
     /// The message of the first panic.
     panic: RefCell<Option<String>>,
     main: RefCell<Option<Waker>>,
     closed: Cell<bool>,
 }
 
+struct Spawned {
+    task: Task<()>,
+    done: Rc<Cell<bool>>,
+}
+
 impl Background {
-    pub(super) fn new(queue: TaskQueueHandle) -> Rc<Background> {
+    pub(super) fn new(queue: TaskQueueHandle, core: Rc<Core>) -> Rc<Background> {
         Rc::new(Background {
             queue,
+            core,
             tasks: RefCell::default(),
             panic: RefCell::default(),
             main: RefCell::default(),
@@ -43,7 +51,10 @@ impl Background {
         let run = {
             let done = Rc::clone(&done);
             async move {
-                if let Err(message) = catch_panic(work).await {
+                let mut work = pin!(catch_panic(work));
+                let poll =
+                    |context: &mut Context<'_>| background.core.in_background(|| work.as_mut().poll(context));
+                if let Err(message) = poll_fn(poll).await {
                     background.panicked(message);
                 }
                 done.set(true);
@@ -53,8 +64,8 @@ impl Background {
         let task = glommio::spawn_local_into(run, self.queue)
             .expect("the queue is the executor's own and is never removed");
         let mut tasks = self.tasks.borrow_mut();
-        tasks.retain(|(done, _)| !done.get());
-        tasks.push((done, task));
+        tasks.retain(|spawned| !spawned.done.get());
+        tasks.push(Spawned { task, done });
     }
 
     fn panicked(&self, message: String) {
@@ -72,7 +83,11 @@ impl Background {
                 return Poll::Ready(Err(message));
             }
             *self.main.borrow_mut() = Some(context.waker().clone());
-            main.as_mut().poll(context)
+            let poll = main.as_mut().poll(context);
+            if poll.is_pending() {
+                self.core.main_suspended();
+            }
+            poll
         })
         .await
     }
@@ -82,8 +97,8 @@ impl Background {
         self.closed.set(true);
         *self.main.borrow_mut() = None;
         loop {
-            let Some((_, task)) = self.tasks.borrow_mut().pop() else { return };
-            task.cancel().await;
+            let Some(spawned) = self.tasks.borrow_mut().pop() else { return };
+            spawned.task.cancel().await;
         }
     }
 }

@@ -57,7 +57,7 @@ pub(super) async fn run(
     ring: &Ring,
     queue: TaskQueueHandle,
 ) -> Result<(), ShardPanicked> {
-    let background = Background::new(queue);
+    let background = Background::new(queue, Rc::clone(ring.core()));
     let context = Context::new(ring.clone(), Rc::clone(&background));
     let result = match catch_unwind(AssertUnwindSafe(|| main(context))) {
         Ok(future) => background.run_main(future).await,

@@ -2,13 +2,14 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::{
+    collections::HashMap,
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
     sync::mpsc,
     time::Duration,
 };
 
-use runtime::{Context, Doorbell, Event, Ring, ShardSpec, ShardThread, spawn_shard};
+use runtime::{Context, Doorbell, Event, Part, Ring, ShardSpec, ShardThread, SocketId, spawn_shard};
 
 /// Far longer than anything here takes: a test that waits this long has failed.
 pub const FOR_EVER: Duration = Duration::from_secs(120);
@@ -110,4 +111,51 @@ pub fn echo(stream: &TcpStream, sent: &[u8], piece: usize) {
         (&*stream).read_exact(&mut received).unwrap();
         assert!(received == sent, "an echo of {} bytes came back changed", sent.len());
     });
+}
+
+/// Echoes what comes in; one send at a time per socket, gathering what comes meanwhile.
+#[derive(Default)]
+struct Echo {
+    sockets: HashMap<SocketId, (Vec<Part>, bool)>,
+}
+
+impl Echo {
+    fn turn(&mut self, ring: &Ring, event: Event) {
+        match event {
+            Event::Accepted { socket, .. } => {
+                self.sockets.insert(socket, (Vec::new(), false));
+                ring.receive(socket);
+            }
+            Event::Received { socket, data } => {
+                let (parts, _) = self.sockets.get_mut(&socket).unwrap();
+                parts.push(Part::Bytes(data.to_vec()));
+                self.send(ring, socket);
+            }
+            Event::Sent { socket, .. } => {
+                self.sockets.get_mut(&socket).unwrap().1 = false;
+                self.send(ring, socket);
+            }
+            Event::Ended { socket, .. } | Event::SendFailed { socket, .. } => {
+                ring.close(socket);
+                self.sockets.remove(&socket);
+            }
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+
+    fn send(&mut self, ring: &Ring, socket: SocketId) {
+        let (parts, sending) = self.sockets.get_mut(&socket).unwrap();
+        if !parts.is_empty() && !*sending {
+            *sending = true;
+            ring.send(socket, std::mem::take(parts));
+        }
+    }
+}
+
+/// A server that sends back what it receives.
+pub fn echo_server() -> Server {
+    Server::start(|| {
+        let mut echo = Echo::default();
+        Box::new(move |ring, event| echo.turn(ring, event))
+    })
 }

@@ -1,0 +1,244 @@
+//! The stage on which stories are played: the nodes, the network between them, and what is said.
+
+mod words;
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use raft::{Index, Message, NodeId, Settings, Time};
+
+use crate::cluster::disk::Disk;
+use crate::cluster::node::{Envelope, Node};
+use crate::cluster::{START, settings, voters};
+
+/// A link as in `1->2`.
+pub type Link = (NodeId, NodeId);
+
+/// More deliveries than this in one command are a message storm.
+const DELIVERIES_MAX: usize = 10_000;
+
+#[derive(Debug, Default)]
+pub struct Stage {
+    pub now: Time,
+    nodes: Vec<Option<Node>>,
+    disks: Vec<Disk>,
+    settings: Vec<Settings>,
+    pub held: BTreeSet<NodeId>,
+    pub cut: BTreeSet<NodeId>,
+    network: Vec<Envelope>,
+    committed: Vec<Index>,
+    next_value: u64,
+    /// Entries in one append at most.
+    pub batch: u64,
+    out: String,
+}
+
+fn at(node: NodeId) -> usize {
+    usize::from(node.0) - 1
+}
+
+impl Stage {
+    pub fn new(count: u16, configure: impl Fn(&mut Settings)) -> Stage {
+        let mut stage = Stage { now: START, next_value: 1, batch: 10, ..Stage::default() };
+        for node in 1..=count {
+            let mut settings = settings(node, 7);
+            configure(&mut settings);
+            stage.settings.push(settings);
+            stage.nodes.push(None);
+            stage.disks.push(Disk::default());
+            stage.committed.push(Index::ZERO);
+        }
+        voters(count).into_iter().for_each(|node| stage.restart(node));
+        stage
+    }
+
+    fn say(&mut self, line: &str) {
+        writeln!(self.out, "{line}").expect("a string takes everything");
+    }
+
+    /// What was said since the last time.
+    pub fn take_out(&mut self) -> String {
+        std::mem::take(&mut self.out)
+    }
+
+    pub fn node(&mut self, id: NodeId) -> &mut Node {
+        self.nodes[at(id)].as_mut().unwrap_or_else(|| panic!("node {id} is down"))
+    }
+
+    fn up(&self) -> Vec<NodeId> {
+        self.nodes.iter().flatten().map(|node| node.id).collect()
+    }
+
+    pub fn restart(&mut self, id: NodeId) {
+        assert!(self.nodes[at(id)].is_none(), "node {id} is up");
+        let disk = std::mem::take(&mut self.disks[at(id)]);
+        let members: Vec<NodeId> = self.settings.iter().map(|settings| settings.node).collect();
+        let node = Node::start(self.settings[at(id)].clone(), disk, &members, self.now);
+        self.committed[at(id)] = node.raft.committed();
+        self.nodes[at(id)] = Some(node);
+    }
+
+    pub fn crash(&mut self, id: NodeId, survive: usize) {
+        let node = self.nodes[at(id)].take().expect("a node that is up");
+        self.disks[at(id)] = node.crash(survive);
+        self.network.retain(|envelope| envelope.from != id && envelope.to != id);
+    }
+
+    pub fn propose(&mut self, id: NodeId, count: u64) {
+        let values: Vec<u64> = (self.next_value..self.next_value + count).collect();
+        self.next_value += count;
+        let line = match self.node(id).propose(&values) {
+            Ok(first) => format!("{id} appended {first} ..={}", first.index.0 + count - 1),
+            Err(error) => format!("{id} refused: {error}"),
+        };
+        self.say(&line);
+    }
+
+    pub fn read(&mut self, id: NodeId) {
+        let now = self.now;
+        let line = match self.node(id).raft.read(now) {
+            Ok(read) => format!("{id} takes read {}", read.0),
+            Err(error) => format!("{id} refused: {error}"),
+        };
+        self.say(&line);
+    }
+
+    pub fn transfer(&mut self, id: NodeId, to: NodeId) {
+        let now = self.now;
+        if let Err(error) = self.node(id).raft.transfer(now, to) {
+            self.say(&format!("{id} refused: {error}"));
+        }
+    }
+
+    pub fn persist(&mut self, id: NodeId, count: usize) {
+        let now = self.now;
+        let node = self.node(id);
+        (0..count.min(node.in_flight())).for_each(|_| node.persist(now));
+    }
+
+    /// Takes what is on the link.
+    pub fn take(&mut self, (from, to): Link) -> Vec<Envelope> {
+        let on_link = |envelope: &Envelope| (envelope.from, envelope.to) == (from, to);
+        let (taken, rest) = std::mem::take(&mut self.network).into_iter().partition(on_link);
+        self.network = rest;
+        taken
+    }
+
+    pub fn double(&mut self, link: Link) {
+        let taken = self.take(link);
+        self.network.extend(taken.iter().cloned().chain(taken.iter().cloned()));
+    }
+
+    pub fn refuse(&mut self, link: Link) {
+        let now = self.now;
+        for envelope in self.take(link) {
+            self.node(link.1).raft.refuse(now, envelope.from, envelope.message);
+        }
+    }
+
+    /// A message that no node has sent.
+    pub fn forge(&mut self, from: NodeId, to: NodeId, message: Message) {
+        self.network.push(Envelope { from, to, message, entries: Vec::new() });
+    }
+
+    /// All nodes do what a turn's end does: write, send, apply; and it is said what happened.
+    pub fn turn(&mut self) {
+        for id in self.up() {
+            let now = self.now;
+            let free = !self.held.contains(&id);
+            let node = self.node(id);
+            node.settle(now);
+            node.submit();
+            if free {
+                (0..node.in_flight()).for_each(|_| node.persist(now));
+                node.submit();
+                (0..node.in_flight()).for_each(|_| node.persist(now));
+            }
+            self.send(id);
+            self.tell(id);
+        }
+    }
+
+    fn send(&mut self, id: NodeId) {
+        let (now, batch) = (self.now, self.batch);
+        let mut out = Vec::new();
+        for to in 1..=u16::try_from(self.nodes.len()).expect("few nodes") {
+            self.node(id).send(now, NodeId(to), batch, &mut out);
+        }
+        out.retain(|envelope| {
+            let up = self.nodes[at(envelope.to)].is_some();
+            up && !self.cut.contains(&envelope.from) && !self.cut.contains(&envelope.to)
+        });
+        self.network.extend(out);
+    }
+
+    /// Says what the node reports since the last time.
+    fn tell(&mut self, id: NodeId) {
+        let before = self.committed[at(id)];
+        let node = self.node(id);
+        let mut lines: Vec<String> = node.events.iter().map(|event| words::event(id, event)).collect();
+        node.events.clear();
+        let reads = std::mem::take(&mut node.reads);
+        lines.extend(
+            reads.iter().map(|(read, index)| format!("{id} may serve reads up to {} at {index}", read.0)),
+        );
+        let committed = node.raft.committed();
+        if committed != before {
+            lines.push(format!("{id} committed {committed}"));
+        }
+        self.committed[at(id)] = committed;
+        lines.iter().for_each(|line| self.say(line));
+    }
+
+    /// Delivers what is on `links`, or on all if none is named, and what follows from it on them.
+    pub fn deliver(&mut self, links: &[Link], aloud: bool) {
+        self.turn();
+        let chosen = |envelope: &Envelope| links.is_empty() || links.contains(&(envelope.from, envelope.to));
+        for _ in 0..DELIVERIES_MAX {
+            let Some(first) = self.network.iter().position(chosen) else { return };
+            let envelope = self.network.remove(first);
+            if self.nodes[at(envelope.to)].is_none() {
+                continue;
+            }
+            if aloud {
+                self.say(&words::message(envelope.from, envelope.to, &envelope.message));
+            }
+            let now = self.now;
+            self.node(envelope.to).step(now, envelope);
+            self.turn();
+        }
+        panic!("the nodes never fall silent");
+    }
+
+    /// Time passes; who is due ticks. With `delivering`, all messages arrive at once.
+    pub fn wait(&mut self, millis: u64, delivering: bool) {
+        let end = self.now + Duration::from_millis(millis);
+        loop {
+            if delivering {
+                self.deliver(&[], false);
+            }
+            let deadlines = self.nodes.iter().flatten().map(|node| node.raft.deadline());
+            let next = deadlines.min().unwrap_or(Time::NEVER).max(self.now);
+            if next > end {
+                break;
+            }
+            self.now = next;
+            for id in self.up() {
+                self.node(id).raft.tick(next);
+            }
+            self.turn();
+        }
+        self.now = end;
+    }
+
+    pub fn status(&mut self, nodes: &[NodeId]) {
+        let all = self.up();
+        for &id in if nodes.is_empty() { &all } else { nodes } {
+            let node = self.node(id);
+            let terms: Vec<u64> = node.log.entries.iter().map(|entry| entry.term.0).collect();
+            let line = words::status(id, &node.raft.status(), &terms);
+            self.say(&line);
+        }
+    }
+}
