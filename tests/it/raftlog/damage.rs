@@ -70,7 +70,7 @@ fn damage_to_any_block_is_harmless_refused_or_found_by_a_read() {
     let life = sealed(3);
     let mut seen = std::collections::BTreeMap::new();
     for path in slots(&life.disk) {
-        for block in 0..SEGMENT_BYTES / BLOCK {
+        for (number, block) in (0..SEGMENT_BYTES / BLOCK).enumerate() {
             for offset in [0, 64, 300, 2000] {
                 let disk = life.disk.image();
                 disk.flip_bit(&path, block * BLOCK + offset, 3);
@@ -80,9 +80,8 @@ fn damage_to_any_block_is_harmless_refused_or_found_by_a_read() {
             disk.overwrite(&path, block * BLOCK, &[0; 4096]);
             *seen.entry(judge(&life, &disk)).or_insert(0) += 1;
             let disk = life.disk.image();
-            let other = (block + 1) % (SEGMENT_BYTES / BLOCK) * BLOCK;
-            let stale =
-                disk.bytes(&path).expect("it is there")[other as usize..(other + BLOCK) as usize].to_vec();
+            let bytes = disk.bytes(&path).expect("it is there");
+            let stale = bytes.chunks(4096).cycle().nth(number + 1).expect("a cycle").to_vec();
             disk.overwrite(&path, block * BLOCK, &stale);
             *seen.entry(judge(&life, &disk)).or_insert(0) += 1;
         }
