@@ -1,4 +1,3 @@
-<<<<<<< .merge_file_f9G7up
 //! What the tests stand on: the simulator's parts, checkers, and the harness for real processes.
 //!
 //! Nothing here is used by the server, and nothing of the server's protocol code is used here: a
@@ -17,7 +16,5 @@ pub mod history;
 pub mod poll;
 pub mod process;
 pub mod workload;
-=======
 //! The simulator's parts, checkers, and every integration test.
 pub mod disk;
->>>>>>> .merge_file_a51wwk
