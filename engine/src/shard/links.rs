@@ -5,14 +5,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use net::handshake::{ClusterId, Directory as Known, FORMAT_VERSION, Identity};
-use net::link::{Incoming, IncomingOutput, Link, Local, LogBudget, Output, PeerShard};
+use net::handshake::{ClusterId, Directory as Known, FORMAT_VERSION, Identity, Kind};
+use net::link::{Greeted, Incoming, IncomingOutput, Link, Local, LogBudget, Output, PeerShard};
 use raft::{Check, GroupId, NodeId, Raft, Time};
 use raftlog::{BatchSeq, Log};
 use runtime::{Buffer, BufferMut, Disk, SocketId};
 
 use super::frames::{Filled, FrameBuilder, concerns};
-use super::io::Action;
+use super::io::{Action, Dialer};
 use super::loads::Loads;
 use super::outbox::Outbox;
 use super::replica::Replica;
@@ -49,6 +49,8 @@ pub(super) enum LinkEvent {
     Read { link: usize },
     /// The link is down.
     Down { link: usize },
+    /// A peer calls to send a snapshot.
+    Snapshot(Box<Greeted<SocketId>>),
 }
 
 /// All links of one shard.
@@ -369,7 +371,9 @@ impl Links {
         let entry = &mut self.entries[link];
         let peer = entry.peer;
         match output {
-            Output::Dial => actions.push(Action::Dial { link, address: entry.address }),
+            Output::Dial => {
+                actions.push(Action::Dial { dialer: Dialer::Link(link), address: entry.address })
+            }
             Output::Send { socket, parts } => actions.push(Action::Send { socket, parts }),
             Output::Receive { socket, buffer, from } => {
                 actions.push(Action::ReceiveInto { socket, buffer, from })
@@ -426,6 +430,10 @@ impl Links {
                             tracing::warn!(suppressed, "turned a caller on the peer port away: {rejection}");
                         }
                     }
+                    IncomingOutput::Greeted(greeted) if greeted.hello.kind == Kind::Snapshot => {
+                        done = true;
+                        events.push(LinkEvent::Snapshot(Box::new(greeted)));
+                    }
                     IncomingOutput::Greeted(greeted) => {
                         done = true;
                         let caller = &greeted.hello.caller;
@@ -466,6 +474,11 @@ impl Links {
     /// The peer of `link`.
     pub(super) fn peer(&self, link: usize) -> PeerShard {
         self.entries[link].peer
+    }
+
+    /// Where the peer of `link` listens.
+    pub(super) fn address(&self, link: usize) -> SocketAddr {
+        self.entries[link].address
     }
 
     /// Whether `link` carries the messages of `group`.
