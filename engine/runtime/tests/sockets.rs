@@ -197,3 +197,37 @@ fn a_closed_listener_refuses() {
         }
     });
 }
+
+#[test]
+fn background_work_sends_while_the_main_loop_sleeps() {
+    on_shard(|context| async move {
+        let ring = context.ring();
+        let listener = runtime::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let socket = ring.connect(listener.local_addr().unwrap());
+        ring.listen(listener);
+        let mut events = Vec::new();
+        let (background, pauser) = (ring.clone(), context.clone());
+        let (mut sent, mut received) = (0, 0);
+        while received < 100 {
+            ring.wait().await;
+            ring.events(&mut events);
+            for event in events.drain(..) {
+                match event {
+                    Event::Accepted { socket, .. } => ring.receive(socket),
+                    Event::Received { data, .. } => received += data.len(),
+                    Event::Connected { .. } | Event::Sent { .. } => {
+                        sent += 1;
+                        let (ring, pauser) = (background.clone(), pauser.clone());
+                        context.spawn_background(async move {
+                            // By now the main loop is parked, as far as that depends on this test.
+                            pauser.pause().await;
+                            ring.send(socket, vec![Part::Bytes(vec![7])]);
+                        });
+                    }
+                    other => panic!("unexpected {other:?}"),
+                }
+            }
+        }
+        assert!(sent >= 100);
+    });
+}
