@@ -248,7 +248,7 @@ fn a_shard_under_a_storm_of_wakes_stays_alive() {
                 while !stop.load(Ordering::Relaxed) {
                     doorbell.ring();
                     if pause > 0 {
-                        std::thread::sleep(Duration::from_micros(pause));
+                        std::thread::park_timeout(Duration::from_micros(pause));
                     }
                 }
             });

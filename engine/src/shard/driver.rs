@@ -44,7 +44,10 @@ pub(crate) async fn run<S: StateMachine>(context: Context, start: ShardStart<S>)
         Err(error) => {
             let corrupt = matches!(
                 error,
-                OpenError::Damaged { .. } | OpenError::Missing { .. } | OpenError::Truncated { .. }
+                OpenError::Damaged { .. }
+                    | OpenError::Foreign { .. }
+                    | OpenError::Missing { .. }
+                    | OpenError::Truncated { .. }
             );
             let reason = error.to_string();
             let _gone = start.ready.send(Err(StartError::Recovery { shard: shard_number, reason, corrupt }));
