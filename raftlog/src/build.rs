@@ -69,7 +69,7 @@ impl Closed {
 impl Builder {
     pub(crate) fn new(seq: BatchSeq, shape: Shape) -> Builder {
         let directory_max = (shape.records + shape.records / 4).clamp(DIRECTORY_MIN, RECORDS_MAX);
-        let bytes = shape.bytes.min(INITIAL_BYTES_MAX).max(BLOCK);
+        let bytes = shape.bytes.clamp(BLOCK, INITIAL_BYTES_MAX);
         Builder {
             seq,
             flags: 0,
@@ -203,7 +203,7 @@ mod tests {
         let mut written = Vec::new();
         for (number, bytes) in bodies.iter().enumerate() {
             let (offset, place) = builder.push(RecordHeader::zeroed(), *bytes);
-            let body: Vec<u8> = (0..*bytes).map(|at| (at + number) as u8 | 1).collect();
+            let body: Vec<u8> = (1..=255).cycle().skip(number).take(*bytes).collect();
             place.copy_from_slice(&body);
             written.push((offset, body));
         }
@@ -220,7 +220,7 @@ mod tests {
         for (record, (offset, body)) in closed.records.iter().zip(&written) {
             let start = usize_of(record.body_offset);
             assert_eq!(start, closed.bodies_start + usize_of(*offset));
-            assert!(start % BODY_ALIGN == 0 && start >= free_from);
+            assert!(start.is_multiple_of(BODY_ALIGN) && start >= free_from);
             assert_eq!(&closed.buffer[start..start + body.len()], &body[..]);
             rest[start..start + body.len()].fill(0);
             free_from = start + body.len();

@@ -1,5 +1,6 @@
-//! Checkpoints: after each roll, every group's state is written once, so that older segments are needed for their
-//! entries only and one without live entries can be freed.
+//! Checkpoints: after each roll, and when segments are short, every group's state is written once, so that older
+//! segments are needed for their entries only. A segment without live entries is left out of the table, and free once
+//! the checkpoint is durable: then every recovery finds this checkpoint or a newer one, and none looks for the segment.
 //!
 //! A checkpoint is a run of batches: the first opens with the table of the segments before it, the rows of all groups
 //! follow, the last says that it is complete. It describes exactly what the batches before it make.
@@ -27,10 +28,10 @@ pub(crate) struct CheckpointState {
     pub(crate) due: bool,
     /// One is in the queue, not all of it issued.
     queued: bool,
-    /// The segment in which the one being issued begins.
-    begun_in: u64,
-    /// Complete in flight: durable once this batch is, begun in that segment.
-    awaited: Option<(BatchSeq, u64)>,
+    /// The first batch of the one being issued.
+    begin: BatchSeq,
+    /// All issued: first and last batch of the one that is to become durable.
+    awaited: Option<(BatchSeq, BatchSeq)>,
 }
 
 impl CheckpointState {
@@ -45,14 +46,19 @@ impl CheckpointState {
         self.due |= !self.queued;
     }
 
-    /// A batch was issued into segment `segment`.
-    pub(crate) fn issued(&mut self, seq: BatchSeq, flags: u16, segment: u64) {
+    /// One more is worth its bytes, unless one is on its way.
+    pub(crate) fn wanted(&mut self) {
+        self.due |= !self.queued && self.awaited.is_none();
+    }
+
+    /// A batch was issued.
+    pub(crate) fn issued(&mut self, seq: BatchSeq, flags: u16) {
         if flags & batch_flags::CHECKPOINT_BEGIN != 0 {
-            self.begun_in = segment;
+            self.begin = seq;
         }
         if flags & batch_flags::CHECKPOINT_END != 0 {
             self.queued = false;
-            self.awaited = Some((seq, self.begun_in));
+            self.awaited = Some((self.begin, seq));
         }
     }
 }
@@ -94,7 +100,7 @@ impl<D: Disk> Log<D> {
 
     /// Now that the first batch of a checkpoint has its segment: the ends of all segments before it.
     pub(crate) fn fill_segment_table(&mut self, closed: &mut Closed) {
-        let rows = self.segments.table();
+        let rows = self.segments.table(closed.seq);
         let record = closed.records.first_mut().expect("a checkpoint opens with the table");
         let start = usize_of(record.body_offset);
         let bytes: &[u8] = bytemuck::cast_slice(&rows);
@@ -106,13 +112,17 @@ impl<D: Disk> Log<D> {
         closed.buffer[start..start + bytes.len()].copy_from_slice(bytes);
     }
 
-    /// After the durable end moved: a complete checkpoint lets older segments go.
+    /// After the durable end moved: a complete checkpoint lets the segments go that it left out.
     pub(crate) fn checkpoint_progress(&mut self) {
-        if let Some((end, segment)) = self.checkpoint.awaited
+        if let Some((begin, end)) = self.checkpoint.awaited
             && end <= self.pipeline.durable()
         {
             self.checkpoint.awaited = None;
-            self.segments.checkpointed(segment);
+            self.segments.checkpointed(begin);
+        }
+        self.segments.free();
+        if self.segments.wants_checkpoint() {
+            self.checkpoint.wanted();
         }
     }
 }

@@ -106,7 +106,9 @@ impl GroupLog {
         if from > self.last.index {
             return;
         }
-        while self.records.back().is_some_and(|record| record.first >= from) {
+        // When the live log starts at `from`, what a record holds before it is compacted: nothing of it lives.
+        let all = from <= self.compacted.index.next();
+        while self.records.back().is_some_and(|record| all || record.first >= from) {
             self.records.pop_back().iter().for_each(&mut *released);
         }
         if let Some(record) = self.records.back_mut()
@@ -272,6 +274,17 @@ mod tests {
         assert_eq!(log.compacted, id(1, 3));
         log.compact(id(1, 9), &mut |_| {});
         assert_eq!((log.last, log.records().count()), (id(1, 9), 0));
+    }
+
+    #[test]
+    fn a_record_of_which_only_compacted_entries_are_left_is_dropped() {
+        let mut released = 0;
+        let mut log = GroupLog::default();
+        log.append(0, record(1, 5, 1, 1), &mut |_| {});
+        log.compact(id(1, 3), &mut |_| {});
+        log.append(0, record(4, 1, 2, 2), &mut |_| released += 1);
+        assert_eq!((released, log.last, log.records().count()), (1, id(2, 4), 1));
+        assert_eq!(log.runs(), [TermRun { first: Index(4), term: Term(2) }]);
     }
 
     #[test]

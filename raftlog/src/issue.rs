@@ -1,6 +1,6 @@
 //! From a complete batch to a write in flight: its place, its header, and the roll to the next segment.
 
-use std::{path::PathBuf, rc::Rc, task::Context};
+use std::{path::PathBuf, task::Context};
 
 use bytemuck::Zeroable;
 use raft::{GroupId, Index};
@@ -15,6 +15,7 @@ use crate::{
     },
     group::Place,
     log::BATCH_BYTES_SOFT,
+    scan::End,
     segments::Segment,
 };
 
@@ -98,17 +99,8 @@ impl<D: Disk> Log<D> {
             created_us: now.0,
             ..SegmentHeader::new(self.identity)
         };
-        self.segments.push_live(Segment {
-            seq,
-            slot,
-            salt,
-            end_offset: BLOCK_U64,
-            last_batch_seq: previous_last,
-            chain,
-            live_records: 0,
-            dying_since: BatchSeq(0),
-            pin: Rc::new(()),
-        });
+        let end = End { offset: BLOCK_U64, last_seq: previous_last.0, chain };
+        self.segments.push_live(Segment::new(seq, slot, salt, end));
         self.checkpoint.rolled();
         self.stats.rolls += 1;
         Some(header)
@@ -156,7 +148,7 @@ impl<D: Disk> Log<D> {
         if closed.flags & batch_flags::SEAL != 0 {
             self.sealed = closed.seq;
         }
-        self.checkpoint.issued(closed.seq, closed.flags, place.segment);
+        self.checkpoint.issued(closed.seq, closed.flags);
         self.stats.batches += 1;
         self.stats.records += closed.records.len() as u64;
         self.stats.bytes += data.len() as u64;
@@ -166,11 +158,12 @@ impl<D: Disk> Log<D> {
     /// The records of an issued batch are visible and count for its segment.
     fn place_records(&mut self, closed: &Closed, place: Place) -> Vec<(GroupId, Index)> {
         let mut holds: Vec<(GroupId, Index)> = Vec::new();
-        let mut live = 0;
+        let (mut entries, mut live) = (0, 0);
         for record in &closed.records {
             if record.kind != RecordKind::Entries.byte() {
                 continue;
             }
+            entries += 1;
             let group = GroupId(u32::try_from(record.group).expect("made from a GroupId"));
             let building_offset = record.body_offset - u32_of(closed.bodies_start);
             let log = self.groups.get_mut(&group).expect("a group with records is known");
@@ -179,8 +172,13 @@ impl<D: Disk> Log<D> {
                 holds.push((group, Index(record.first_index + u64::from(record.count) - 1)));
             }
         }
+        // A record that died while its batch waited was killed by a batch up to the newest: until that one counts,
+        // it may live again.
+        let dead = entries > holds.len();
+        let newest = BatchSeq(self.next_seq.0 - 1);
         let segment = self.segments.active().expect("the batch was just placed in it");
         segment.live_records += live;
+        segment.dying_since = if dead { newest } else { segment.dying_since };
         holds
     }
 

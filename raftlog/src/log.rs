@@ -222,18 +222,16 @@ impl<D: Disk> Log<D> {
     }
 
     pub(crate) fn poll_with(&mut self, context: &mut Context<'_>) -> Result<BatchSeq, LogError> {
-        let before = self.pipeline.durable();
         self.pipeline.poll(context);
         if let Some(error) = self.pipeline.error() {
             return Err(error.clone());
         }
-        if self.pipeline.durable() > before {
-            self.checkpoint_progress();
-            let groups = &self.groups;
-            let applied = |group, index| groups.get(&group).is_none_or(|log: &GroupLog| index <= log.applied);
-            self.cache.evict(self.pipeline.durable(), applied);
-        }
-        self.segments.free(self.pipeline.durable());
+        self.checkpoint_progress();
+        let groups = &self.groups;
+        // What was truncated since is nobody's to apply.
+        let done = |index: Index, log: &GroupLog| index.min(log.last.index) <= log.applied;
+        let applied = |group, index| groups.get(&group).is_none_or(|log| done(index, log));
+        self.cache.evict(self.pipeline.durable(), applied);
         self.pump(context);
         Ok(self.pipeline.durable())
     }
@@ -260,7 +258,8 @@ impl<D: Disk> Log<D> {
 
     /// Whether more may be proposed: false while building and in-flight batches exceed their bound.
     pub fn has_room(&self) -> bool {
-        self.unsynced_bytes() < self.options.unsynced_bytes_max
+        // What is already under way when the log is full must fit the segments kept back.
+        self.unsynced_bytes() < self.options.unsynced_bytes_max.min(self.options.segment_bytes)
     }
 
     pub(crate) fn unsynced_bytes(&self) -> u64 {

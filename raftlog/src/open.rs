@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     path::Path,
-    rc::Rc,
 };
 
 use raft::{EntryId, GroupId, HardState, Index, TermRun, Time};
@@ -109,6 +108,7 @@ impl<D: Disk> Log<D> {
             options,
         };
         log.begin(&disk).await?;
+        log.stats = Stats::default();
         Ok((log, recovered))
     }
 
@@ -186,17 +186,7 @@ async fn adopt<D: Disk>(
         let found = survey.segments.remove(&counted.segment).expect("it counts");
         let walk = found.walk.as_ref().expect("it was walked");
         let end = walk.end_at(&found.header, counted.limit);
-        segments.push_live(Segment {
-            seq: counted.segment,
-            slot: found.slot,
-            salt: found.header.salt,
-            end_offset: end.offset,
-            last_batch_seq: BatchSeq(end.last_seq),
-            chain: end.chain,
-            live_records: 0,
-            dying_since: BatchSeq(0),
-            pin: Rc::new(()),
-        });
+        segments.push_live(Segment::new(counted.segment, found.slot, found.header.salt, end));
     }
     for record in groups.values().flat_map(GroupLog::records) {
         let place = record.place.expect("replayed records have a place");

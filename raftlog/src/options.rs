@@ -17,7 +17,8 @@ pub struct Options {
     pub segments_ready: usize,
     /// How many batches may be on their way to the disk at once.
     pub in_flight_max: usize,
-    /// What may be un-synced, in bytes, before [`Log::has_room`](crate::Log::has_room) says no.
+    /// What may be un-synced, in bytes, before [`Log::has_room`](crate::Log::has_room) says no. At most
+    /// `segment_bytes` is used.
     pub unsynced_bytes_max: u64,
     /// What the entry cache may hold, in bytes. Un-durable and unapplied entries stay even above it.
     pub cache_bytes_max: u64,

@@ -11,11 +11,11 @@
 //! |    3 | a segment stops before the table's `last_batch_seq`  | torn: successors are dropped   | rot    |
 //! |    4 | a predecessor is not there (`s` = its last batch)    | torn: successors are dropped   | rot    |
 //! |    5 | no segment has a sound header (`s` = 1)              | a new log                      | rot    |
-//! |    6 | a segment in the table is not there                  | freed since; its entries are dead          ||
+//! |    6 | a segment in the table is not there (as case 4)      | torn: successors are dropped   | rot    |
 //! |    7 | history and chain do not match                       | rot                            | rot    |
 //!
-//! After a torn end is found the search starts anew from there, for the checkpoint may lie behind it. Rot that takes a
-//! live segment away as if freed (case 6) shows as a hole in a group's entries ([`OpenError::Missing`]).
+//! After a torn end is found the search starts anew from there, for the checkpoint may lie behind it. That a segment
+//! is missing because it was used again cannot be: it is used again only when a durable checkpoint leaves it out.
 
 use std::path::Path;
 
@@ -25,6 +25,7 @@ use crate::{
     OpenError,
     format::{RecordKind, SegmentRow, batch_flags},
     scan::{Scanned, Walk},
+    segments::slot_name,
     survey::{Found, Survey, io_error},
 };
 
@@ -57,7 +58,7 @@ pub(crate) async fn extent<F: File>(survey: &mut Survey<F>, dir: &Path) -> Resul
     let mut top = survey.segments.keys().next_back().copied();
     let mut torn_bytes = 0;
     while let Some(newest) = top {
-        match attempt(survey, newest).await? {
+        match attempt(survey, dir, newest).await? {
             Attempt::Complete(mut extent) => {
                 extent.torn_bytes = torn_bytes + survey.walk(newest).stray_bytes;
                 return Ok(extent);
@@ -83,7 +84,7 @@ fn sound_bytes(walk: &Walk) -> u64 {
     walk.end_offset() - crate::format::BLOCK_U64 + walk.stray_bytes
 }
 
-async fn attempt<F: File>(survey: &mut Survey<F>, top: u64) -> Result<Attempt, OpenError> {
+async fn attempt<F: File>(survey: &mut Survey<F>, dir: &Path, top: u64) -> Result<Attempt, OpenError> {
     survey.load(top).await?;
     survey.look_behind(top).await?;
     // Case 1.
@@ -106,11 +107,11 @@ async fn attempt<F: File>(survey: &mut Survey<F>, top: u64) -> Result<Attempt, O
                     format!("segment {previous} before it is missing, though durable to batch {limit}");
                 return Err(survey.damaged(oldest.segment, 0, what));
             }
-            let lower = survey.segments.range(..oldest.segment).next_back();
-            return Ok(Attempt::TornAt(lower.map(|(seq, _)| *seq)));
+            return Ok(Attempt::TornAt(survey.below(oldest.segment)));
         }
         // Case 2.
-        if survey.is_torn(previous, limit).await? {
+        if survey.stops_before(previous, limit).await? {
+            survey.check_not_durable(previous)?;
             return Ok(Attempt::TornAt(Some(previous)));
         }
         survey.check_end(previous, limit, header.previous_end_offset, header.previous_chain)?;
@@ -121,10 +122,15 @@ async fn attempt<F: File>(survey: &mut Survey<F>, top: u64) -> Result<Attempt, O
         for row in survey.table(&chain, begin) {
             let is_there = survey.segments.get(&row.segment_seq).is_some_and(|f| f.slot.number == row.slot);
             if !is_there {
-                continue; // Case 6.
+                // Case 6.
+                if survey.durable_max >= row.last_batch_seq {
+                    return Err(survey.lost(dir, row));
+                }
+                return Ok(Attempt::TornAt(survey.below(row.segment_seq)));
             }
             // Case 3.
-            if survey.is_torn(row.segment_seq, row.last_batch_seq).await? {
+            if survey.stops_before(row.segment_seq, row.last_batch_seq).await? {
+                survey.check_not_durable(row.segment_seq)?;
                 return Ok(Attempt::TornAt(Some(row.segment_seq)));
             }
             survey.check_end(row.segment_seq, row.last_batch_seq, row.end_offset, row.chain)?;
@@ -147,6 +153,11 @@ impl<F: File> Survey<F> {
         self.walk(counted.segment).up_to(counted.limit)
     }
 
+    /// The newest segment older than `segment`.
+    fn below(&self, segment: u64) -> Option<u64> {
+        self.segments.range(..segment).next_back().map(|(seq, _)| *seq)
+    }
+
     async fn load(&mut self, segment: u64) -> Result<(), OpenError> {
         let durable = self.durable_max;
         let found = self.segments.get_mut(&segment).expect("the caller saw it");
@@ -157,10 +168,6 @@ impl<F: File> Survey<F> {
         // The newest segments are verified to the last byte. In older ones bodies known to be durable are not: their
         // damage is found when they are read.
         let walk = Walk::of(&slot.file, header, durable).await.map_err(io_error("reading", &slot.path))?;
-        if let Some(invalid) = walk.stop.as_ref().filter(|invalid| invalid.intact) {
-            let (path, offset) = (slot.path.clone(), walk.end_offset());
-            return Err(OpenError::Unsupported { path, offset, what: invalid.what });
-        }
         self.read_bytes += walk.read_bytes;
         let (seq_max, durable_max, epoch) = (walk.seq_max, walk.durable_max, header.boot_epoch);
         found.walk = Some(walk);
@@ -181,15 +188,14 @@ impl<F: File> Survey<F> {
         Ok(())
     }
 
-    /// Whether `segment` stops before `last`, legally.
-    async fn is_torn(&mut self, segment: u64, last: u64) -> Result<bool, OpenError> {
+    /// Whether `segment` stops before `last`. If so, what lies behind the stop was looked at.
+    async fn stops_before(&mut self, segment: u64, last: u64) -> Result<bool, OpenError> {
         self.load(segment).await?;
-        if self.walk(segment).next.batch_seq > last {
-            return Ok(false);
+        let stops = self.walk(segment).next.batch_seq <= last;
+        if stops {
+            self.look_behind(segment).await?;
         }
-        self.look_behind(segment).await?;
-        self.check_not_durable(segment)?;
-        Ok(true)
+        Ok(stops)
     }
 
     /// The batch where `segment` stops was never durable, or this is rot.
@@ -216,6 +222,12 @@ impl<F: File> Survey<F> {
         }
         let what = format!("it ends with batch {}, another history than the one recorded", end.last_seq);
         Err(self.damaged(segment, end.offset, what))
+    }
+
+    /// A segment that a checkpoint counts on is gone, or its header is.
+    fn lost(&self, dir: &Path, row: SegmentRow) -> OpenError {
+        let what = format!("it does not hold segment {}, which was durable", row.segment_seq);
+        OpenError::Damaged { path: dir.join(slot_name(row.slot)), offset: 0, what }
     }
 
     fn damaged(&self, segment: u64, offset: u64, what: String) -> OpenError {

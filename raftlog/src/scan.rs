@@ -126,7 +126,7 @@ impl Walk {
             return Ok(Err(invalid));
         }
         if u64::from(header.blocks) * BLOCK_U64 > segment_bytes - offset {
-            return Ok(Err(Invalid::unknown("a batch larger than the rest of its segment")));
+            return Ok(Err(Invalid::new("a batch larger than the rest of its segment")));
         }
         let batch = window.get(offset, usize_of(header.blocks) * BLOCK).await?;
         Ok(read_batch(header, &batch, header.batch_seq > trusted))

@@ -16,6 +16,7 @@ use crate::{
     BatchSeq, Options,
     format::{BLOCK_U64, SegmentRow},
     options::SEGMENTS_RESERVED,
+    scan::End,
 };
 
 /// A segment file that holds nothing anyone needs.
@@ -39,13 +40,36 @@ pub(crate) struct Segment<F> {
     pub(crate) chain: u32,
     /// Records in it that an index points to.
     pub(crate) live_records: u64,
-    /// The batch that killed the newest of its dead records: until it is durable, a crash would revive them.
+    /// The batch that killed the newest of its dead records: a recovery up to before it would revive them.
     pub(crate) dying_since: BatchSeq,
+    /// The first batch of the checkpoint whose table left it out. Once that is durable no recovery looks here.
+    pub(crate) left_out_by: Option<BatchSeq>,
     /// Cloned by readers; while there is more than one, the bytes must stay.
     pub(crate) pin: Rc<()>,
 }
 
 impl<F> Segment<F> {
+    /// The use `seq` of `slot`, written up to `end`.
+    pub(crate) fn new(seq: u64, slot: Slot<F>, salt: u64, end: End) -> Segment<F> {
+        Segment {
+            seq,
+            slot,
+            salt,
+            end_offset: end.offset,
+            last_batch_seq: BatchSeq(end.last_seq),
+            chain: end.chain,
+            live_records: 0,
+            dying_since: BatchSeq(0),
+            left_out_by: None,
+            pin: Rc::new(()),
+        }
+    }
+
+    /// No entry in it lives once the batches before `before` count.
+    fn is_dead(&self, before: BatchSeq) -> bool {
+        self.live_records == 0 && self.dying_since < before
+    }
+
     fn room(&self) -> u64 {
         self.slot.file_bytes - self.end_offset
     }
@@ -69,9 +93,9 @@ pub(crate) struct Segments<F> {
     /// Making files failed lately: not before this moment again.
     retry_at: Time,
     failed: bool,
-    /// A durable checkpoint stands in this segment: older ones are needed for their entries only.
-    checkpoint: u64,
-    /// Something died, or a checkpoint moved, since segments were last freed.
+    /// Segments left out by checkpoints up to the one that begins with this batch can be freed.
+    checkpointed: BatchSeq,
+    /// Some segment may be free that is not in `ready`.
     stale: bool,
 }
 
@@ -100,7 +124,7 @@ impl<F: runtime::File> Segments<F> {
             preparing: false,
             retry_at: Time(0),
             failed: false,
-            checkpoint: 0,
+            checkpointed: BatchSeq(0),
             stale: false,
         }
     }
@@ -182,37 +206,44 @@ impl<F: runtime::File> Segments<F> {
         let segment = self.live.get_mut(&seq).expect("a segment with live records is live");
         segment.live_records -= 1;
         segment.dying_since = segment.dying_since.max(by);
-        self.stale |= segment.live_records == 0;
     }
 
-    /// A checkpoint that begins in segment `seq` is durable.
-    pub(crate) fn checkpointed(&mut self, seq: u64) {
-        self.checkpoint = seq;
+    /// The checkpoint that begins with batch `begin` is durable.
+    pub(crate) fn checkpointed(&mut self, begin: BatchSeq) {
+        self.checkpointed = begin;
         self.stale = true;
     }
 
-    /// Frees what nobody needs: older than the checkpoint, no live record, its death durable, no reader.
-    pub(crate) fn free(&mut self, durable: BatchSeq) {
+    /// Frees what nobody needs: left out of a durable checkpoint, and no reader in it.
+    pub(crate) fn free(&mut self) {
         if !self.stale {
             return;
         }
-        let dead = |segment: &Segment<F>| segment.live_records == 0;
-        let older = self.live.range(..self.checkpoint).filter(|(_, segment)| dead(segment));
-        let (mut free, mut waiting) = (Vec::new(), false);
-        for (seq, segment) in older {
-            if segment.dying_since <= durable && Rc::strong_count(&segment.pin) == 1 {
-                free.push(*seq);
+        let checkpointed = self.checkpointed;
+        let left_out = |segment: &Segment<F>| segment.left_out_by.is_some_and(|by| by <= checkpointed);
+        let (mut free, mut read) = (Vec::new(), false);
+        for segment in self.live.values().filter(|segment| left_out(segment)) {
+            if Rc::strong_count(&segment.pin) == 1 {
+                free.push(segment.seq);
             } else {
-                waiting = true;
+                read = true;
             }
         }
-        self.stale = waiting;
+        self.stale = read;
         for seq in free {
             let segment = self.live.remove(&seq).expect("listed above");
             if segment.slot.file_bytes == self.segment_bytes {
                 self.ready.push_back(segment.slot);
             }
         }
+    }
+
+    /// Segments are short, and one more checkpoint would free some.
+    pub(crate) fn wants_checkpoint(&self) -> bool {
+        let short = self.ready.len() < self.ready_wanted.max(SEGMENTS_RESERVED + 1) && self.may_grow() == 0;
+        let active = self.live.last_key_value().map_or(0, |(seq, _)| *seq);
+        let freeable = |segment: &Segment<F>| segment.live_records == 0 && segment.left_out_by.is_none();
+        short && self.live.range(..active).any(|(_, segment)| freeable(segment))
     }
 
     fn slots(&self) -> usize {
@@ -253,18 +284,26 @@ impl<F: runtime::File> Segments<F> {
         }
     }
 
-    /// The rows of a checkpoint's segment table: every live segment but the active one.
-    pub(crate) fn table(&self) -> Vec<SegmentRow> {
+    /// The rows of the segment table of the checkpoint that begins with batch `begin`, in the active segment: every
+    /// segment before it in which an entry lives. The others are left out and can be freed when it is durable.
+    pub(crate) fn table(&mut self, begin: BatchSeq) -> Vec<SegmentRow> {
         let active = self.live.last_key_value().map_or(0, |(seq, _)| *seq);
-        let row = |segment: &Segment<F>| SegmentRow {
-            segment_seq: segment.seq,
-            slot: segment.slot.number,
-            end_offset: segment.end_offset,
-            last_batch_seq: segment.last_batch_seq.0,
-            chain: segment.chain,
-            zero: 0,
-        };
-        self.live.range(..active).map(|(_, segment)| row(segment)).collect()
+        let mut rows = Vec::new();
+        for (_, segment) in self.live.range_mut(..active) {
+            if segment.is_dead(begin) {
+                segment.left_out_by.get_or_insert(begin);
+                continue;
+            }
+            rows.push(SegmentRow {
+                segment_seq: segment.seq,
+                slot: segment.slot.number,
+                end_offset: segment.end_offset,
+                last_batch_seq: segment.last_batch_seq.0,
+                chain: segment.chain,
+                zero: 0,
+            });
+        }
+        rows
     }
 }
 

@@ -5,3 +5,4 @@ mod clients;
 mod data_dir;
 mod kill;
 mod tidy;
+mod raftlog;

@@ -200,7 +200,6 @@ impl Links {
             let pending = std::mem::take(&mut entry.pending);
             for replica in &pending {
                 entry.noted[*replica] = false;
-                self.builder.add_messages(&mut replicas[*replica], now, to);
             }
             while let Some((replica, entries)) = entry.loaded.pop_front() {
                 let first = raft::decode_entry(&entries, Check::Shape).map(|entry| entry.id.index);
@@ -208,19 +207,17 @@ impl Links {
                     self.builder.add_loaded(&mut replicas[replica], now, to, first, &entries);
                 }
             }
-            for replica in pending {
-                let of = &mut replicas[replica];
-                match if self.builder.is_full() {
-                    Filled::FrameFull
-                } else {
-                    self.builder.add_appends(of, log, now, to)
-                } {
+            // Appends first: each carries the commit index and the round, so no beat is owed beside it.
+            for replica in &pending {
+                let of = &mut replicas[*replica];
+                match if self.builder.is_full() { Filled::FrameFull } else { self.builder.add_appends(of, log, now, to) } {
                     Filled::All => {}
-                    Filled::FrameFull => self.note_one(link, replica),
-                    Filled::NotCached(first) => {
-                        loads.to_send(log, replica, (link, to), of.group, first, of.raft.last())
-                    }
+                    Filled::FrameFull => self.note_one(link, *replica),
+                    Filled::NotCached(first) => loads.to_send(log, *replica, (link, to), of.group, first, of.raft.last()),
                 }
+            }
+            for replica in pending {
+                self.builder.add_messages(&mut replicas[replica], now, to);
             }
             let entry = &mut self.entries[link];
             self.builder.add_outbox(&mut entry.outbox, now);

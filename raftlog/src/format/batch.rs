@@ -116,7 +116,7 @@ pub(crate) fn decode_batch_header(block: &[u8]) -> Result<BatchHeader, Invalid> 
         return Err(Invalid::new("batch header checksum mismatch"));
     }
     if header.version != FORMAT_VERSION || header.flags & !batch_flags::ALL != 0 {
-        return Err(Invalid::unknown("a batch of an unknown format version"));
+        return Err(Invalid::new("a batch of an unknown format version"));
     }
     let records = usize_of(header.records);
     let end = u64::from(header.directory_bytes) + u64::from(header.body_bytes) + 128;
@@ -126,7 +126,7 @@ pub(crate) fn decode_batch_header(block: &[u8]) -> Result<BatchHeader, Invalid> 
         && header.block > 0
         && header.durable_seq < header.batch_seq;
     if !sizes_ok || header.key_id != 0 || header.aux != 0 || header.zero != [0; 7] {
-        return Err(Invalid::unknown("a batch header with impossible fields"));
+        return Err(Invalid::new("a batch header with impossible fields"));
     }
     Ok(header)
 }
@@ -148,10 +148,10 @@ pub(crate) fn decode_directory(header: &BatchHeader, batch: &[u8]) -> Result<Vec
         let body_start = usize_of(record.body_offset);
         let body_end = body_start.saturating_add(usize_of(record.body_bytes));
         if body_start < free_from || body_end > end || !body_start.is_multiple_of(BODY_ALIGN) {
-            return Err(Invalid::unknown("a record whose body lies outside its place"));
+            return Err(Invalid::new("a record whose body lies outside its place"));
         }
         if record.lsn != lsn(BatchSeq(header.batch_seq), ordinal) {
-            return Err(Invalid::unknown("a record numbered out of order"));
+            return Err(Invalid::new("a record numbered out of order"));
         }
         check_record(&record)?;
         free_from = body_end;
@@ -162,7 +162,7 @@ pub(crate) fn decode_directory(header: &BatchHeader, batch: &[u8]) -> Result<Vec
 
 /// Fields that a record's kind does not use are zero; those it uses make sense.
 fn check_record(record: &RecordHeader) -> Result<(), Invalid> {
-    let kind = RecordKind::from_byte(record.kind).ok_or(Invalid::unknown("a record of an unknown kind"))?;
+    let kind = RecordKind::from_byte(record.kind).ok_or(Invalid::new("a record of an unknown kind"))?;
     let vote_ok = record.aux == 0 || record.flags & super::record_flags::HAS_VOTE != 0;
     let fields_ok = match kind {
         RecordKind::Entries => {
@@ -192,7 +192,7 @@ fn check_record(record: &RecordHeader) -> Result<(), Invalid> {
     };
     let group_ok = u32::try_from(record.group).is_ok();
     if !fields_ok || !vote_ok || !group_ok || record.flags & !kind.flags_allowed() != 0 {
-        return Err(Invalid::unknown("a record with impossible fields"));
+        return Err(Invalid::new("a record with impossible fields"));
     }
     Ok(())
 }
@@ -225,12 +225,12 @@ fn verify_entries(record: &RecordHeader, body: &[u8]) -> Result<(), Invalid> {
             && entry.id.term.0 == record.term
             && entry.id.index.0 == index;
         if !as_said {
-            return Err(Invalid::unknown("an entry that is not what its record says"));
+            return Err(Invalid::new("an entry that is not what its record says"));
         }
         index += 1;
     }
     if index != record.first_index + u64::from(record.count) {
-        return Err(Invalid::unknown("a record with another number of entries than it says"));
+        return Err(Invalid::new("a record with another number of entries than it says"));
     }
     Ok(())
 }

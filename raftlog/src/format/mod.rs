@@ -4,6 +4,8 @@
 
 mod batch;
 mod segment;
+#[cfg(test)]
+mod tests;
 
 use bytemuck::{Pod, Zeroable};
 

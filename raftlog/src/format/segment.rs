@@ -132,7 +132,7 @@ pub(crate) fn decode_segment_header(block: &[u8]) -> Result<SegmentHeader, Inval
     }
     let geometry_ok = header.header_bytes == 4096
         && header.block_bytes == 4096
-        && header.segment_bytes % BLOCK_U64 == 0
+        && header.segment_bytes.is_multiple_of(BLOCK_U64)
         && header.segment_bytes >= 2 * BLOCK_U64
         && header.segment_bytes <= u64::from(u32::MAX);
     let zero_ok = header.stream == 0

@@ -56,6 +56,16 @@ impl Ring {
         self.core.with(|state| state.connect(address))
     }
 
+    /// The address of the other side; `None` for a stale id or a connection that is not, or no more, established.
+    pub fn peer_address(&self, socket: SocketId) -> Option<SocketAddr> {
+        self.core.with(|state| state.peer_address(socket))
+    }
+
+    /// The address of this side; `None` for a stale id.
+    pub fn local_address(&self, socket: SocketId) -> Option<SocketAddr> {
+        self.core.with(|state| state.local_address(socket))
+    }
+
     /// Receives into pooled buffers, again and again, until the end, [`Ring::pause`] or [`Ring::close`]. Fine if on
     /// already. A socket receives either like this or by [`Ring::receive_into`].
     ///
@@ -98,7 +108,7 @@ impl Ring {
     }
 
     /// Makes [`Ring::wait`] return at that time since boot (see [`now`](crate::now)), or soon if it has passed. Takes
-    /// the place of the time set before. There may be a wake too many, never one too few.
+    /// the place of the time set before; [`Duration::MAX`] is never. There may be a wake too many, never one too few.
     pub fn set_timer(&self, at: Duration) {
         self.core.with(|state| state.set_timer(at));
     }

@@ -18,7 +18,7 @@ struct Group {
 /// The longest silence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct Gap {
-    /// The group that was silent.
+    /// The group that was silent, counted from 1 as everywhere.
     pub group: u32,
     /// For how long, in nanoseconds.
     pub ns: u64,
@@ -46,7 +46,7 @@ impl Gaps {
             let open = end_ns.saturating_sub(group.last_ns.load(Ordering::Relaxed));
             group.longest_ns.load(Ordering::Relaxed).max(open)
         };
-        let gaps = (0..).zip(&self.groups).map(|(group, times)| Gap { group, ns: silence(times) });
+        let gaps = (1..).zip(&self.groups).map(|(group, times)| Gap { group, ns: silence(times) });
         gaps.max_by_key(|gap| gap.ns)
     }
 }
@@ -64,15 +64,15 @@ mod tests {
         gaps.acknowledged(8192, 150);
         gaps.acknowledged(16383, 550);
         gaps.acknowledged(16383, 900);
-        assert_eq!(gaps.longest(1000), Some(Gap { group: 1, ns: 400 }));
+        assert_eq!(gaps.longest(1000), Some(Gap { group: 2, ns: 400 }));
     }
 
     #[test]
     fn silence_at_both_ends_counts() {
         let gaps = Gaps::new(1, 0);
         gaps.acknowledged(5, 300);
-        assert_eq!(gaps.longest(400), Some(Gap { group: 0, ns: 300 }));
-        assert_eq!(gaps.longest(1000), Some(Gap { group: 0, ns: 700 }));
+        assert_eq!(gaps.longest(400), Some(Gap { group: 1, ns: 300 }));
+        assert_eq!(gaps.longest(1000), Some(Gap { group: 1, ns: 700 }));
     }
 
     #[test]
@@ -81,6 +81,6 @@ mod tests {
         gaps.acknowledged(0, 100);
         gaps.acknowledged(0, 90);
         gaps.acknowledged(0, 120);
-        assert_eq!(gaps.longest(120), Some(Gap { group: 0, ns: 100 }));
+        assert_eq!(gaps.longest(120), Some(Gap { group: 1, ns: 100 }));
     }
 }

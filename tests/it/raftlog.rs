@@ -1,0 +1,11 @@
+//! The log against a model, on a disk that loses what a disk may lose.
+//!
+//! The numbers in the tests' comments are those of "What must hold" in `raftlog/FORMAT.md`.
+
+mod crashes;
+mod damage;
+mod harness;
+mod pipeline;
+mod reading;
+mod real;
+mod space;

@@ -1,0 +1,234 @@
+//! Rot, strangers and cut files: refused by name, and never mistaken for a torn tail.
+
+use std::path::{Path, PathBuf};
+
+use raft::{EntryId, Index, Term};
+use raftlog::{OpenError, ReadError};
+use ringraft_tests::disk::{SimDisk, block_on};
+
+use super::harness::{GROUPS, Life, SEGMENT_BYTES, check, check_entries, dir, open};
+
+const BLOCK: u64 = 4096;
+
+fn slots(disk: &SimDisk) -> Vec<PathBuf> {
+    disk.paths().into_iter().filter(|path| path.extension().is_some_and(|e| e == "log")).collect()
+}
+
+/// A log with several segments, some freed and used again, all sealed.
+fn sealed(seed: u64) -> Life {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut life = Life::first(seed);
+    for _ in 0..60 {
+        for _ in 0..3 {
+            life.random(&mut rng);
+        }
+        life.quiesce();
+    }
+    life
+}
+
+/// Opens a damaged image. What it says must be true: either nothing anyone needs was hit, or it fails and names a
+/// file, or the damaged body is found when its entries are read. Answers which.
+fn judge(life: &Life, disk: &SimDisk) -> &'static str {
+    match open(disk, 77) {
+        Err(OpenError::Damaged { path, .. }) => {
+            assert!(path.starts_with(dir()) && path != dir(), "{path:?}");
+            "refused"
+        }
+        Err(OpenError::Missing { .. }) => "missing",
+        Err(error) => panic!("{error}"),
+        Ok((log, recovered)) => {
+            assert!(recovered.report.last_batch >= life.acked, "a sealed batch was taken for a torn tail");
+            let mut damaged = false;
+            for (group, model) in &life.model {
+                let group = raft::GroupId(*group);
+                let mut next = model.compacted.index.next();
+                while next <= model.last().index {
+                    match block_on(log.read(group, next, next, usize::MAX)) {
+                        Ok(_) => {}
+                        Err(ReadError::Damaged { index, .. }) => {
+                            assert_eq!(index, next);
+                            damaged = true;
+                        }
+                        Err(error) => panic!("{error}"),
+                    }
+                    next = next.next();
+                }
+            }
+            if damaged {
+                return "found by a read";
+            }
+            check(&log, &recovered, &life.model);
+            "harmless"
+        }
+    }
+}
+
+/// Invariant 8: every block of every file, a flipped bit in its middle or a stale block in its place.
+#[test]
+fn damage_to_any_block_is_harmless_refused_or_found_by_a_read() {
+    let life = sealed(3);
+    let mut seen = std::collections::BTreeMap::new();
+    for path in slots(&life.disk) {
+        for (number, block) in (0..SEGMENT_BYTES / BLOCK).enumerate() {
+            for offset in [0, 64, 300, 2000] {
+                let disk = life.disk.image();
+                disk.flip_bit(&path, block * BLOCK + offset, 3);
+                *seen.entry(judge(&life, &disk)).or_insert(0) += 1;
+            }
+            let disk = life.disk.image();
+            disk.overwrite(&path, block * BLOCK, &[0; 4096]);
+            *seen.entry(judge(&life, &disk)).or_insert(0) += 1;
+            let disk = life.disk.image();
+            let bytes = disk.bytes(&path).expect("it is there");
+            let stale = bytes.chunks(4096).cycle().nth(number + 1).expect("a cycle").to_vec();
+            disk.overwrite(&path, block * BLOCK, &stale);
+            *seen.entry(judge(&life, &disk)).or_insert(0) += 1;
+        }
+    }
+    for outcome in ["harmless", "refused", "found by a read"] {
+        assert!(seen.contains_key(outcome), "this test must see all outcomes: {seen:?}");
+    }
+}
+
+/// Invariant 8, the other half: the residual window. Damage to the last batch, not yet sealed, is a torn tail.
+#[test]
+fn only_the_unsealed_last_batch_may_pass_for_torn() {
+    let mut life = Life::first(5);
+    life.append_next(0, 3, 100);
+    life.quiesce();
+    let before = life.model.clone();
+    life.append_next(0, 1, 100);
+    life.log.submit();
+    life.settle();
+    let path = slots(&life.disk).remove(0);
+    let bytes = life.disk.bytes(&path).expect("it is there");
+    let magic = |block: &[u8]| &block[..4] == b"RTB1";
+    let last = bytes.chunks(4096).rposition(magic).expect("a batch") as u64;
+    let disk = life.disk.image();
+    disk.flip_bit(&path, last * BLOCK + 8, 0);
+    let (log, recovered) = open(&disk, 9).expect("nothing vouches for it");
+    check(&log, &recovered, &before);
+    life.quiesce();
+    let disk = life.disk.image();
+    disk.flip_bit(&path, last * BLOCK + 8, 0);
+    let Err(OpenError::Damaged { path: named, offset, .. }) = open(&disk, 9) else {
+        panic!("the seal vouches")
+    };
+    assert_eq!((named, offset), (path, last * BLOCK));
+}
+
+/// A file that is gone. (Not the newest one: with it goes all that vouches for it, which only peers can notice.)
+#[test]
+fn a_missing_segment_is_noticed() {
+    let life = sealed(4);
+    let sequence = |path: &PathBuf| {
+        let bytes = life.disk.bytes(path).expect("it is there");
+        u64::from_le_bytes(bytes[40..48].try_into().expect("8 bytes"))
+    };
+    let mut paths = slots(&life.disk);
+    paths.sort_by_key(sequence);
+    paths.pop();
+    let mut outcomes = std::collections::BTreeSet::new();
+    for path in paths {
+        let disk = life.disk.image();
+        disk.take_away(&path);
+        outcomes.insert(judge(&life, &disk));
+    }
+    assert_eq!(
+        Vec::from_iter(outcomes),
+        ["harmless", "refused"],
+        "free files are nobody's loss, live ones are"
+    );
+}
+
+fn refused(disk: &SimDisk) -> OpenError {
+    open(disk, 1).err().expect("refused")
+}
+
+#[test]
+fn cut_files_and_strangers_are_refused_by_name() {
+    let life = sealed(6);
+    let path = slots(&life.disk).into_iter().next_back().expect("a file");
+    for file_bytes in [SEGMENT_BYTES - BLOCK, SEGMENT_BYTES - 1, 100, 0] {
+        let disk = life.disk.image();
+        let live = slots(&disk).remove(0);
+        disk.set_file_bytes(&live, file_bytes);
+        let OpenError::Truncated { path, file_bytes: found, segment_bytes } = refused(&disk) else {
+            panic!("cut to {file_bytes}")
+        };
+        assert_eq!((path, found, segment_bytes), (live, file_bytes, SEGMENT_BYTES));
+    }
+    let disk = SimDisk::new();
+    let options = raftlog::Options { store_uuid: [8; 16], ..super::harness::options(1) };
+    block_on(raftlog::Log::open(disk.clone(), dir(), options)).expect("another store's log");
+    let stranger = slots(&disk).remove(0);
+    let bytes = disk.bytes(&stranger).expect("it is there");
+    let mixed = life.disk.image();
+    mixed.put(&dir().join("slot-000099.log"), &bytes);
+    let OpenError::Foreign { path: named, what } = refused(&mixed) else { panic!("a stranger") };
+    assert!(named.ends_with("slot-000099.log") && what.contains("0808080808080808"), "{what}");
+    let other_shard = raftlog::Options { shard: 0, ..super::harness::options(1) };
+    let error = block_on(raftlog::Log::open(life.disk.image(), dir(), other_shard)).err().expect("refused");
+    assert!(error.to_string().contains("shard 1 of 2, this is shard 0 of 2"), "{error}");
+    let swapped = life.disk.image();
+    let first = slots(&swapped).remove(0);
+    let (one, two) = (swapped.bytes(&first).expect("there"), swapped.bytes(&path).expect("there"));
+    swapped.put(&first, &two);
+    swapped.put(&path, &one);
+    assert!(matches!(refused(&swapped), OpenError::Foreign { .. } | OpenError::Damaged { .. }));
+}
+
+#[test]
+fn a_newer_version_and_bad_options_are_refused() {
+    let life = sealed(7);
+    let path = slots(&life.disk).remove(0);
+    let disk = life.disk.image();
+    let mut header = disk.bytes(&path).expect("there")[..4096].to_vec();
+    header[8] = 9;
+    let crc = crc32(&header[..4092]);
+    header[4092..].copy_from_slice(&crc.to_le_bytes());
+    disk.overwrite(&path, 0, &header);
+    let OpenError::Unsupported { path: named, offset: 0, .. } = refused(&disk) else { panic!("version 9") };
+    assert_eq!(named, path);
+    for bad in [
+        raftlog::Options { segment_bytes: 5000, ..super::harness::options(1) },
+        raftlog::Options { cap_bytes: SEGMENT_BYTES, ..super::harness::options(1) },
+        raftlog::Options { in_flight_max: 0, ..super::harness::options(1) },
+    ] {
+        let error = block_on(raftlog::Log::open(SimDisk::new(), Path::new("/x"), bad)).err();
+        assert!(matches!(error, Some(OpenError::Options { .. })), "{error:?}");
+    }
+}
+
+/// Bit by bit: the tests depend on no checksum crate.
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg()))
+    })
+}
+
+/// Invariant 7: a client's value that is itself a segment of this very log, block-aligned, is never believed.
+#[test]
+fn values_that_imitate_the_log_are_values() {
+    let mut life = sealed(8);
+    life.compact_all();
+    life.quiesce();
+    let stolen = life.disk.bytes(&slots(&life.disk)[0]).expect("there");
+    for shift in 0..4 {
+        let last = life.group(0).last();
+        life.append_command(
+            0,
+            EntryId::new(last.term.max(Term(1)), last.index.next()),
+            &stolen[shift * 1024..20_000],
+        );
+    }
+    life.log.submit();
+    life.settle();
+    life.disk.crash(1);
+    let life = life.reopen(2);
+    for group in 0..GROUPS {
+        check_entries(&life.log, raft::GroupId(group), &life.model[&group], 1 << 20);
+    }
+    assert!(life.model[&0].last().index > Index(4));
+}

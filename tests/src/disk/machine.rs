@@ -1,0 +1,314 @@
+//! The state of a simulated disk and what happens to it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::{Path, PathBuf},
+    task::{Context, Poll, Waker},
+};
+
+use runtime::Buffer;
+
+use super::names::Naming;
+
+/// What reaches the platter whole or not at all.
+const SECTOR_BYTES: usize = 512;
+
+/// Which operation is to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// `write_at`, `write_durable`
+    Write,
+    /// `sync`
+    Sync,
+    /// `read_at`
+    Read,
+    /// `create`
+    Create,
+    /// `sync_dir`
+    SyncDir,
+}
+
+/// An operation that waits to be released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HeldId(pub(super) u64);
+
+/// What a file is asked to do.
+#[derive(Clone)]
+pub(super) enum Operation {
+    Write { offset: usize, data: Vec<u8>, durable: bool },
+    Sync,
+    SetLen { file_bytes: usize },
+}
+
+/// A change of a file's bytes that may be lost.
+#[derive(Clone)]
+enum Change {
+    Write { offset: usize, data: Vec<u8> },
+    SetLen { file_bytes: usize },
+}
+
+#[derive(Clone, Default)]
+struct Inode {
+    /// What reads see.
+    seen: Vec<u8>,
+    /// What surely survives, before `unsynced`.
+    safe: Vec<u8>,
+    /// Completed changes in order; `true`: this one surely survives, too.
+    unsynced: Vec<(Change, bool)>,
+    /// Changes that were in `unsynced` once and are in `safe` now.
+    settled: usize,
+}
+
+#[derive(Clone)]
+struct Pending {
+    inode: u64,
+    operation: Operation,
+    /// For a sync: how many of the file's changes, ever, had completed when it was submitted.
+    covers: usize,
+    result: Option<Option<io::ErrorKind>>,
+    waker: Option<Waker>,
+}
+
+#[derive(Clone, Default)]
+pub(super) struct Machine {
+    inodes: BTreeMap<u64, Inode>,
+    pub(super) names: BTreeMap<PathBuf, u64>,
+    pub(super) safe_names: BTreeMap<PathBuf, u64>,
+    pub(super) unsynced_names: Vec<Naming>,
+    pub(super) dirs: BTreeSet<PathBuf>,
+    pending: BTreeMap<HeldId, Pending>,
+    next_id: u64,
+    pub(super) boot: u64,
+    pub(super) hold: bool,
+    pub(super) faults: BTreeMap<Fault, io::ErrorKind>,
+    pub(super) free_bytes: Option<u64>,
+    pub(super) power: Option<u64>,
+    pub(super) operations: u64,
+}
+
+fn apply(bytes: &mut Vec<u8>, change: &Change, mut sector_survives: impl FnMut() -> bool) {
+    match change {
+        Change::SetLen { file_bytes } => {
+            if sector_survives() {
+                bytes.resize(*file_bytes, 0);
+            }
+        }
+        Change::Write { offset, data } => {
+            if bytes.len() < offset + data.len() {
+                bytes.resize(offset + data.len(), 0);
+            }
+            for (number, sector) in data.chunks(SECTOR_BYTES).enumerate() {
+                let start = offset + number * SECTOR_BYTES;
+                if sector_survives() {
+                    bytes[start..start + sector.len()].copy_from_slice(sector);
+                }
+            }
+        }
+    }
+}
+
+impl Inode {
+    fn change(&mut self, change: Change, durable: bool) {
+        apply(&mut self.seen, &change, || true);
+        self.unsynced.push((change, durable));
+        let settled = self.unsynced.iter().take_while(|(_, durable)| *durable).count();
+        self.settle(settled);
+    }
+
+    /// The first `count` of `unsynced` are durable.
+    fn settle(&mut self, count: usize) {
+        self.settled += count;
+        for (change, _) in self.unsynced.drain(..count) {
+            apply(&mut self.safe, &change, || true);
+        }
+    }
+
+    fn crash(&mut self, rng: &mut fastrand::Rng) {
+        for (change, durable) in std::mem::take(&mut self.unsynced) {
+            // Whole, absent and torn writes are equally common.
+            let odds = [0.0, 1.0, rng.f64()][rng.usize(..3)];
+            apply(&mut self.safe, &change, || durable || rng.f64() < odds);
+        }
+        self.seen = self.safe.clone();
+    }
+}
+
+impl Machine {
+    pub(super) fn powered(&self) -> io::Result<()> {
+        if self.power == Some(0) { Err(io::Error::other("the power is out")) } else { Ok(()) }
+    }
+
+    /// Counts an operation that changes the disk. Fails when the power is out or a fault is due.
+    pub(super) fn count(&mut self, fault: Option<Fault>) -> io::Result<()> {
+        self.powered()?;
+        self.operations += 1;
+        if let Some(left) = &mut self.power {
+            *left -= 1;
+        }
+        match fault.and_then(|fault| self.faults.remove(&fault)) {
+            Some(kind) => Err(kind.into()),
+            None => Ok(()),
+        }
+    }
+
+    fn inode(&mut self, inode: u64) -> &mut Inode {
+        self.inodes.get_mut(&inode).expect("inodes outlive their names")
+    }
+
+    pub(super) fn submit(&mut self, inode: u64, boot: u64, operation: Operation) -> io::Result<HeldId> {
+        if boot != self.boot {
+            return Err(io::Error::other("the machine crashed since this file was opened"));
+        }
+        let fault = match &operation {
+            Operation::Write { .. } => Some(Fault::Write),
+            Operation::Sync => Some(Fault::Sync),
+            Operation::SetLen { .. } => None,
+        };
+        self.assert_disjoint(inode, &operation);
+        let counted = self.count(fault);
+        let id = HeldId(self.next_id);
+        self.next_id += 1;
+        let file = self.inode(inode);
+        let covers = file.settled + file.unsynced.len();
+        self.pending.insert(id, Pending { inode, operation, covers, result: None, waker: None });
+        if let Err(error) = counted {
+            // What failed may have happened in part: it stays in flight until the crash decides.
+            self.pending.get_mut(&id).expect("just inserted").result = Some(Some(error.kind()));
+            return Err(error);
+        }
+        let may_hold = match &self.pending[&id].operation {
+            Operation::Write { durable, .. } => *durable,
+            Operation::Sync => true,
+            Operation::SetLen { .. } => false,
+        };
+        if !(self.hold && may_hold) {
+            self.finish(id, None);
+        }
+        Ok(id)
+    }
+
+    /// Two writes in flight never share a byte: their order would be the device's choice.
+    fn assert_disjoint(&self, inode: u64, operation: &Operation) {
+        let Operation::Write { offset, data, .. } = operation else { return };
+        for other in self.pending.values().filter(|other| other.inode == inode && other.result.is_none()) {
+            if let Operation::Write { offset: other_offset, data: other_data, .. } = &other.operation {
+                let disjoint =
+                    offset + data.len() <= *other_offset || other_offset + other_data.len() <= *offset;
+                assert!(disjoint, "writes in flight at {offset} and {other_offset} overlap");
+            }
+        }
+    }
+
+    pub(super) fn held(&self) -> Vec<HeldId> {
+        self.pending.iter().filter(|(_, pending)| pending.result.is_none()).map(|(id, _)| *id).collect()
+    }
+
+    pub(super) fn finish(&mut self, id: HeldId, error: Option<io::ErrorKind>) -> Option<Waker> {
+        let pending = self.pending.get_mut(&id).expect("an operation that is held");
+        assert!(pending.result.is_none(), "it is held only until it is released");
+        pending.result = Some(error);
+        let (inode, covers, waker) = (pending.inode, pending.covers, pending.waker.take());
+        if error.is_none() {
+            let operation = pending.operation.clone();
+            let inode = self.inode(inode);
+            match operation {
+                Operation::Write { offset, data, durable } => {
+                    inode.change(Change::Write { offset, data }, durable);
+                }
+                Operation::SetLen { file_bytes } => inode.change(Change::SetLen { file_bytes }, false),
+                // Another sync may have settled them since.
+                Operation::Sync => inode.settle(covers.saturating_sub(inode.settled)),
+            }
+        }
+        waker
+    }
+
+    pub(super) fn poll(&mut self, id: HeldId, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(pending) = self.pending.get_mut(&id) else {
+            return Poll::Ready(Err(io::Error::other("the machine crashed")));
+        };
+        match pending.result {
+            None => {
+                pending.waker = Some(context.waker().clone());
+                Poll::Pending
+            }
+            Some(None) => {
+                self.pending.remove(&id);
+                Poll::Ready(Ok(()))
+            }
+            Some(Some(kind)) => Poll::Ready(Err(kind.into())),
+        }
+    }
+
+    pub(super) fn read(&mut self, inode: u64, boot: u64, offset: usize, len: usize) -> io::Result<Buffer> {
+        self.powered()?;
+        if boot != self.boot {
+            return Err(io::Error::other("the machine crashed since this file was opened"));
+        }
+        if let Some(kind) = self.faults.remove(&Fault::Read) {
+            return Err(kind.into());
+        }
+        let seen = &self.inode(inode).seen;
+        let start = offset.min(seen.len());
+        let end = offset.saturating_add(len).min(seen.len());
+        Ok(Buffer::copy_from(&seen[start..end]))
+    }
+
+    pub(super) fn file_bytes(&self, inode: u64) -> u64 {
+        self.inodes[&inode].seen.len() as u64
+    }
+
+    pub(super) fn crash(&mut self, rng: &mut fastrand::Rng) {
+        for (_, pending) in std::mem::take(&mut self.pending) {
+            let landed = matches!(pending.result, Some(None));
+            if let Operation::Write { offset, data, .. } = pending.operation
+                && !landed
+            {
+                self.inode(pending.inode).unsynced.push((Change::Write { offset, data }, false));
+            }
+        }
+        self.inodes.values_mut().for_each(|inode| inode.crash(rng));
+        self.crash_names(rng);
+        self.boot += 1;
+        self.hold = false;
+        self.power = None;
+        self.faults.clear();
+    }
+
+    pub(super) fn add_inode(&mut self, bytes: Vec<u8>) -> u64 {
+        let inode = self.next_id;
+        self.next_id += 1;
+        self.inodes.insert(inode, Inode { seen: bytes.clone(), safe: bytes, ..Inode::default() });
+        inode
+    }
+
+    pub(super) fn at_rest(&mut self, path: &Path, change: impl Fn(&mut Vec<u8>)) {
+        let inode = self.lookup(path).expect("a file to damage");
+        let inode = self.inode(inode);
+        change(&mut inode.seen);
+        change(&mut inode.safe);
+    }
+
+    pub(super) fn put(&mut self, path: &Path, bytes: &[u8]) {
+        let inode = self.add_inode(bytes.to_vec());
+        self.names.insert(path.to_owned(), inode);
+        self.safe_names.insert(path.to_owned(), inode);
+        if let Some(dir) = path.parent() {
+            self.dirs.insert(dir.to_owned());
+        }
+    }
+
+    pub(super) fn take_away(&mut self, path: &Path) {
+        self.names.remove(path);
+        self.safe_names.remove(path);
+    }
+
+    pub(super) fn bytes(&self, path: &Path) -> Option<Vec<u8>> {
+        Some(self.inodes[self.names.get(path)?].seen.clone())
+    }
+
+    pub(super) fn paths(&self) -> Vec<PathBuf> {
+        self.names.keys().cloned().collect()
+    }
+}
