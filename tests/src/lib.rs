@@ -18,4 +18,3 @@ pub mod history;
 pub mod poll;
 pub mod process;
 pub mod workload;
-
