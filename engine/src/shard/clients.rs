@@ -4,17 +4,16 @@ mod commands;
 
 use std::sync::Arc;
 
-use net::resp::{Limits, Parse};
+use net::resp::Limits;
 use raft::Time;
 use runtime::{Part, SocketId};
 
 use super::client::Client;
-use super::dispatch::Requests;
 use super::io::{Action, ClientData};
-use super::request::{Kind, Outcome, ReplyTo, RequestBody, RequestHead};
+use super::request::{Outcome, ReplyTo};
 use super::settings::ShardSettings;
 use crate::directory::Directory;
-use crate::resp::{Plan, Session, plan, to_proto};
+use crate::resp::{Session, to_proto};
 use crate::view::View;
 
 /// Bytes of one client's input in one turn.

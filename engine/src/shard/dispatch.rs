@@ -79,7 +79,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         let open = leader.filter(|leader| !group.route.has_held() && group.route.open_to(*leader));
         match open {
             Some(leader) if leader == me => {
-                let led = if self.log.has_room() {
+                let led = if self.log.has_room() && self.log.has_room_for_entries() {
                     group.lead(self.now, &mut self.log, requests.clone())
                 } else {
                     Led::Full

@@ -9,16 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use net::handshake::{ClusterId, Directory as Known, FORMAT_VERSION, Identity};
-use net::link::{Incoming, IncomingOutput, Link, Local, LogBudget, Output, PeerShard};
-use raft::{Check, GroupId, NodeId, Raft, Time};
-use raftlog::{BatchSeq, Log};
-use runtime::{Buffer, BufferMut, Disk, SocketId};
+use net::link::{Incoming, Link, Local, LogBudget, Output, PeerShard};
+use raft::{GroupId, NodeId, Time};
+use runtime::{Buffer, BufferMut, SocketId};
 
-use super::frames::{Filled, FrameBuilder, concerns};
+use super::frames::{FrameBuilder, concerns};
 use super::io::Action;
-use super::loads::Loads;
 use super::outbox::Outbox;
-use super::replica::Replica;
 use super::request::{Encode, Outcome, Request, RequestHead};
 use super::settings::ShardSettings;
 use crate::directory::Directory;

@@ -12,7 +12,7 @@ use crate::shard::request::{Kind, ReplyTo, RequestBody, RequestHead};
 
 /// The commands found in a turn's arrivals, before they are planned.
 #[derive(Default)]
-pub(super) struct Parsed<'t> {
+pub(in crate::shard) struct Parsed<'t> {
     words: Vec<&'t [u8]>,
     /// Words of inline commands that had to be unquoted.
     quoted: Vec<Vec<u8>>,
@@ -29,19 +29,19 @@ struct ParsedCommand {
 
 impl Parsed<'_> {
     /// The unquoted words as the planner takes them.
-    pub(super) fn quoted(&self) -> Vec<&[u8]> {
+    pub(in crate::shard) fn quoted(&self) -> Vec<&[u8]> {
         self.quoted.iter().map(Vec::as_slice).collect()
     }
 
     /// How many bytes of each arrival were understood.
-    pub(super) fn into_used(self) -> Vec<usize> {
+    pub(in crate::shard) fn into_used(self) -> Vec<usize> {
         self.used
     }
 }
 
 impl Clients {
     /// Finds the commands in `arrivals`, each client's as far as it has room.
-    pub(super) fn parse<'t>(&mut self, arrivals: &'t [Arrival]) -> Parsed<'t> {
+    pub(in crate::shard) fn parse<'t>(&mut self, arrivals: &'t [Arrival]) -> Parsed<'t> {
         let mut parsed = Parsed::default();
         for arrival in arrivals {
             let used = match self.find(arrival.socket) {
@@ -90,7 +90,7 @@ impl Clients {
     }
 
     /// Plans every parsed command: answered here, or one or more requests.
-    pub(super) fn plan<'t>(
+    pub(in crate::shard) fn plan<'t>(
         &mut self,
         now: Time,
         parsed: &'t Parsed<'_>,

@@ -13,7 +13,7 @@ const INCOMING_MAX: usize = 256;
 
 impl Links {
     /// A peer connected to us.
-    pub(super) fn accept(&mut self, now: Time, socket: SocketId, actions: &mut Vec<Action>) {
+    pub(in crate::shard) fn accept(&mut self, now: Time, socket: SocketId, actions: &mut Vec<Action>) {
         if self.incoming.len() >= INCOMING_MAX {
             actions.push(Action::Close { socket });
             return;
@@ -22,7 +22,7 @@ impl Links {
     }
 
     /// Bytes of a caller that has not been welcomed yet. False: `socket` is none of those.
-    pub(super) fn take_incoming(
+    pub(in crate::shard) fn take_incoming(
         &mut self,
         socket: SocketId,
         buffer: BufferMut,
@@ -36,7 +36,7 @@ impl Links {
     }
 
     /// Hands welcome callers to their links, turns others away.
-    pub(super) fn judge_incoming(
+    pub(in crate::shard) fn judge_incoming(
         &mut self,
         now: Time,
         actions: &mut Vec<Action>,

@@ -11,7 +11,7 @@ use crate::shard::replica::Replica;
 
 impl Links {
     /// Notes which peers `replica` owes something.
-    pub(super) fn note(&mut self, replica: usize, group: GroupId, raft: &Raft) {
+    pub(in crate::shard) fn note(&mut self, replica: usize, group: GroupId, raft: &Raft) {
         for link in 0..self.entries.len() {
             let node = self.entries[link].peer.node;
             let owes = || raft.has_messages(node) || raft.next_append(node).is_some();
@@ -33,13 +33,13 @@ impl Links {
     }
 
     /// Entries read back from disk for the peer of `link`.
-    pub(super) fn loaded(&mut self, link: usize, replica: usize, buffers: Vec<Buffer>) {
+    pub(in crate::shard) fn loaded(&mut self, link: usize, replica: usize, buffers: Vec<Buffer>) {
         self.entries[link].loaded.extend(buffers.into_iter().map(|entries| (replica, entries)));
         self.note_one(link, replica);
     }
 
     /// Builds and sends a frame on every link that can take one.
-    pub(super) fn flush<S, D: Disk>(
+    pub(in crate::shard) fn flush<S, D: Disk>(
         &mut self,
         now: Time,
         durable: BatchSeq,
@@ -75,7 +75,7 @@ impl Links {
                     Filled::All => {}
                     Filled::FrameFull => self.note_one(link, *replica),
                     Filled::NotCached(first) => {
-                        loads.to_send(log, *replica, (link, to), of.group, first, of.raft.last())
+                        loads.load_to_send(log, *replica, (link, to), of.group, first, of.raft.last())
                     }
                 }
             }
