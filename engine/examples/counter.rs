@@ -23,7 +23,7 @@ impl SimpleMachine for Counter {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let cluster = Engine::local_cluster(3, |_group| Simple::from(Counter::default()))?;
     let counter = cluster.group(1);
     for _ in 0..10 {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use raft::{GroupId, NodeId};
+use raft::{GroupId, Index, NodeId};
 use runtime::{MailboxSender, ShardSpec, ShardThread, spawn_shard};
 
 use crate::builder::Builder;
@@ -154,6 +154,19 @@ impl Engine {
     /// The node believed to lead `group` now.
     pub fn leader(&self, group: GroupId) -> Option<NodeId> {
         self.directory.group(group)?.leader
+    }
+
+    /// The newest entry of `group` whose effect is in this node's state.
+    pub fn applied(&self, group: GroupId) -> Option<Index> {
+        Some(self.directory.group(group)?.applied)
+    }
+
+    /// Has every shard save the states of its groups and compact its log behind them, in the background.
+    pub fn take_snapshots(&self) {
+        for mailbox in &self.mailboxes {
+            // A full mailbox is a busy shard: its log grows, and it will save by itself.
+            let _full = mailbox.try_send(ShardMessage::TakeSnapshots);
+        }
     }
 
     /// Hands leaderships over, stops every shard, and waits for them.

@@ -9,32 +9,43 @@ use raftlog::PreparedSegment;
 use runtime::Disk;
 
 use super::Shard;
+use super::receives::ReceiveEnd;
+use super::saves::SaveEnd;
+use super::sends::SendEnd;
 use crate::state_machine::StateMachine;
 
 /// Work for the executor's background queue.
 pub(crate) type Background = Pin<Box<dyn Future<Output = ()>>>;
 
 /// What background work came to.
-pub(super) enum Finished<D: Disk> {
+pub(super) enum Finished<S, D: Disk> {
     /// A segment of the log is ready, or could not be made.
     Segment(PreparedSegment<D::File>),
+    /// A state is saved, or could not be.
+    Saved(SaveEnd),
+    /// A step of sending a snapshot.
+    Sent(SendEnd<D>),
+    /// A step of receiving one.
+    Received(ReceiveEnd<S, D>),
+    /// Old snapshot files are gone.
+    Collected,
 }
 
 /// The background work of a shard: what is to be started, and what has finished.
-pub(super) struct Backgrounds<D: Disk> {
+pub(super) struct Backgrounds<S, D: Disk> {
     start: Vec<Background>,
-    finished: Rc<RefCell<Vec<Finished<D>>>>,
+    finished: Rc<RefCell<Vec<Finished<S, D>>>>,
     /// Starts a turn.
     wake: Rc<dyn Fn()>,
 }
 
-impl<D: Disk> Backgrounds<D> {
-    pub(super) fn new(wake: Rc<dyn Fn()>) -> Backgrounds<D> {
+impl<S: StateMachine, D: Disk> Backgrounds<S, D> {
+    pub(super) fn new(wake: Rc<dyn Fn()>) -> Backgrounds<S, D> {
         Backgrounds { start: Vec::new(), finished: Rc::default(), wake }
     }
 
     /// Runs `work` beside the turns; its result comes back in a later one.
-    pub(super) fn spawn(&mut self, work: impl Future<Output = Finished<D>> + 'static) {
+    pub(super) fn spawn(&mut self, work: impl Future<Output = Finished<S, D>> + 'static) {
         let (finished, wake) = (Rc::clone(&self.finished), Rc::clone(&self.wake));
         self.start.push(Box::pin(async move {
             let result = work.await;
@@ -64,6 +75,10 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         for result in finished {
             match result {
                 Finished::Segment(prepared) => self.log.prepared(prepared),
+                Finished::Saved(end) => self.take_saved(end),
+                Finished::Sent(end) => self.take_sender(end),
+                Finished::Received(end) => self.take_received(end),
+                Finished::Collected => {}
             }
         }
     }

@@ -6,7 +6,7 @@ use runtime::Disk;
 
 use super::Shard;
 use super::replica::Led;
-use super::request::{Encode, Outcome, ReplyTo, Request, RequestBody, RequestHead};
+use super::request::{Encode, Kind, Outcome, ReplyTo, Request, RequestBody, RequestHead};
 use crate::state_machine::StateMachine;
 
 /// The requests of one turn, by the replica they are for. They borrow from the turn's inputs.
@@ -79,7 +79,8 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         let open = leader.filter(|leader| !group.route.has_held() && group.route.open_to(*leader));
         match open {
             Some(leader) if leader == me => {
-                let led = if self.log.has_room() && self.log.has_room_for_entries() {
+                let writes = || requests.clone().any(|(head, _)| head.kind == Kind::Write);
+                let led = if self.log.has_room() && (self.log.has_room_for_entries() || !writes()) {
                     group.lead(self.now, &mut self.log, requests.clone())
                 } else {
                     Led::Full

@@ -11,7 +11,9 @@ use runtime::{Context, Event, ListenerId, Mailbox, MailboxSender, RealDisk, Ring
 
 use super::io::{Action, ClientData, Input};
 use super::message::{MAILBOX_MESSAGES_MAX, ShardMessage};
-use super::{Shard, ShardSettings};
+use super::restore::open_snapshots;
+use super::save_task::Pause;
+use super::{Opened, Shard, ShardSettings};
 use crate::error::StartError;
 use crate::fatal::{Fatal, FatalHook};
 use crate::state_machine::StateMachine;
@@ -38,32 +40,19 @@ pub(crate) async fn run<S: StateMachine>(context: Context, start: ShardStart<S>)
     let shard_number = start.settings.shard;
     let directory = Arc::clone(&start.settings.directory);
     let (sender, mailbox) = runtime::mailbox(MAILBOX_MESSAGES_MAX, ring.doorbell());
-    let opened = Log::open(context.disk(), &start.log_dir, start.log_options).await;
-    let (log, recovered) = match opened {
+    let opened = match open(&context, &start).await {
         Ok(opened) => opened,
-        Err(error) => {
-            let corrupt = matches!(
-                error,
-                OpenError::Damaged { .. }
-                    | OpenError::Foreign { .. }
-                    | OpenError::Missing { .. }
-                    | OpenError::Truncated { .. }
-            );
-            let reason = error.to_string();
-            let _gone = start.ready.send(Err(StartError::Recovery { shard: shard_number, reason, corrupt }));
-            return;
-        }
+        Err(error) => return drop(start.ready.send(Err(error))),
     };
-    // Snapshots are loaded here, before the first turn: a restart's only long step.
-    let recovered = recovered.groups.into_iter().map(|known| {
-        let machine = (start.factory)(known.group);
-        (known, machine)
-    });
     let shard = {
         let doorbell = ring.doorbell();
         let wake = Rc::new(move || doorbell.ring());
-        let factory = Arc::clone(&start.factory);
-        Shard::new(now(), start.settings, factory, log, context.disk(), wake, recovered.collect())
+        let beside = context.clone();
+        let pause: Pause = Rc::new(move || {
+            let context = beside.clone();
+            Box::pin(async move { context.pause().await })
+        });
+        Shard::new(now(), start.settings, Arc::clone(&start.factory), opened, wake, pause)
     };
     let listeners = Listeners {
         client: start.client_listener.map(|listener| ring.listen(listener)),
@@ -78,6 +67,35 @@ pub(crate) async fn run<S: StateMachine>(context: Context, start: ShardStart<S>)
         directory.set_dead();
         (start.fatal)(&fatal);
     }
+}
+
+/// Opens the log and loads the snapshots it names, before the first turn: a restart's only long step.
+async fn open<S: StateMachine>(
+    context: &Context,
+    start: &ShardStart<S>,
+) -> Result<Opened<S, RealDisk>, StartError> {
+    let shard = start.settings.shard;
+    let disk = context.disk();
+    let opened = Log::open(disk.clone(), &start.log_dir, start.log_options.clone()).await;
+    let (log, recovered) = opened.map_err(|error| {
+        let corrupt = matches!(
+            error,
+            OpenError::Damaged { .. }
+                | OpenError::Foreign { .. }
+                | OpenError::Missing { .. }
+                | OpenError::Truncated { .. }
+        );
+        StartError::Recovery { shard, reason: error.to_string(), corrupt }
+    })?;
+    let no_pause: Pause = Rc::new(|| Box::pin(std::future::ready(())));
+    let (dir, factory) = (&start.settings.snapshots_dir, &*start.factory);
+    let opened = open_snapshots(&disk, dir, recovered.groups, &|group| factory(group), &no_pause).await;
+    let (store, groups) = opened.map_err(|error| StartError::Recovery {
+        shard,
+        reason: error.to_string(),
+        corrupt: error.is_corrupt(),
+    })?;
+    Ok(Opened { log, disk, store, groups })
 }
 
 struct Listeners {
@@ -150,7 +168,7 @@ impl<S: StateMachine> Driver<S> {
         let Driver { ring, shard, context, .. } = self;
         for action in std::mem::take(&mut shard.actions) {
             match action {
-                Action::Dial { link, address } => shard.dialing(link, ring.connect(address)),
+                Action::Dial { dialer, address } => shard.dialing(dialer, ring.connect(address)),
                 Action::Receive { socket } => ring.receive(socket),
                 Action::ReceiveInto { socket, buffer, from } => ring.receive_into(socket, buffer, from),
                 Action::Pause { socket } => ring.pause(socket),

@@ -108,7 +108,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                         runs: known.runs.clone(),
                         last: known.last,
                         voters: voters.clone(),
-                        applied: known.compacted.index,
+                        applied: known.snapshot_id.index, // what the machine was loaded from
                     };
                     (restored, machine)
                 }

@@ -55,9 +55,18 @@ pub(crate) enum Input {
     },
 }
 
+/// Who is to be told of the socket that dials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialer {
+    /// The link of this number.
+    Link(usize),
+    /// The snapshot transfer of this number.
+    Transfer(u64),
+}
+
 /// Something to do at a socket.
 pub(crate) enum Action {
-    Dial { link: usize, address: SocketAddr },
+    Dial { dialer: Dialer, address: SocketAddr },
     Receive { socket: SocketId },
     ReceiveInto { socket: SocketId, buffer: BufferMut, from: usize },
     Pause { socket: SocketId },

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use net::handshake::{ClusterId, Directory as Known, FORMAT_VERSION, Identity};
-use net::link::{Incoming, Link, Local, LogBudget, Output, PeerShard};
+use net::link::{Greeted, Incoming, Link, Local, LogBudget, Output, PeerShard};
 use raft::{GroupId, NodeId, Time};
 use runtime::{Buffer, BufferMut, SocketId};
 
 use super::frames::{FrameBuilder, concerns};
-use super::io::Action;
+use super::io::{Action, Dialer};
 use super::outbox::Outbox;
 use super::request::{Encode, Outcome, Request, RequestHead};
 use super::settings::ShardSettings;
@@ -45,6 +45,8 @@ pub(super) enum LinkEvent {
     Read { link: usize },
     /// The link is down.
     Down { link: usize },
+    /// A peer calls to send a snapshot.
+    Snapshot(Box<Greeted<SocketId>>),
 }
 
 /// All links of one shard.
@@ -267,7 +269,7 @@ impl Links {
         let entry = &mut self.entries[link];
         let peer = entry.peer;
         match output {
-            Output::Dial => actions.push(Action::Dial { link, address: entry.address }),
+            Output::Dial => actions.push(Action::Dial { dialer: Dialer::Link(link), address: entry.address }),
             Output::Send { socket, parts } => actions.push(Action::Send { socket, parts }),
             Output::Receive { socket, buffer, from } => {
                 actions.push(Action::ReceiveInto { socket, buffer, from })
@@ -320,6 +322,11 @@ impl Links {
     /// The peer of `link`.
     pub(super) fn peer(&self, link: usize) -> PeerShard {
         self.entries[link].peer
+    }
+
+    /// Where the peer of `link` listens.
+    pub(super) fn address(&self, link: usize) -> SocketAddr {
+        self.entries[link].address
     }
 
     /// Whether `link` carries the messages of `group`.

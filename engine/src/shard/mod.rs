@@ -18,12 +18,18 @@ mod message;
 mod outbox;
 mod peers;
 mod reads;
+mod receives;
 mod replica;
 mod replies;
 pub(crate) mod request;
+mod restore;
 mod routing;
+mod save_plan;
+mod save_task;
 mod saves;
+mod sends;
 mod settings;
+mod transfers;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -41,7 +47,7 @@ use answers::Answers;
 use background::{Background, Backgrounds};
 use clients::Clients;
 use dispatch::{Buckets, Requests};
-use io::{Action, Input};
+use io::{Action, Dialer, Input};
 use links::Links;
 use loads::Loads;
 use replica::{Applying, Replica};
@@ -63,7 +69,7 @@ pub(crate) struct Shard<S: StateMachine, D: Disk> {
     factory: Arc<dyn Fn(GroupId) -> S + Send + Sync>,
     log: Log<D>,
     disk: D,
-    background: Backgrounds<D>,
+    background: Backgrounds<S, D>,
     /// What recovery found, until the cluster's record says that the groups may start.
     recovered: Option<Vec<(RecoveredGroup, S)>>,
     replicas: Vec<Replica<S>>,
@@ -79,7 +85,8 @@ pub(crate) struct Shard<S: StateMachine, D: Disk> {
     answers: Answers,
     buckets: Buckets,
     loads: Loads,
-    saves: saves::Saves,
+    saves: saves::Saves<D>,
+    transfers: transfers::Transfers<D>,
     preferences: leading::Preferences,
     slices: Vec<Buffer>,
     /// The earliest deadline of any replica's core, and of waiting requests.
@@ -92,18 +99,28 @@ pub(crate) struct Shard<S: StateMachine, D: Disk> {
     pub(crate) actions: Vec<Action>,
 }
 
+/// What a shard has on disk, opened and read.
+pub(crate) struct Opened<S, D: Disk> {
+    pub(crate) log: Log<D>,
+    pub(crate) disk: D,
+    pub(crate) store: snapshot::Store<D>,
+    /// What the log knows of each group, with the state of its snapshot.
+    pub(crate) groups: Vec<(RecoveredGroup, S)>,
+}
+
 impl<S: StateMachine, D: Disk> Shard<S, D> {
     /// A shard over its recovered log. Its groups start when the cluster's record is known.
     pub(crate) fn new(
         now: Time,
         settings: ShardSettings,
         factory: Arc<dyn Fn(GroupId) -> S + Send + Sync>,
-        log: Log<D>,
-        disk: D,
+        opened: Opened<S, D>,
         wake: Rc<dyn Fn()>,
-        recovered: Vec<(RecoveredGroup, S)>,
+        pause: save_task::Pause,
     ) -> Shard<S, D> {
+        let Opened { log, disk, store, groups } = opened;
         let directory = Arc::clone(&settings.directory);
+        let saves = saves::Saves::new(&settings, store, pause, &log);
         let mut shard = Shard {
             now,
             shard: settings.shard,
@@ -116,7 +133,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             log,
             disk,
             background: Backgrounds::new(wake),
-            recovered: Some(recovered),
+            recovered: Some(groups),
             replicas: Vec::new(),
             dirty: Vec::new(),
             mesh: deliver::Mesh::default(),
@@ -124,7 +141,8 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             answers: Answers::default(),
             buckets: Buckets::default(),
             loads: Loads::default(),
-            saves: saves::Saves::default(),
+            saves,
+            transfers: transfers::Transfers::new(now, &settings),
             preferences: leading::Preferences::default(),
             slices: Vec::new(),
             next_tick: now,
@@ -170,6 +188,8 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         let used = parsed.into_used();
         self.clients.keep_rest(arrivals, &used);
         self.tick();
+        self.advance_saves();
+        self.drive_transfers();
         self.settle();
         self.log.submit();
         self.prepare_segments();
@@ -192,6 +212,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                 self.mark_dirty(number);
             }
         }
+        self.publish_recorded(durable);
         Ok(())
     }
 
@@ -260,7 +281,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             }
             Event::LeaderChanged { .. } => {}
             Event::NeedsSnapshot { to } => self.send_snapshot(number, to),
-            Event::SnapshotOffered { from, id } => self.fetch_snapshot(number, from, id),
+            Event::SnapshotOffered { from, id } => self.expect_snapshot(number, from, id),
             Event::Protocol { from, problem } => {
                 tracing::warn!(group = %replica.group, %from, ?problem, "dropped a message that makes no sense");
             }
@@ -276,7 +297,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         for number in std::mem::take(&mut self.dirty) {
             let replica = &mut self.replicas[number];
             replica.dirty = false;
-            if !replica.loading {
+            if !replica.loading && !self.saves.holds(number) {
                 match replica.apply(&self.log, &mut self.answers, &mut self.slices) {
                     Applying::Done => {}
                     Applying::More => self.more = true,
@@ -315,12 +336,16 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
     /// When the next turn is due even if nothing arrives.
     pub(crate) fn deadline(&self) -> Time {
         let former = self.former.as_ref().map_or(Time::NEVER, |former| former.deadline());
-        self.next_tick.min(self.next_expiry).min(self.log.deadline()).min(self.links.deadline()).min(former)
+        let own = self.next_tick.min(self.next_expiry).min(self.transfers.wake_at);
+        own.min(self.log.deadline()).min(self.links.deadline()).min(former)
     }
 
     /// The driver carried out [`Action::Dial`].
-    pub(crate) fn dialing(&mut self, link: usize, socket: runtime::SocketId) {
-        self.links.dialed(link, socket);
+    pub(crate) fn dialing(&mut self, dialer: Dialer, socket: runtime::SocketId) {
+        match dialer {
+            Dialer::Link(link) => self.links.dialed(link, socket),
+            Dialer::Transfer(number) => self.dialed_transfer(number, socket),
+        }
     }
 
     /// True when the next turn has work already.

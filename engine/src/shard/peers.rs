@@ -16,6 +16,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
     /// Takes in what happened at the sockets. Clients' bytes are kept for later in the turn.
     pub(super) fn take_inputs(&mut self, inputs: &mut Vec<Input>) {
         for input in inputs.drain(..) {
+            let Some(input) = self.transfers.take_input(self.now, input, &self.links.local) else { continue };
             match input {
                 Input::ClientAccepted { socket } => self.clients.accept(socket, &mut self.actions),
                 Input::PeerAccepted { socket } => self.links.accept(self.now, socket, &mut self.actions),
@@ -46,6 +47,9 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                     LinkEvent::Up { link } => self.link_is_up(link),
                     LinkEvent::Down { link } => self.link_is_down(link),
                     LinkEvent::Read { link } => self.read_link(link),
+                    LinkEvent::Snapshot(caller) => {
+                        self.transfers.adopt(self.now, *caller, &self.links.local, &mut self.actions);
+                    }
                     LinkEvent::Forming { node, incarnation } => {
                         if let Some(former) = &mut self.former {
                             former.connected(self.now, node, incarnation);

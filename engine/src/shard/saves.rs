@@ -1,18 +1,322 @@
-//! Saving states and compacting the log behind them; snapshots for peers that are too far behind.
+//! Saving states and compacting the log behind them, in the order of durable steps (design 7): an image frozen at an
+//! entry that is applied and durable; its file synced, renamed, the directory synced; the log's record that names it;
+//! only when that is durable, the publication, the shorter log, and the end of older files.
 
-use raft::{EntryId, NodeId};
+use std::collections::VecDeque;
+
+use raft::{EntryId, Index};
+use raftlog::{BatchSeq, Log};
 use runtime::Disk;
+use snapshot::{BuildSpec, Guard, Manifest, Store};
 
 use super::Shard;
-use crate::state_machine::StateMachine;
+use super::background::Finished;
+use super::save_plan::{LogFacts, SAVES_RUNNING_MAX, SavePlan};
+use super::save_task::{Pause, SLICE_BYTES, SaveError, save};
+use super::settings::ShardSettings;
+use crate::state_machine::{Progress, StateMachine};
+
+/// Slices of thawing in one turn: well under a millisecond together.
+const THAW_SLICES_PER_TURN_MAX: usize = 4;
+
+/// Groups that a crowded log names at a time.
+const PINNING_MAX: usize = 16;
+
+/// A save that has ended.
+pub(super) struct SaveEnd {
+    replica: usize,
+    result: Result<(Manifest, Guard), SaveError>,
+}
+
+/// A file that is whole, and not yet in the log.
+struct Built {
+    replica: usize,
+    manifest: Manifest,
+    guard: Guard,
+}
+
+/// A file whose record is in a batch on its way to the disk.
+struct Recorded {
+    batch: BatchSeq,
+    built: Built,
+    /// It came from a peer: the core knows of it already, and the peer waits to hear that it is safe.
+    installed: bool,
+}
 
 /// The saves of one shard.
-#[derive(Default)]
-pub(super) struct Saves {}
+pub(super) struct Saves<D: Disk> {
+    pub(super) store: Store<D>,
+    pub(super) pause: Pause,
+    plan: SavePlan,
+    /// Replicas whose image is being written.
+    running: Vec<usize>,
+    /// The replica that applies no further until what it applied is on its own disk, where a save may freeze it.
+    holding: Option<usize>,
+    built: Vec<Built>,
+    recorded: VecDeque<Recorded>,
+    /// Replicas whose machines have work left from an image that is gone.
+    thawing: VecDeque<usize>,
+}
+
+impl<D: Disk> Saves<D> {
+    pub(super) fn new(settings: &ShardSettings, store: Store<D>, pause: Pause, log: &Log<D>) -> Saves<D> {
+        let plan = SavePlan::new(settings.snapshot_after_bytes, settings.log_bytes_max, log_facts(log));
+        Saves {
+            store,
+            pause,
+            plan,
+            running: Vec::new(),
+            holding: None,
+            built: Vec::new(),
+            recorded: VecDeque::new(),
+            thawing: VecDeque::new(),
+        }
+    }
+
+    /// Whether `replica` must not apply now: see `holding`.
+    pub(super) fn holds(&self, replica: usize) -> bool {
+        self.holding == Some(replica)
+    }
+
+    /// Whether a save of the replica is somewhere between its freeze and its publication.
+    fn is_under_way(&self, replica: usize) -> bool {
+        self.running.contains(&replica)
+            || self.built.iter().any(|built| built.replica == replica)
+            || self.recorded.iter().any(|recorded| recorded.built.replica == replica)
+    }
+
+    fn thaw_later(&mut self, replica: usize) {
+        if !self.thawing.contains(&replica) {
+            self.thawing.push_back(replica);
+        }
+    }
+}
+
+/// What the segments that hold something take, and what was written.
+fn log_facts<D: Disk>(log: &Log<D>) -> LogFacts {
+    let stats = log.stats();
+    let segments = (stats.segments_live + stats.segments_ready).max(1) as u64;
+    let live_bytes = stats.file_bytes / segments * stats.segments_live as u64;
+    LogFacts { written_bytes: stats.bytes, live_bytes }
+}
 
 impl<S: StateMachine, D: Disk> Shard<S, D> {
-    pub(super) fn save_if_due(&mut self) {}
-    pub(super) fn save_all(&mut self) {}
-    pub(super) fn send_snapshot(&mut self, _replica: usize, _to: NodeId) {}
-    pub(super) fn fetch_snapshot(&mut self, _replica: usize, _from: NodeId, _id: EntryId) {}
+    /// Looks, a few times a second, at what the log holds and what is to be saved.
+    pub(super) fn save_if_due(&mut self) {
+        if self.stopping.is_some() {
+            return;
+        }
+        let facts = log_facts(&self.log);
+        if self.saves.plan.is_crowded(facts) {
+            let pinning = self.log.pinning(PINNING_MAX);
+            let pinning = pinning.into_iter().filter_map(|group| self.local(group));
+            let first: Vec<usize> = pinning.filter(|number| self.unsaved(*number) > 0).collect();
+            self.saves.plan.put_first(&first);
+        }
+        if self.saves.plan.wants_round(facts) {
+            let unsaved = self.all_unsaved();
+            self.saves.plan.begin_round(facts, unsaved.into_iter());
+        }
+        for number in 0..self.replicas.len() {
+            if self.replicas[number].machine.wants_thaw() && !self.saves.running.contains(&number) {
+                self.saves.thaw_later(number);
+            }
+        }
+        self.record_built();
+    }
+
+    /// Saves every group that has something unsaved.
+    pub(super) fn save_all(&mut self) {
+        let unsaved = self.all_unsaved();
+        self.saves.plan.add(unsaved.into_iter());
+    }
+
+    /// Saves one group as soon as can be.
+    pub(super) fn save_soon(&mut self, replica: usize) {
+        if self.unsaved(replica) > 0 {
+            self.saves.plan.put_first(&[replica]);
+        }
+    }
+
+    fn all_unsaved(&self) -> Vec<(usize, u64)> {
+        let unsaved = (0..self.replicas.len()).map(|number| (number, self.unsaved(number)));
+        unsaved.filter(|(_, entries)| *entries > 0).collect()
+    }
+
+    /// Applied entries that no snapshot holds, 0 while a save is under way.
+    fn unsaved(&self, replica: usize) -> u64 {
+        let raft = &self.replicas[replica].raft;
+        let entries = raft.applied_index().0.saturating_sub(raft.compacted().index.0);
+        if self.saves.is_under_way(replica) { 0 } else { entries }
+    }
+
+    /// What saves do in a turn: thaw a little, freeze the next. Costs two comparisons when there is nothing to do.
+    pub(super) fn advance_saves(&mut self) {
+        if !self.saves.thawing.is_empty() {
+            self.thaw_some();
+        }
+        if !self.saves.plan.is_empty() && self.stopping.is_none() {
+            self.freeze_next();
+        }
+    }
+
+    fn thaw_some(&mut self) {
+        for _ in 0..THAW_SLICES_PER_TURN_MAX {
+            let Some(number) = self.saves.thawing.pop_front() else { return };
+            let machine = &mut self.replicas[number].machine;
+            // While an image exists there is nothing to merge; its end asks again.
+            if !self.saves.running.contains(&number) && machine.thaw(SLICE_BYTES) == Progress::More {
+                self.saves.thawing.push_back(number);
+            }
+        }
+        self.more |= !self.saves.thawing.is_empty();
+    }
+
+    fn freeze_next(&mut self) {
+        while self.saves.running.len() < SAVES_RUNNING_MAX
+            && let Some(number) = self.saves.plan.next(self.now)
+        {
+            let applied = self.replicas[number].raft.applied_index();
+            let term = self.replicas[number].raft.term_at(applied);
+            let Some(term) = term.filter(|_| self.unsaved(number) > 0) else {
+                self.let_go(number);
+                self.saves.plan.take_next();
+                continue;
+            };
+            if self.saves.thawing.contains(&number) {
+                return;
+            }
+            if self.replicas[number].raft.persisted_index() < applied {
+                // A replica slower than the quorum has always applied more than it has synced: it waits for its
+                // disk, which takes as long as the batches in flight.
+                self.saves.holding = Some(number);
+                return;
+            }
+            self.let_go(number);
+            if !self.freeze(number, EntryId::new(term, applied)) {
+                return;
+            }
+            self.saves.plan.take_next();
+        }
+    }
+
+    /// The replica may apply again.
+    fn let_go(&mut self, number: usize) {
+        if self.saves.holding.take_if(|held| *held == number).is_some() {
+            self.mark_dirty(number);
+        }
+    }
+
+    /// Freezes a replica at `id`, its newest applied and durable entry, and has the image written.
+    fn freeze(&mut self, number: usize, id: EntryId) -> bool {
+        let replica = &mut self.replicas[number];
+        let Ok(slot) = self.saves.store.begin_build(replica.group, id) else { return false };
+        tracing::debug!(group = %replica.group, %id, "saving");
+        let voters = replica.raft.voters();
+        let spec = BuildSpec {
+            store: self.settings.store,
+            shard: u32::from(self.shard),
+            membership: voters.iter().flat_map(|node| node.0.to_le_bytes()).collect(),
+        };
+        let image = replica.machine.freeze();
+        let pause = self.saves.pause.clone();
+        self.saves.running.push(number);
+        self.background.spawn(async move {
+            let result = save(slot, spec, image, pause).await;
+            Finished::Saved(SaveEnd { replica: number, result })
+        });
+        true
+    }
+
+    /// An image is written, or could not be.
+    pub(super) fn take_saved(&mut self, end: SaveEnd) {
+        let SaveEnd { replica, result } = end;
+        self.saves.running.retain(|running| *running != replica);
+        if self.replicas[replica].machine.wants_thaw() {
+            self.saves.thaw_later(replica);
+        }
+        match result {
+            Ok((manifest, guard)) => {
+                self.saves.built.push(Built { replica, manifest, guard });
+                self.record_built();
+            }
+            Err(error) => {
+                let group = self.replicas[replica].group;
+                tracing::warn!(%group, %error, "a save failed; the log is kept, and the save tried again");
+                self.saves.plan.failed(self.now, replica);
+                self.collect();
+            }
+        }
+    }
+
+    /// Puts the records of whole files into the log's batch. As the log lets go of what a record covers, that waits
+    /// for followers that are connected and need those entries, while there is room.
+    fn record_built(&mut self) {
+        if self.saves.built.is_empty() {
+            return;
+        }
+        let crowded = self.saves.plan.is_crowded(log_facts(&self.log));
+        for built in std::mem::take(&mut self.saves.built) {
+            let id = built.manifest.id;
+            if id.index <= self.replicas[built.replica].raft.compacted().index {
+                drop(built); // a peer's newer snapshot was installed meanwhile
+                self.collect();
+            } else if !crowded && self.is_needed(built.replica, id.index) {
+                self.saves.built.push(built);
+            } else {
+                self.log.snapshot(built.manifest.group, id, &built.manifest.encode(), false);
+                self.recorded(built, false);
+            }
+        }
+    }
+
+    /// Whether a connected follower lacks entries up to `index`.
+    fn is_needed(&self, replica: usize, index: Index) -> bool {
+        let raft = &self.replicas[replica].raft;
+        raft.is_leader()
+            && raft
+                .status()
+                .followers
+                .iter()
+                .any(|follower| follower.matched < index && self.directory.is_reachable(follower.node))
+    }
+
+    fn recorded(&mut self, built: Built, installed: bool) {
+        self.saves.recorded.push_back(Recorded { batch: self.log.building(), built, installed });
+    }
+
+    /// A peer's snapshot is in the machine and its record in the log's batch.
+    pub(super) fn record_installed(&mut self, replica: usize, manifest: Manifest, guard: Guard) {
+        self.recorded(Built { replica, manifest, guard }, true);
+    }
+
+    /// The log is durable up to `durable`: what its records name is the state now, and the log before it history.
+    pub(super) fn publish_recorded(&mut self, durable: BatchSeq) {
+        while self.saves.recorded.front().is_some_and(|recorded| recorded.batch <= durable) {
+            let Recorded { built, installed, .. } = self.saves.recorded.pop_front().expect("just seen");
+            let Built { replica, manifest, guard } = built;
+            self.saves.store.publish(&manifest);
+            drop(guard);
+            let bytes: u64 = manifest.runs.iter().map(|run| run.bytes).sum();
+            tracing::info!(group = %manifest.group, id = %manifest.id, bytes, installed, "has a new snapshot");
+            if installed {
+                self.receive_is_safe(replica, manifest.id);
+            } else {
+                self.replicas[replica].raft.compact(manifest.id.index);
+            }
+            self.mark_dirty(replica);
+            self.collect();
+        }
+    }
+
+    /// Has the files deleted that nobody needs any more.
+    pub(super) fn collect(&mut self) {
+        let store = self.saves.store.clone();
+        self.background.spawn(async move {
+            if let Err(error) = store.collect().await {
+                tracing::warn!(%error, "old snapshot files stay for now");
+            }
+            Finished::Collected
+        });
+    }
 }

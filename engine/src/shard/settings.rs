@@ -23,6 +23,9 @@ pub(crate) struct ShardSettings {
     pub(crate) redirect: Redirect,
     pub(crate) deadline_us: u64,
     pub(crate) snapshot_after_bytes: u64,
+    pub(crate) log_bytes_max: u64,
+    /// The data directory's random id, for the files made in it.
+    pub(crate) store: [u8; 16],
     pub(crate) snapshots_dir: PathBuf,
     pub(crate) directory: Arc<Directory>,
     pub(crate) data_dir: Arc<SharedDataDir>,
@@ -52,6 +55,8 @@ impl ShardSettings {
             redirect: builder.redirect,
             deadline_us: u64::try_from(builder.deadline.as_micros()).unwrap_or(u64::MAX),
             snapshot_after_bytes: builder.snapshot_after_bytes,
+            log_bytes_max: builder.log_bytes_max,
+            store: identity.store,
             snapshots_dir: data_dir.shard_dir(u32::from(shard)).join("snapshots"),
             directory,
             data_dir,

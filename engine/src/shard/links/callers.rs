@@ -1,5 +1,6 @@
 //! Connections that peers made to us, until their greeting is judged.
 
+use net::handshake::Kind;
 use net::link::{Incoming, IncomingOutput, PeerShard};
 use raft::Time;
 use runtime::{BufferMut, SocketId};
@@ -60,6 +61,10 @@ impl Links {
                         if let Some(suppressed) = self.log_budget.allow(now) {
                             tracing::warn!(suppressed, "turned a caller on the peer port away: {rejection}");
                         }
+                    }
+                    IncomingOutput::Greeted(greeted) if greeted.hello.kind == Kind::Snapshot => {
+                        done = true;
+                        events.push(LinkEvent::Snapshot(Box::new(greeted)));
                     }
                     IncomingOutput::Greeted(greeted) => {
                         done = true;

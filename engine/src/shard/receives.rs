@@ -1,0 +1,395 @@
+//! Snapshots that peers send: received beside the turns, loaded into a fresh machine, installed in one turn, and
+//! acknowledged once the log's record of them is durable.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use raft::{EntryId, GroupId, Index, Time};
+use runtime::Disk;
+use snapshot::transfer::{Begin, ChunkHeader, Message, Progress, ReceiveError, Receiver, TransferId};
+use snapshot::{Guard, Manifest};
+
+use super::Shard;
+use super::background::Finished;
+use super::io::Action;
+use super::restore::{restore, single_run};
+use super::transfers::Caller;
+use crate::state_machine::StateMachine;
+
+/// A sender that has heard the end of its transfer hangs up; one that does not is cut off after so long.
+const LEAVE_WITHIN: Duration = Duration::from_secs(2);
+
+/// What is here of a snapshot whose sender is gone is kept for so long, so that it can go on.
+const KEEP_FOR: Duration = Duration::from_secs(60);
+
+/// Chunks a sender may be ahead of the disk; ours are never, for they wait for each answer.
+const INBOX_MAX: usize = 4;
+
+/// Chunks that came damaged before a transfer is given up.
+const BAD_CHUNKS_MAX: u32 = 16;
+
+/// One snapshot on its way here.
+pub(super) struct Receive<D: Disk> {
+    group: GroupId,
+    replica: usize,
+    id: EntryId,
+    /// Tells this attempt from those before it, whose work beside the turns may still come back.
+    attempt: u64,
+    /// The connection it comes on now.
+    caller: Option<u64>,
+    /// When it was last on one.
+    connected: Time,
+    manifest: Manifest,
+    begin: Begin,
+    stage: Stage<D>,
+    inbox: VecDeque<(ChunkHeader, Vec<u8>)>,
+    bad_chunks: u32,
+}
+
+/// How far it is.
+enum Stage<D: Disk> {
+    /// `None`: the receiver is away, writing.
+    Receiving(Option<Receiver<D>>),
+    /// Being verified and loaded into a machine.
+    Loading,
+    /// In the machine; the log's record is on its way to the disk.
+    Recording,
+}
+
+/// What work on a snapshot beside the turns came to.
+pub(super) struct ReceiveEnd<S, D: Disk> {
+    group: GroupId,
+    attempt: u64,
+    result: Result<Step<S, D>, String>,
+}
+
+enum Step<S, D: Disk> {
+    Ready(Receiver<D>),
+    Wrote(Receiver<D>, Progress),
+    Refused(Receiver<D>),
+    Loaded(S, Manifest, Guard),
+}
+
+impl<S: StateMachine, D: Disk> Shard<S, D> {
+    /// Takes in what senders say.
+    pub(super) fn drive_callers(&mut self) {
+        let mut heard = Vec::new();
+        for caller in &mut self.transfers.callers {
+            let messages = caller.line.hear(self.now).messages;
+            heard.extend(messages.into_iter().map(|(message, data)| (caller.number, message, data)));
+        }
+        for (caller, message, data) in heard {
+            match message {
+                Message::Begin(begin) => {
+                    let transfer = begin.transfer;
+                    if let Err(reason) = self.begin_receive(caller, begin) {
+                        self.turn_away(caller, transfer, reason);
+                    }
+                }
+                Message::Chunk(header) => self.take_chunk(caller, header, data),
+                Message::Abort { reason, .. } => {
+                    tracing::info!(%reason, "the sender gave its snapshot up");
+                    let of_caller = |receive: &Receive<D>| receive.caller == Some(caller);
+                    if let Some(at) = self.transfers.receives.iter().position(of_caller) {
+                        self.drop_receive(at, "the sender gave it up");
+                    }
+                }
+                Message::Resume { transfer, .. } | Message::Done { transfer, .. } => {
+                    self.turn_away(caller, transfer, "out of place".to_owned());
+                }
+            }
+        }
+    }
+
+    /// A sender says what it brings: new, or what is here in part already.
+    fn begin_receive(&mut self, caller: u64, begin: Begin) -> Result<(), String> {
+        let (group, id, transfer) = (begin.name.group, begin.name.id, begin.transfer);
+        let replica = self.local(group).ok_or("this shard has no such group")?;
+        let manifest = Manifest::decode(&begin.meta).map_err(|error| error.to_string())?;
+        let run = single_run(&manifest)?;
+        if manifest.group != group || manifest.id != id || run.name != begin.name {
+            return Err("the manifest is about another snapshot".to_owned());
+        }
+        if let Some(at) = self.transfers.receives.iter().position(|receive| receive.group == group) {
+            return self.meet_again(at, caller, begin);
+        }
+        if id.index <= self.replicas[replica].raft.committed() {
+            self.say(caller, Message::Done { transfer, ok: true, reason: String::new() });
+            return Ok(()); // what it holds came through the log
+        }
+        let slot = self.saves.store.begin_receive(group, id).map_err(|busy| busy.to_string())?;
+        let attempt = self.transfers.next_number();
+        self.stay(caller);
+        tracing::info!(%group, %id, bytes = begin.file_bytes, "receiving a snapshot");
+        self.transfers.receives.push(Receive {
+            group,
+            replica,
+            id,
+            attempt,
+            caller: Some(caller),
+            connected: self.now,
+            manifest,
+            begin: begin.clone(),
+            stage: Stage::Receiving(None),
+            inbox: VecDeque::new(),
+            bad_chunks: 0,
+        });
+        self.background.spawn(async move {
+            let created = Receiver::create(slot, begin).await;
+            let result = created.map(Step::Ready).map_err(|error| error.to_string());
+            Finished::Received(ReceiveEnd { group, attempt, result })
+        });
+        Ok(())
+    }
+
+    /// A snapshot of a group of which one is on its way already: the same goes on, a newer one takes its place.
+    fn meet_again(&mut self, at: usize, caller: u64, begin: Begin) -> Result<(), String> {
+        let receive = &mut self.transfers.receives[at];
+        let same = receive.id == begin.name.id
+            && (receive.begin.checksum, receive.begin.file_bytes) == (begin.checksum, begin.file_bytes);
+        match &mut receive.stage {
+            Stage::Receiving(_) if !same && begin.name.id.index < receive.id.index => {
+                Err("a newer one is on its way".to_owned())
+            }
+            Stage::Receiving(_) if !same => {
+                self.drop_receive(at, "another one took its place");
+                self.begin_receive(caller, begin)
+            }
+            _ if !same => Err("another one is being installed".to_owned()),
+            stage => {
+                let before = receive.caller.replace(caller);
+                receive.connected = self.now;
+                receive.inbox.clear();
+                receive.begin = begin;
+                let mut resume = None;
+                if let Stage::Receiving(Some(receiver)) = stage {
+                    receiver.resumes(&receive.begin);
+                    resume = receiver.resume();
+                }
+                before.into_iter().for_each(|before| self.leave(before));
+                self.stay(caller);
+                self.say_all(caller, resume);
+                Ok(())
+            }
+        }
+    }
+
+    fn take_chunk(&mut self, caller: u64, header: ChunkHeader, data: Vec<u8>) {
+        let receive = self.transfers.receives.iter_mut().find(|receive| receive.caller == Some(caller));
+        match receive {
+            Some(receive) if receive.inbox.len() < INBOX_MAX => receive.inbox.push_back((header, data)),
+            _ => self.turn_away(caller, header.transfer, "a chunk nobody asked for".to_owned()),
+        }
+    }
+
+    /// Writes what has come, as the rate permits, and forgets what will not go on.
+    pub(super) fn drive_receives(&mut self) {
+        let mut at = 0;
+        while at < self.transfers.receives.len() {
+            let receive = &mut self.transfers.receives[at];
+            if receive.caller.is_some() {
+                receive.connected = self.now;
+            }
+            let abandoned = matches!(receive.stage, Stage::Receiving(_))
+                && self.now.saturating_sub(receive.connected) >= KEEP_FOR;
+            if abandoned || receive.bad_chunks > BAD_CHUNKS_MAX {
+                self.drop_receive(at, "its sender is gone, or sends garbage");
+                continue;
+            }
+            self.write_chunk(at);
+            at += 1;
+        }
+    }
+
+    fn write_chunk(&mut self, at: usize) {
+        let receive = &mut self.transfers.receives[at];
+        let Stage::Receiving(place @ Some(_)) = &mut receive.stage else { return };
+        let Some((_, data)) = receive.inbox.front() else { return };
+        let now = Duration::from_micros(self.now.0);
+        if let Err(wait) = self.transfers.receive_rate.take(now, data.len() as u64) {
+            self.transfers.wake_at = self.transfers.wake_at.min(self.now + wait);
+            return;
+        }
+        let (group, attempt) = (receive.group, receive.attempt);
+        let (header, data) = receive.inbox.pop_front().expect("just seen");
+        let mut receiver = place.take().expect("just seen");
+        self.background.spawn(async move {
+            let result = match receiver.chunk(header, &data).await {
+                Ok(progress) => Ok(Step::Wrote(receiver, progress)),
+                Err(ReceiveError::BadChunk { .. }) => Ok(Step::Refused(receiver)),
+                Err(error) => Err(error.to_string()),
+            };
+            Finished::Received(ReceiveEnd { group, attempt, result })
+        });
+    }
+
+    /// Takes back what was done beside the turns.
+    pub(super) fn take_received(&mut self, end: ReceiveEnd<S, D>) {
+        let ReceiveEnd { group, attempt, result } = end;
+        let of_attempt = |receive: &Receive<D>| receive.group == group && receive.attempt == attempt;
+        let Some(at) = self.transfers.receives.iter().position(of_attempt) else { return self.collect() };
+        match result {
+            Err(reason) => self.drop_receive(at, &reason),
+            Ok(Step::Ready(receiver) | Step::Wrote(receiver, Progress::More)) => self.go_on(at, receiver),
+            Ok(Step::Refused(receiver)) => {
+                self.transfers.receives[at].bad_chunks += 1;
+                self.go_on(at, receiver);
+            }
+            Ok(Step::Wrote(receiver, Progress::Complete)) => self.load(at, receiver),
+            Ok(Step::Loaded(machine, manifest, guard)) => self.install(at, machine, manifest, guard),
+        }
+    }
+
+    /// Asks for the next chunk.
+    fn go_on(&mut self, at: usize, mut receiver: Receiver<D>) {
+        let receive = &mut self.transfers.receives[at];
+        if receiver.transfer() != receive.begin.transfer {
+            receiver.resumes(&receive.begin); // the sender called again meanwhile
+        }
+        let (resume, caller) = (receiver.resume(), receive.caller);
+        receive.stage = Stage::Receiving(Some(receiver));
+        if let Some(caller) = caller {
+            self.say_all(caller, resume);
+        }
+    }
+
+    /// All bytes are here: verifies the file and loads it into a fresh machine.
+    fn load(&mut self, at: usize, receiver: Receiver<D>) {
+        let receive = &mut self.transfers.receives[at];
+        receive.stage = Stage::Loading;
+        let (group, attempt, manifest) = (receive.group, receive.attempt, receive.manifest.clone());
+        let mut machine = (self.factory)(group);
+        let (disk, store, pause) = (self.disk.clone(), self.saves.store.clone(), self.saves.pause.clone());
+        self.background.spawn(async move {
+            let work = async {
+                let received = receiver.finish().await.map_err(|error| error.to_string())?;
+                let path = store.path(received.reference.name);
+                let loaded = restore(&disk, &path, &received.reference, &mut machine, &pause).await;
+                loaded.map_err(|error| error.to_string())?;
+                let manifest = Manifest { runs: vec![received.reference], ..manifest };
+                Ok(Step::Loaded(machine, manifest, received.guard))
+            };
+            let result = work.await;
+            Finished::Received(ReceiveEnd { group, attempt, result })
+        });
+    }
+
+    /// Puts the loaded state in the place of the old one, and the record that names its file into the log's batch.
+    fn install(&mut self, at: usize, machine: S, manifest: Manifest, guard: Guard) {
+        let receive = &mut self.transfers.receives[at];
+        let (number, id) = (receive.replica, receive.id);
+        let replica = &mut self.replicas[number];
+        // If the log holds that very entry, those behind it stay.
+        let reset = replica.raft.term_at(id.index) != Some(id.term);
+        if !replica.raft.snapshot_installed(self.now, id) {
+            let reason = "the log has overtaken it";
+            return self.drop_receive(at, reason);
+        }
+        receive.stage = Stage::Recording;
+        self.log.snapshot(manifest.group, id, &manifest.encode(), reset);
+        replica.machine = machine;
+        replica.restored(id.index, &mut self.answers);
+        self.record_installed(number, manifest, guard);
+        self.mark_dirty(number);
+    }
+
+    /// The record of an installed snapshot is durable: its sender may know.
+    pub(super) fn receive_is_safe(&mut self, replica: usize, id: EntryId) {
+        let of_snapshot = |receive: &Receive<D>| receive.replica == replica && receive.id == id;
+        let Some(at) = self.transfers.receives.iter().position(of_snapshot) else { return };
+        let receive = self.transfers.receives.swap_remove(at);
+        if let Some(caller) = receive.caller {
+            let transfer = receive.begin.transfer;
+            self.say(caller, Message::Done { transfer, ok: true, reason: String::new() });
+            self.leave(caller);
+        }
+    }
+
+    /// Gives a snapshot up. Its sender hears why, unless the state it would bring has come through the log.
+    fn drop_receive(&mut self, at: usize, reason: &str) {
+        let receive = self.transfers.receives.swap_remove(at);
+        let has_it = receive.id.index <= self.committed(receive.replica);
+        tracing::info!(group = %receive.group, id = %receive.id, %reason, "no longer receiving a snapshot");
+        if let Some(caller) = receive.caller {
+            let transfer = receive.begin.transfer;
+            if has_it {
+                self.say(caller, Message::Done { transfer, ok: true, reason: String::new() });
+                self.leave(caller);
+            } else {
+                self.turn_away(caller, transfer, reason.to_owned());
+            }
+        }
+        drop(receive);
+        self.collect();
+    }
+
+    fn committed(&self, replica: usize) -> Index {
+        self.replicas[replica].raft.committed()
+    }
+
+    fn caller(&mut self, number: u64) -> Option<&mut Caller> {
+        self.transfers.callers.iter_mut().find(|caller| caller.number == number)
+    }
+
+    fn say(&mut self, caller: u64, message: Message) {
+        self.say_all(caller, Some(message));
+    }
+
+    fn say_all(&mut self, caller: u64, messages: impl IntoIterator<Item = Message>) {
+        if let Some(caller) = self.caller(caller) {
+            caller.outbox.extend(messages);
+        }
+    }
+
+    /// The connection is of use until its transfer ends.
+    fn stay(&mut self, number: u64) {
+        if let Some(caller) = self.caller(number) {
+            caller.closes_at = Time::NEVER;
+        }
+    }
+
+    /// Everything is said: the sender is to hang up.
+    fn leave(&mut self, number: u64) {
+        let closes_at = self.now + LEAVE_WITHIN;
+        if let Some(caller) = self.caller(number) {
+            caller.closes_at = closes_at;
+        }
+    }
+
+    fn turn_away(&mut self, caller: u64, transfer: TransferId, reason: String) {
+        self.say(caller, Message::Abort { transfer, reason });
+        self.leave(caller);
+    }
+
+    /// Says what is to be said to senders and forgets connections that are over.
+    pub(super) fn flush_callers(&mut self) {
+        let (now, durable) = (self.now, self.durable.0);
+        let mut at = 0;
+        while at < self.transfers.callers.len() {
+            let caller = &mut self.transfers.callers[at];
+            if caller.line.link.can_send() {
+                if caller.outbox.is_empty() {
+                    caller.line.beat(now, durable);
+                } else {
+                    let message = caller.outbox.remove(0);
+                    caller.line.send(now, durable, &message, None);
+                }
+            }
+            let lost =
+                caller.line.carry_out(now, None, &mut self.actions) || caller.line.link.socket().is_none();
+            let number = caller.number;
+            let receive = self.transfers.receives.iter_mut().find(|receive| receive.caller == Some(number));
+            if lost || now >= caller.closes_at {
+                if let Some(socket) = caller.line.link.socket() {
+                    self.actions.push(Action::Close { socket });
+                }
+                if let Some(receive) = receive {
+                    (receive.caller, receive.connected) = (None, now);
+                }
+                self.transfers.callers.swap_remove(at);
+            } else {
+                at += 1;
+            }
+        }
+    }
+}

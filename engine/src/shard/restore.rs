@@ -1,0 +1,126 @@
+//! From snapshot files back to state machines: at a start for all groups, later for one that a peer sent.
+
+use std::path::{Path, PathBuf};
+
+use raft::GroupId;
+use raftlog::RecoveredGroup;
+use runtime::Disk;
+use snapshot::{FileRun, Limits, Manifest, RunReference, SnapshotError, Store};
+
+use super::save_task::{Pause, SLICE_BYTES};
+use crate::state_machine::{RestoreError, StateMachine};
+
+/// Why a state could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadError {
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    #[error("{}: {source}", path.display())]
+    Entry { path: PathBuf, source: RestoreError },
+    #[error("{}: {found} of {expected} items came back", path.display())]
+    Items { path: PathBuf, found: u64, expected: u64 },
+    #[error("{}: the log names this file, and it is missing", path.display())]
+    Missing { path: PathBuf },
+    #[error("group {group}: the log's snapshot record cannot be used: {problem}")]
+    Record { group: GroupId, problem: String },
+}
+
+impl LoadError {
+    /// Whether acknowledged data is damaged, in contrast to a disk that does not answer.
+    pub(crate) fn is_corrupt(&self) -> bool {
+        match self {
+            LoadError::Snapshot(error) => error.is_corrupt(),
+            _ => true,
+        }
+    }
+}
+
+/// Feeds every item of the file to a fresh machine. Each block is verified before its items are used.
+pub(super) async fn restore<S: StateMachine, D: Disk>(
+    disk: &D,
+    path: &Path,
+    reference: &RunReference,
+    machine: &mut S,
+    pause: &Pause,
+) -> Result<(), LoadError> {
+    let entry = |source| LoadError::Entry { path: path.to_path_buf(), source };
+    let run = FileRun::open(disk, path).await?;
+    run.expect(reference)?;
+    let expected = run.summary().items;
+    let mut scan = run.scan().await?;
+    let (mut found, mut slice_bytes) = (0, 0);
+    while let Some(blocks) = scan.next().await? {
+        for item in blocks.items() {
+            let item = item?;
+            machine.restore_entry(item.key, item.value).map_err(entry)?;
+            found += 1;
+            slice_bytes += item.key.len() + item.value.len();
+            if slice_bytes >= SLICE_BYTES {
+                slice_bytes = 0;
+                pause().await;
+            }
+        }
+    }
+    if found != expected {
+        return Err(LoadError::Items { path: path.to_path_buf(), found, expected });
+    }
+    machine.restore_end().map_err(entry)
+}
+
+/// The one run of a manifest; this version makes no others.
+pub(super) fn single_run(manifest: &Manifest) -> Result<&RunReference, &'static str> {
+    match manifest.runs.as_slice() {
+        [run] if run.name.id == manifest.id => Ok(run),
+        _ => Err("it consists of several runs, which takes a newer version"),
+    }
+}
+
+/// Opens a shard's snapshots and loads the state of every group the log has one for; the others start empty. What
+/// the log does not name is deleted.
+pub(crate) async fn open_snapshots<S: StateMachine, D: Disk>(
+    disk: &D,
+    dir: &Path,
+    groups: Vec<RecoveredGroup>,
+    factory: &dyn Fn(GroupId) -> S,
+    pause: &Pause,
+) -> Result<(Store<D>, Vec<(RecoveredGroup, S)>), LoadError> {
+    let mut manifests = Vec::new();
+    for known in &groups {
+        manifests.extend(manifest_of(known)?);
+    }
+    // Builds are bounded by the plan of saves; files that wait to be published count as building too.
+    let limits = Limits { builds_max: usize::MAX, ..Limits::default() };
+    let (store, report) = Store::open(disk.clone(), dir, &manifests, limits).await?;
+    if let Some(name) = report.missing.first() {
+        return Err(LoadError::Missing { path: store.path(*name) });
+    }
+    let mut loaded = Vec::with_capacity(groups.len());
+    for known in groups {
+        let mut machine = factory(known.group);
+        if let Some(manifest) = store.manifest(known.group) {
+            let run = single_run(&manifest).map_err(|problem| record_error(known.group, problem))?;
+            restore(disk, &store.path(run.name), run, &mut machine, pause).await?;
+            tracing::info!(group = %known.group, id = %manifest.id, bytes = run.bytes, "loaded a snapshot");
+        }
+        loaded.push((known, machine));
+    }
+    Ok((store, loaded))
+}
+
+/// The manifest in the log's newest snapshot record of a group.
+fn manifest_of(known: &RecoveredGroup) -> Result<Option<Manifest>, LoadError> {
+    if known.snapshot_id.index < known.compacted.index {
+        let problem = format!("it is at {}, the log begins after {}", known.snapshot_id, known.compacted);
+        return Err(record_error(known.group, problem));
+    }
+    let Some(body) = &known.snapshot else { return Ok(None) };
+    let manifest = Manifest::decode(body).map_err(|error| record_error(known.group, error.to_string()))?;
+    if (manifest.group, manifest.id) != (known.group, known.snapshot_id) {
+        return Err(record_error(known.group, "its manifest is about another group or entry"));
+    }
+    Ok(Some(manifest))
+}
+
+fn record_error(group: GroupId, problem: impl Into<String>) -> LoadError {
+    LoadError::Record { group, problem: problem.into() }
+}

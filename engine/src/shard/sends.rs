@@ -1,0 +1,271 @@
+//! Snapshots that this shard's groups, as leaders, send to followers that the log no longer reaches.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use raft::{EntryId, NodeId, Time};
+use runtime::{Buffer, Disk};
+use snapshot::transfer::{Message, Offer, Sender, Step, TransferId};
+use snapshot::{Refused, SnapshotError, Use};
+
+use super::Shard;
+use super::background::Finished;
+use super::transfers::{CHUNK_BYTES, Line};
+use crate::state_machine::StateMachine;
+
+/// A follower that has not been heard for so long is given up; the core asks again once it is back.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(20);
+
+/// What a receiver may say while a chunk is read: ours has nothing to say then.
+const INBOX_MAX: usize = 4;
+
+/// One snapshot on its way to one follower.
+pub(super) struct Outgoing<D: Disk> {
+    pub(super) number: u64,
+    replica: usize,
+    to: NodeId,
+    id: EntryId,
+    address: SocketAddr,
+    pub(super) line: Line,
+    /// Away while the file is opened or a chunk is read.
+    sender: Option<Sender<D::File>>,
+    /// What came while it was away.
+    inbox: Vec<Message>,
+    /// The connection broke while it was away.
+    broke: bool,
+    /// The next chunk, read and not yet sent.
+    chunk: Option<(Message, Buffer)>,
+    /// A chunk was sent and not answered.
+    unanswered: bool,
+    heard: Time,
+}
+
+/// A sender that comes back, with the chunk it read.
+pub(super) struct SendEnd<D: Disk> {
+    number: u64,
+    result: Result<(Sender<D::File>, Option<(Message, Buffer)>), SnapshotError>,
+}
+
+impl<D: Disk> Outgoing<D> {
+    /// Hands a message of the receiver to the sender. False: it makes no sense.
+    fn take(&mut self, message: Message) -> bool {
+        self.unanswered &= !matches!(message, Message::Resume { .. });
+        match &mut self.sender {
+            Some(sender) => sender.receive(message).is_ok(),
+            None => {
+                self.inbox.push(message);
+                self.inbox.len() <= INBOX_MAX
+            }
+        }
+    }
+
+    /// The next connection begins anew, where the receiver says.
+    fn disconnected(&mut self) {
+        (self.chunk, self.unanswered) = (None, false);
+        self.inbox.clear();
+        match &mut self.sender {
+            Some(sender) => sender.disconnected(),
+            None => self.broke = true,
+        }
+    }
+
+    /// The sender is back.
+    fn back(&mut self, sender: Sender<D::File>, chunk: Option<(Message, Buffer)>) -> bool {
+        self.sender = Some(sender);
+        self.chunk = chunk;
+        if std::mem::take(&mut self.broke) {
+            self.disconnected();
+        }
+        std::mem::take(&mut self.inbox).into_iter().all(|message| self.take(message))
+    }
+}
+
+/// What an outgoing transfer comes to in a turn.
+enum Moved {
+    On,
+    /// Read the next chunk.
+    Read,
+    /// Not before this.
+    Later(Duration),
+    Over(Result<(), String>),
+}
+
+impl<S: StateMachine, D: Disk> Shard<S, D> {
+    /// The core asks for a snapshot for `to`: names the newest and begins to send it.
+    pub(super) fn send_snapshot(&mut self, replica: usize, to: NodeId) {
+        let running = self.transfers.outgoing.iter().find(|out| out.replica == replica && out.to == to);
+        if let Some(id) = running.map(|outgoing| outgoing.id) {
+            self.replicas[replica].raft.offer_snapshot(self.now, to, id);
+            return;
+        }
+        let group = self.replicas[replica].group;
+        let compacted = self.replicas[replica].raft.compacted().index;
+        let reaches =
+            |manifest: &snapshot::Manifest| manifest.id.index >= compacted && manifest.runs.len() == 1;
+        let Some(manifest) = self.saves.store.manifest(group).filter(reaches) else {
+            return self.save_soon(replica); // the core asks again
+        };
+        let Some(link) = self.links.for_group(to, group) else { return };
+        let (peer, address) = (self.links.peer(link), self.links.address(link));
+        let reference = manifest.runs[0];
+        let guard = match self.saves.store.hold(reference.name, Use::Sending) {
+            Ok(guard) => guard,
+            Err(Refused::Busy { .. }) => return, // the core asks again
+            Err(error) => return tracing::warn!(%group, %error, "cannot send a snapshot"),
+        };
+        let number = self.transfers.next_number();
+        tracing::info!(%group, %to, id = %manifest.id, bytes = reference.bytes, "sending a snapshot");
+        self.transfers.outgoing.push(Outgoing {
+            number,
+            replica,
+            to,
+            id: manifest.id,
+            address,
+            line: Line::new(self.now, self.directory.node, peer, self.settings.seed ^ number),
+            sender: None,
+            inbox: Vec::new(),
+            broke: false,
+            chunk: None,
+            unanswered: false,
+            heard: self.now,
+        });
+        let offer = Offer { transfer: TransferId(number), chunk_bytes: CHUNK_BYTES, meta: manifest.encode() };
+        let (disk, path) = (self.disk.clone(), self.saves.store.path(reference.name));
+        self.background.spawn(async move {
+            let opened = Sender::open(&disk, &path, guard, &reference, offer).await;
+            Finished::Sent(SendEnd { number, result: opened.map(|sender| (sender, None)) })
+        });
+        self.replicas[replica].raft.offer_snapshot(self.now, to, manifest.id);
+        self.more = true;
+    }
+
+    /// A file is open, or a chunk read.
+    pub(super) fn take_sender(&mut self, end: SendEnd<D>) {
+        let at = self.transfers.outgoing.iter().position(|outgoing| outgoing.number == end.number);
+        let Some(at) = at else { return self.collect() }; // given up meanwhile
+        match end.result {
+            Ok((sender, chunk)) => {
+                let outgoing = &mut self.transfers.outgoing[at];
+                if !outgoing.back(sender, chunk) {
+                    outgoing.line.hang_up(self.now);
+                }
+            }
+            Err(error) => {
+                tracing::error!(group = %self.replicas[self.transfers.outgoing[at].replica].group, %error,
+                    "cannot read a snapshot that is to be sent");
+                self.end_send(at, false);
+            }
+        }
+    }
+
+    /// Moves all outgoing transfers on.
+    pub(super) fn drive_sends(&mut self) {
+        let mut at = 0;
+        while at < self.transfers.outgoing.len() {
+            self.hear_receiver(at);
+            match self.move_on(at) {
+                Moved::On => {}
+                Moved::Read => self.read_chunk(at),
+                Moved::Later(wait) => {
+                    self.transfers.wake_at = self.transfers.wake_at.min(self.now + wait);
+                }
+                Moved::Over(outcome) => {
+                    let outgoing = &self.transfers.outgoing[at];
+                    let group = self.replicas[outgoing.replica].group;
+                    match &outcome {
+                        Ok(()) => {
+                            tracing::info!(%group, to = %outgoing.to, id = %outgoing.id, "sent a snapshot")
+                        }
+                        Err(reason) => {
+                            tracing::warn!(%group, to = %outgoing.to, "snapshot not sent: {reason}")
+                        }
+                    }
+                    self.end_send(at, outcome.is_ok());
+                    continue;
+                }
+            }
+            self.follow_line(at);
+            at += 1;
+        }
+    }
+
+    /// Takes in what the receiver says, and what happened to the connection.
+    fn hear_receiver(&mut self, at: usize) {
+        let outgoing = &mut self.transfers.outgoing[at];
+        let heard = outgoing.line.hear(self.now);
+        if heard.any {
+            outgoing.heard = self.now;
+        }
+        let mut sound = true;
+        for (message, _) in heard.messages {
+            sound &= outgoing.take(message);
+        }
+        if !sound {
+            outgoing.line.hang_up(self.now);
+        }
+        self.follow_line(at);
+    }
+
+    fn follow_line(&mut self, at: usize) {
+        let outgoing = &mut self.transfers.outgoing[at];
+        let dial = Some((outgoing.number, outgoing.address));
+        if outgoing.line.carry_out(self.now, dial, &mut self.actions) {
+            outgoing.disconnected();
+        }
+    }
+
+    /// Says what is to be said now, if the connection can take it.
+    fn move_on(&mut self, at: usize) -> Moved {
+        let (now, durable) = (self.now, self.durable.0);
+        let outgoing = &mut self.transfers.outgoing[at];
+        if !self.replicas[outgoing.replica].raft.is_leader() {
+            return Moved::Over(Err("this node leads the group no more".to_owned()));
+        }
+        if now.saturating_sub(outgoing.heard) >= GIVE_UP_AFTER {
+            return Moved::Over(Err("the follower is silent".to_owned()));
+        }
+        if !outgoing.line.link.can_send() {
+            return Moved::On;
+        }
+        if let Some((message, data)) = outgoing.chunk.take() {
+            outgoing.line.send(now, durable, &message, Some(data));
+            outgoing.unanswered = true;
+            return Moved::On;
+        }
+        let Some(sender) = &mut outgoing.sender else { return Moved::On };
+        match sender.step() {
+            Step::Send(message) => outgoing.line.send(now, durable, &message, None),
+            Step::SendChunk if !outgoing.unanswered => {
+                let bytes = u64::from(sender.next_chunk_bytes());
+                return match self.transfers.send_rate.take(Duration::from_micros(now.0), bytes) {
+                    Ok(()) => Moved::Read,
+                    Err(wait) => Moved::Later(wait),
+                };
+            }
+            Step::SendChunk | Step::Wait => outgoing.line.beat(now, durable),
+            Step::Over(outcome) => return Moved::Over(outcome),
+        }
+        Moved::On
+    }
+
+    fn read_chunk(&mut self, at: usize) {
+        let outgoing = &mut self.transfers.outgoing[at];
+        let number = outgoing.number;
+        let Some(mut sender) = outgoing.sender.take() else { return };
+        self.background.spawn(async move {
+            let read = sender.next_chunk().await;
+            Finished::Sent(SendEnd { number, result: read.map(|chunk| (sender, chunk)) })
+        });
+    }
+
+    /// Ends a transfer and tells the core.
+    fn end_send(&mut self, at: usize, ok: bool) {
+        let outgoing = self.transfers.outgoing.swap_remove(at);
+        if let Some(socket) = outgoing.line.link.socket() {
+            self.actions.push(super::io::Action::Close { socket });
+        }
+        self.replicas[outgoing.replica].raft.snapshot_sent(self.now, outgoing.to, outgoing.id, ok);
+        self.mark_dirty(outgoing.replica);
+        self.collect();
+    }
+}
