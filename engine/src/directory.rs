@@ -158,7 +158,7 @@ impl Directory {
     /// Replaces or adds a node's facts.
     pub(crate) fn learn(&self, facts: NodeFacts) {
         let mut table = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
-        if table.iter().any(|known| *known == facts) {
+        if table.contains(&facts) {
             return;
         }
         let mut nodes = table.as_ref().clone();

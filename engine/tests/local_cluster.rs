@@ -29,7 +29,6 @@ impl SimpleMachine for Counter {
 
 #[test]
 fn three_nodes_count_together() {
-    tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).init();
     let cluster = Engine::local_cluster(3, |_group| Simple::from(Counter::default())).unwrap();
     assert!(cluster.wait_for_leaders(Duration::from_secs(20)), "no leaders");
     for group in [1, 2, 16] {
@@ -43,4 +42,12 @@ fn three_nodes_count_together() {
         }
     }
     cluster.shutdown().unwrap();
+}
+
+#[path = "../examples/counter.rs"]
+mod counter;
+
+#[test]
+fn the_tokio_example_runs() {
+    counter::main().unwrap();
 }

@@ -311,6 +311,18 @@ mod tests {
     }
 
     #[test]
+    fn a_new_incarnation_sees_nothing_of_the_old_one() {
+        let mut released = 0;
+        let mut log = GroupLog::default();
+        log.hard_state.term = Term(4);
+        log.append(1, record(1, 5, 1, 1), &mut |_| {});
+        log.set_snapshot(id(1, 2), Rc::from(&b"s"[..]), false, &mut |_| {});
+        log.append(2, record(1, 1, 5, 2), &mut |_| released += 1);
+        assert_eq!((released, log.compacted, log.last), (1, EntryId::ZERO, id(5, 1)));
+        assert_eq!((log.snapshot, log.hard_state.term), (None, Term(4)), "the vote outlives the log");
+    }
+
+    #[test]
     fn a_gap_is_named() {
         let mut log = GroupLog::default();
         log.append(0, record(1, 2, 1, 1), &mut |_| {});

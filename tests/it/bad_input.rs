@@ -87,26 +87,38 @@ const ENDLESS: &[(&[u8], &[u8], &str)] = &[
     (b"*1\r\n$", b"1", "-ERR Protocol error: too big bulk count string\r\n"),
 ];
 
-fn answers_like_redis(address: SocketAddr) {
-    for (request, reply, then) in REQUESTS {
-        let name = request.escape_ascii();
-        let mut client = connect(address);
-        client.send(request).expect("the connection is new");
-        let sentinel = b"the end of the replies";
-        if *then == Open {
-            client.send(&encode(&[b"ECHO", sentinel])).expect("the connection stays open");
-        }
-        client.finish_sending().expect("the connection is new");
-        let got = client.receive_to_end().unwrap_or_else(|error| panic!("{name}: {error}"));
-        let got = String::from_utf8_lossy(&got).into_owned();
-        assert!(got.starts_with(reply), "{name} was answered {got:?}, not {reply:?}");
-        let went_on = got.ends_with(&format!("$22\r\n{}\r\n", String::from_utf8_lossy(sentinel)));
-        assert_eq!(went_on, *then == Open, "{name} was answered {got:?}");
-        assert!(
-            *then == Open || got == *reply || reply.is_empty(),
-            "{name} was answered {got:?}, not {reply:?}"
-        );
+/// What is asked for behind a request that leaves the connection open.
+const SENTINEL: &[u8] = b"the end";
+const SENTINEL_REPLY: &[u8] = b"$7\r\nthe end\r\n";
+
+/// What is wrong with the answer to a request.
+fn difference(address: SocketAddr, request: &[u8], reply: &str, then: Then) -> Option<String> {
+    let mut client = connect(address);
+    client.send(request).expect("the connection is new");
+    if then == Open {
+        client.send(&encode(&[b"ECHO", SENTINEL])).expect("the connection stays open");
     }
+    let name = request.escape_ascii();
+    let got = match client.receive_until(SENTINEL_REPLY) {
+        Ok(got) => got,
+        Err(error) => return Some(format!("{name}: no answer and no end: {error}")),
+    };
+    let went_on = got.ends_with(SENTINEL_REPLY);
+    let got = String::from_utf8_lossy(&got);
+    let right = match then {
+        Open => went_on && got.starts_with(reply),
+        Closed => !went_on && (got == reply || reply.is_empty()),
+    };
+    let end = if went_on { "went on" } else { "closed" };
+    (!right).then(|| format!("{name}: answered {got:?} and {end}, where Redis answers {reply:?}"))
+}
+
+fn answers_like_redis(address: SocketAddr) {
+    let different: Vec<String> = REQUESTS
+        .iter()
+        .filter_map(|(request, reply, then)| difference(address, request, reply, *then))
+        .collect();
+    assert!(different.is_empty(), "unlike Redis:\n{}", different.join("\n"));
     for (start, part, reply) in ENDLESS {
         let mut client = connect(address);
         let request = [start, part.repeat(128 << 10).as_slice()].concat();
@@ -135,6 +147,21 @@ fn takes_requests_in_any_pieces(address: SocketAddr) {
     let replies: Vec<Value> = (0..4).map(|_| client.receive().expect("a reply")).collect();
     let bulk = |bytes: &[u8]| Value::Bulk(bytes.to_vec());
     assert_eq!(replies, [Value::Simple("OK".into()), bulk(b"a\r\nb"), Value::Integer(4), bulk(b"$3\r\n")]);
+}
+
+/// `printf .. | nc` says that it is done before it reads: what it asked for is still answered.
+fn answers_after_the_client_is_done_sending(address: SocketAddr) {
+    for (request, reply) in [
+        (&b"PING\r\n"[..], &b"+PONG\r\n"[..]),
+        (b"SET done 1\r\nINCR done\r\nGET done\r\n", b"+OK\r\n:2\r\n$1\r\n2\r\n"),
+        (b"PING\r\n*1\r\n$4\r\nPI", b"+PONG\r\n"),
+    ] {
+        let mut client = connect(address);
+        client.send(request).expect("the connection is new");
+        client.finish_sending().expect("the connection is new");
+        let got = client.receive_to_end().expect("an orderly end");
+        assert_eq!(got.escape_ascii().to_string(), reply.escape_ascii().to_string());
+    }
 }
 
 /// Clients that stop in the middle neither block others nor leave anything behind.
@@ -178,6 +205,7 @@ fn malformed_requests_are_answered_as_by_redis() {
     for address in cluster.shard_addresses(1) {
         answers_like_redis(address);
         takes_requests_in_any_pieces(address);
+        answers_after_the_client_is_done_sending(address);
         survives_half_requests(address);
         survives_random_bytes(address);
     }
@@ -188,6 +216,7 @@ fn the_same_checks_of_malformed_requests_pass_with_redis() {
     let Some(redis) = Redis::start() else { return };
     answers_like_redis(redis.address());
     takes_requests_in_any_pieces(redis.address());
+    answers_after_the_client_is_done_sending(redis.address());
     survives_half_requests(redis.address());
     survives_random_bytes(redis.address());
 }

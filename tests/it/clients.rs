@@ -116,7 +116,7 @@ fn redis_benchmark(address: SocketAddr, flags: &[&[&str]], mset: bool) {
     let results = ["SET", "GET", "INCR", "MSET (10 keys)"];
     for flags in flags {
         let common = ["-p", &port, "-n", "2000", "-c", "10", "-r", "1000", "-d", "64", "--csv"];
-        let text = run("redis-benchmark", &[&common, &["-t", tests], *flags].concat(), "");
+        let text = run("redis-benchmark", &[&common[..], &["-t", tests], flags].concat(), "");
         for test in &results[..if mset { 4 } else { 3 }] {
             let line = text.lines().find(|line| line.starts_with(&format!("\"{test}\"")));
             let line = line.unwrap_or_else(|| panic!("redis-benchmark {flags:?} did not run {test}\n{text}"));

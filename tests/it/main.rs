@@ -4,5 +4,5 @@ mod bad_input;
 mod clients;
 mod data_dir;
 mod kill;
-mod tidy;
 mod raftlog;
+mod tidy;

@@ -142,6 +142,14 @@ impl Client {
         self.value(DEPTH_MAX)
     }
 
+    /// Reads up to and including `end`, or until the other side closes.
+    pub fn receive_until(&mut self, end: &[u8]) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let last = *end.last().ok_or_else(|| invalid("there is no end to wait for"))?;
+        while !bytes.ends_with(end) && self.stream.read_until(last, &mut bytes)? > 0 {}
+        Ok(bytes)
+    }
+
     /// Reads what is left until the other side closes.
     pub fn receive_to_end(&mut self) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();

@@ -6,15 +6,15 @@
 //! - [`history`]: what clients saw, operation by operation.
 //! - [`checkers`]: whether what they saw is allowed.
 //! - [`client`]: a small blocking RESP client.
+//! - [`disk`]: a disk in memory that loses, tears and fails on demand.
 //! - [`process`]: clusters of real processes that can be killed, frozen and restarted.
 //! - [`workload`]: clients that write, read and record while a test breaks things.
 //! - [`poll`]: the only place that waits by sleeping.
 
 pub mod checkers;
 pub mod client;
+pub mod disk;
 pub mod history;
 pub mod poll;
 pub mod process;
 pub mod workload;
-//! The simulator's parts, checkers, and every integration test.
-pub mod disk;

@@ -64,7 +64,8 @@ pub struct HostReport {
 /// be locked, too few file descriptors, a directory that cannot be written or gives back other bytes than were written.
 pub fn check_host(data_dir: &Path, shards: usize) -> Result<HostReport, StartError> {
     check_ring()?;
-    check_limits(shards)?;
+    check_memlock()?;
+    check_descriptors(shards)?;
     let direct = check_data_dir(data_dir)
         .map_err(|what| StartError::DataDir(format!("the data directory {}: {what}", data_dir.display())))?;
     let durable = !is_in_memory(data_dir);
@@ -109,7 +110,7 @@ pub(crate) fn ring_error(error: &io::Error) -> StartError {
             ))
         }
         Some(libc::ENOMEM) => StartError::Limits(format!(
-            "too little memory may be locked for io_uring: raise `ulimit -l` (it is {}) to 8192 KiB or more",
+            "too little memory for io_uring, or too little that may be locked: raise `ulimit -l` (it is {})",
             kibibytes(getrlimit(Resource::Memlock).current)
         )),
         Some(libc::EMFILE | libc::ENFILE) => {
@@ -123,7 +124,8 @@ fn kibibytes(limit: Option<u64>) -> String {
     limit.map_or_else(|| "unlimited".to_owned(), |bytes| format!("{} KiB", bytes / 1024))
 }
 
-fn check_limits(shards: usize) -> Result<(), StartError> {
+/// Whether glommio may lock the memory it insists on.
+pub(crate) fn check_memlock() -> Result<(), StartError> {
     let memlock = getrlimit(Resource::Memlock).current;
     if memlock.is_some_and(|bytes| bytes < MEMLOCK_BYTES_MIN) {
         return Err(StartError::Limits(format!(
@@ -132,6 +134,10 @@ fn check_limits(shards: usize) -> Result<(), StartError> {
             MEMLOCK_BYTES_MIN / 1024
         )));
     }
+    Ok(())
+}
+
+fn check_descriptors(shards: usize) -> Result<(), StartError> {
     let needed = DESCRIPTORS_BESIDES + DESCRIPTORS_PER_SHARD * shards as u64;
     let descriptors = getrlimit(Resource::Nofile).current;
     if let Some(allowed) = descriptors.filter(|allowed| *allowed < needed) {

@@ -73,7 +73,7 @@ impl RealDisk {
                 descriptor: Rc::new(descriptor),
                 path: path.to_owned(),
                 bytes: Cell::new(bytes),
-                direct,
+                direct: Cell::new(direct),
             }),
         })
     }
@@ -189,13 +189,13 @@ struct Inner {
     descriptor: Rc<OwnedFd>,
     path: PathBuf,
     bytes: Cell<u64>,
-    direct: bool,
+    direct: Cell<bool>,
 }
 
 impl RealFile {
     /// Whether it is read and written past the page cache. False where the file system refuses O_DIRECT.
     pub fn is_direct(&self) -> bool {
-        self.inner.direct
+        self.inner.direct.get()
     }
 
     async fn write_zeros(&self, file_bytes: u64) -> io::Result<()> {
@@ -209,27 +209,38 @@ impl RealFile {
         self.sync().await
     }
 
+    /// Goes on through the page cache if the file refuses the direct I/O that it let itself be opened for, as files of
+    /// some file systems do, or devices with blocks larger than ours. Whether to try again.
+    fn refuses_direct(&self, error: Errno) -> bool {
+        let refuses = error == Errno::INVAL && self.is_direct();
+        if refuses && rustix::fs::fcntl_setfl(&self.inner.descriptor, OFlags::empty()).is_ok() {
+            tracing::warn!(path = %self.inner.path.display(), "direct I/O is refused: going on through the page cache");
+            self.inner.direct.set(false);
+            return true;
+        }
+        false
+    }
+
     /// Writes some of `data`; says how much.
-    async fn write_some(&self, offset: u64, data: Buffer, durable: bool) -> io::Result<usize> {
+    async fn write_some(&self, offset: u64, data: Buffer, durable: bool) -> Result<u32, Errno> {
         let file = Rc::clone(&self.inner.descriptor);
         let operation = Operation::Write { file, data, offset, durable };
-        let (result, _) = self.inner.ring.core().start(operation).await;
-        written(result)
+        self.inner.ring.core().start(operation).await.0
     }
 
     /// Writes some of `data` and syncs it if that was all; says how much.
-    async fn write_some_linked(&self, offset: u64, data: Buffer) -> io::Result<usize> {
+    async fn write_some_linked(&self, offset: u64, data: Buffer) -> Result<u32, Errno> {
         let file = || Rc::clone(&self.inner.descriptor);
         let write = Operation::Write { file: file(), data, offset, durable: false };
         let sync = Operation::Sync { file: file() };
         let [write, sync] = self.inner.ring.core().start_linked(write, sync);
         let (result, _) = write.await;
         let (synced, _) = sync.await;
-        let bytes = written(result)?;
-        match synced {
-            // The write was short: the caller goes on with the rest, and syncs that and this at the end.
-            Ok(_) | Err(Errno::CANCELED) => Ok(bytes),
-            Err(error) => Err(error.into()),
+        match (result, synced) {
+            // The write failed, or was short: then the caller goes on with the rest, and syncs all at the end.
+            (result, Ok(_) | Err(Errno::CANCELED)) => result,
+            (Ok(_), Err(error)) => Err(error),
+            (Err(error), Err(_)) => Err(error),
         }
     }
 
@@ -241,29 +252,26 @@ impl RealFile {
         let mut done = 0;
         while done < data.len() {
             let (rest, at) = (data.slice(done..data.len()), offset + done as u64);
-            let bytes = match how {
-                None => self.write_some(at, rest, false).await?,
-                Some(SyncMode::Dsync) => self.write_some(at, rest, true).await?,
-                Some(SyncMode::LinkedSync) => self.write_some_linked(at, rest).await?,
+            let result = match how {
+                None => self.write_some(at, rest, false).await,
+                Some(SyncMode::Dsync) => self.write_some(at, rest, true).await,
+                Some(SyncMode::LinkedSync) => self.write_some_linked(at, rest).await,
             };
-            // A direct write that stops within a block has to write that block again.
-            let whole = if self.inner.direct { bytes - bytes % BLOCK_BYTES } else { bytes };
+            let bytes = match result {
+                Ok(bytes) => bytes as usize,
+                Err(error) if self.refuses_direct(error) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            // A direct write that stops within a block has to write that block again. None at all: no room, mostly.
+            let whole = if self.is_direct() { bytes - bytes % BLOCK_BYTES } else { bytes };
             if whole == 0 {
-                return Err(io::Error::new(ErrorKind::WriteZero, "the device took only part of a block"));
+                return Err(io::Error::new(ErrorKind::WriteZero, "the device takes no more"));
             }
             done += whole;
         }
         let end = offset + done as u64;
         self.inner.bytes.set(self.inner.bytes.get().max(end));
         Ok(())
-    }
-}
-
-fn written(result: Result<u32, Errno>) -> io::Result<usize> {
-    match result? {
-        // What the kernel answers when it has no room for even one byte and no better word for it.
-        0 => Err(ErrorKind::WriteZero.into()),
-        bytes => Ok(bytes as usize),
     }
 }
 
@@ -293,10 +301,14 @@ impl File for RealFile {
                 unreachable!("a read comes back as what it was");
             };
             buffer = lent.take();
-            let read = result? as usize;
+            let read = match result {
+                Ok(read) => read as usize,
+                Err(error) if self.refuses_direct(error) => continue,
+                Err(error) => return Err(error.into()),
+            };
             filled += read;
             // The end of the file: nothing more, or for a direct read (which cannot go on from there) a piece of a block.
-            if read == 0 || (self.inner.direct && !filled.is_multiple_of(BLOCK_BYTES)) {
+            if read == 0 || (self.is_direct() && !filled.is_multiple_of(BLOCK_BYTES)) {
                 break;
             }
         }

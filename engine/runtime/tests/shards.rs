@@ -149,6 +149,27 @@ fn many_engines_in_a_row_leak_neither_threads_nor_descriptors() {
 }
 
 #[test]
+fn a_shard_runs_on_the_core_it_is_given_or_on_any() {
+    let _alone = alone();
+    let cpus = runtime::allowed_cpus();
+    let runs_on = |cpu: Option<usize>| {
+        let (sender, receiver) = mpsc::channel();
+        let spec = ShardSpec { name: "pinned".into(), cpu };
+        let shard = spawn_shard(spec, move |_| async move {
+            let set = rustix::thread::sched_getaffinity(None).unwrap();
+            sender.send((0..1024).filter(|cpu| set.is_set(*cpu)).collect::<Vec<_>>()).unwrap();
+        });
+        shard.unwrap().join().unwrap();
+        receiver.recv().unwrap()
+    };
+    for cpu in &cpus {
+        assert_eq!(runs_on(Some(*cpu)), [*cpu]);
+    }
+    assert_eq!(runs_on(None), cpus, "a thread of the pool is not pinned for ever");
+    assert_eq!(runs_on(Some(1000)), cpus, "no such core");
+}
+
+#[test]
 fn more_shards_than_cores_all_work() {
     let _alone = alone();
     let shards = 2 * runtime::allowed_cpus().len() + 3;

@@ -41,7 +41,8 @@ fn frames_land_in_the_buffer_they_are_parsed_in() {
     on_shard(|context| async move {
         let ring = context.ring();
         let listener = runtime::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let sender = ring.connect(listener.local_addr().unwrap());
+        let address = listener.local_addr().unwrap();
+        let sender = ring.connect(address);
         ring.listen(listener);
         let sizes: [u32; 6] = [1, 4096, 100_000, 5, 1 << 20, 65_536];
         let frames: Vec<Vec<u8>> =
@@ -65,6 +66,8 @@ fn frames_land_in_the_buffer_they_are_parsed_in() {
                 match event {
                     Event::Connected { socket } => {
                         assert_eq!(socket, sender);
+                        assert_eq!(ring.peer_address(socket), Some(address));
+                        assert_eq!(ring.local_address(socket).unwrap().ip(), address.ip());
                         send_next(to_send.next().unwrap());
                     }
                     Event::Sent { .. } => {
@@ -119,6 +122,7 @@ fn closing_with_everything_in_flight_yields_no_event_and_frees_the_socket() {
             ring.submit();
             ring.close(socket);
             // Stale from here on.
+            assert_eq!((ring.peer_address(socket), ring.local_address(socket)), (None, None));
             ring.receive(socket);
             ring.pause(socket);
             ring.send(socket, vec![Part::Bytes(vec![1])]);
@@ -191,5 +195,39 @@ fn a_closed_listener_refuses() {
             ring.set_timer(now());
             ring.wait().await;
         }
+    });
+}
+
+#[test]
+fn background_work_sends_while_the_main_loop_sleeps() {
+    on_shard(|context| async move {
+        let ring = context.ring();
+        let listener = runtime::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let socket = ring.connect(listener.local_addr().unwrap());
+        ring.listen(listener);
+        let mut events = Vec::new();
+        let (background, pauser) = (ring.clone(), context.clone());
+        let (mut sent, mut received) = (0, 0);
+        while received < 100 {
+            ring.wait().await;
+            ring.events(&mut events);
+            for event in events.drain(..) {
+                match event {
+                    Event::Accepted { socket, .. } => ring.receive(socket),
+                    Event::Received { data, .. } => received += data.len(),
+                    Event::Connected { .. } | Event::Sent { .. } => {
+                        sent += 1;
+                        let (ring, pauser) = (background.clone(), pauser.clone());
+                        context.spawn_background(async move {
+                            // By now the main loop is parked, as far as that depends on this test.
+                            pauser.pause().await;
+                            ring.send(socket, vec![Part::Bytes(vec![7])]);
+                        });
+                    }
+                    other => panic!("unexpected {other:?}"),
+                }
+            }
+        }
+        assert!(sent >= 100);
     });
 }

@@ -97,11 +97,12 @@ impl Client {
     /// The send is done; its memory serves the next one.
     pub(super) fn sent(&mut self, mut parts: Vec<Part>) {
         self.sending = None;
-        if let Some(Part::Bytes(mut bytes)) = parts.pop() {
-            if bytes.capacity() <= SPARE_BYTES_MAX && self.spare.capacity() == 0 {
-                bytes.clear();
-                self.spare = bytes;
-            }
+        if let Some(Part::Bytes(mut bytes)) = parts.pop()
+            && bytes.capacity() <= SPARE_BYTES_MAX
+            && self.spare.capacity() == 0
+        {
+            bytes.clear();
+            self.spare = bytes;
         }
         parts.clear();
         self.spare_parts = parts;

@@ -84,7 +84,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         let mut requests = Vec::new();
         for message in messages.drain(..) {
             match message {
-                ShardMessage::Mesh(shards) => self.mesh.connect(shards),
+                ShardMessage::Mesh(shards) => self.meet(shards),
                 ShardMessage::Request { head, bytes } => requests.push(Request { head, bytes }),
                 ShardMessage::Reply { socket, slot, part, outcome, bytes } => {
                     self.answers.push(ReplyTo::Client { socket, slot, part }, outcome, |out| {
@@ -104,6 +104,19 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             }
         }
         requests
+    }
+
+    /// The other shards are known now. The cluster may have formed before: then whoever has not heard of it does.
+    fn meet(&mut self, shards: Vec<MailboxSender<ShardMessage>>) {
+        self.mesh.connect(shards);
+        if let Some(record) = self.settings.data_dir.record() {
+            self.formed(&record);
+            if self.shard == 0 {
+                for shard in self.mesh.others(self.shard) {
+                    self.mesh.send(shard, ShardMessage::Formed(record.clone()));
+                }
+            }
+        }
     }
 
     /// Hands the turn's answers to who asked.

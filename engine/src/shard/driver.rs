@@ -80,7 +80,10 @@ async fn open<S: StateMachine>(
     let (log, recovered) = opened.map_err(|error| {
         let corrupt = matches!(
             error,
-            OpenError::Damaged { .. } | OpenError::Missing { .. } | OpenError::Truncated { .. }
+            OpenError::Damaged { .. }
+                | OpenError::Foreign { .. }
+                | OpenError::Missing { .. }
+                | OpenError::Truncated { .. }
         );
         StartError::Recovery { shard, reason: error.to_string(), corrupt }
     })?;

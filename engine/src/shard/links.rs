@@ -1,28 +1,24 @@
 //! The connections to the shards of other nodes, and what waits for each.
 
+mod callers;
+mod outgoing;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use net::handshake::{ClusterId, Directory as Known, FORMAT_VERSION, Identity, Kind};
-use net::link::{Greeted, Incoming, IncomingOutput, Link, Local, LogBudget, Output, PeerShard};
-use raft::{Check, GroupId, NodeId, Raft, Time};
-use raftlog::{BatchSeq, Log};
-use runtime::{Buffer, BufferMut, Disk, SocketId};
+use net::handshake::{ClusterId, Directory as Known, FORMAT_VERSION, Identity};
+use net::link::{Greeted, Incoming, Link, Local, LogBudget, Output, PeerShard};
+use raft::{GroupId, NodeId, Time};
+use runtime::{Buffer, BufferMut, SocketId};
 
-use super::frames::{Filled, FrameBuilder, concerns};
+use super::frames::{FrameBuilder, concerns};
 use super::io::{Action, Dialer};
-use super::loads::Loads;
 use super::outbox::Outbox;
-use super::replica::Replica;
 use super::request::{Encode, Outcome, Request, RequestHead};
 use super::settings::ShardSettings;
 use crate::directory::Directory;
-
-/// Accepted connections that have not greeted yet, at most: more than all peers' shards at once need. Beyond
-/// it new ones are closed; peers try again.
-const INCOMING_MAX: usize = 256;
 
 /// A link to one shard of a peer, with what waits for it.
 struct Entry {
@@ -155,109 +151,11 @@ impl Links {
         }
     }
 
-    /// Notes which peers `replica` owes something.
-    pub(super) fn note(&mut self, replica: usize, group: GroupId, raft: &Raft) {
-        for link in 0..self.entries.len() {
-            let node = self.entries[link].peer.node;
-            let owes = || raft.has_messages(node) || raft.next_append(node).is_some();
-            if self.entries[link].up && self.concerned(self.entries[link].peer, group) && owes() {
-                self.note_one(link, replica);
-            }
-        }
-    }
-
-    fn note_one(&mut self, link: usize, replica: usize) {
-        let entry = &mut self.entries[link];
-        if entry.noted.len() <= replica {
-            entry.noted.resize(replica + 1, false);
-        }
-        if !entry.noted[replica] {
-            entry.noted[replica] = true;
-            entry.pending.push(replica);
-        }
-    }
-
-    /// Entries read back from disk for the peer of `link`.
-    pub(super) fn loaded(&mut self, link: usize, replica: usize, buffers: Vec<Buffer>) {
-        self.entries[link].loaded.extend(buffers.into_iter().map(|entries| (replica, entries)));
-        self.note_one(link, replica);
-    }
-
-    /// Builds and sends a frame on every link that can take one.
-    pub(super) fn flush<S, D: Disk>(
-        &mut self,
-        now: Time,
-        durable: BatchSeq,
-        replicas: &mut [Replica<S>],
-        log: &Log<D>,
-        loads: &mut Loads,
-    ) {
-        for link in 0..self.entries.len() {
-            let entry = &mut self.entries[link];
-            let owed = !entry.pending.is_empty() || entry.outbox.is_pending() || !entry.loaded.is_empty();
-            if !owed || !entry.link.as_ref().is_some_and(|link| link.can_send()) {
-                continue;
-            }
-            let to = entry.peer.node;
-            let pending = std::mem::take(&mut entry.pending);
-            for replica in &pending {
-                entry.noted[*replica] = false;
-            }
-            while let Some((replica, entries)) = entry.loaded.pop_front() {
-                let first = raft::decode_entry(&entries, Check::Shape).map(|entry| entry.id.index);
-                if let Ok(first) = first {
-                    self.builder.add_loaded(&mut replicas[replica], now, to, first, &entries);
-                }
-            }
-            // Appends first: each carries the commit index and the round, so no beat is owed beside it.
-            for replica in &pending {
-                let of = &mut replicas[*replica];
-                match if self.builder.is_full() { Filled::FrameFull } else { self.builder.add_appends(of, log, now, to) } {
-                    Filled::All => {}
-                    Filled::FrameFull => self.note_one(link, *replica),
-                    Filled::NotCached(first) => loads.to_send(log, *replica, (link, to), of.group, first, of.raft.last()),
-                }
-            }
-            for replica in pending {
-                self.builder.add_messages(&mut replicas[replica], now, to);
-            }
-            let entry = &mut self.entries[link];
-            self.builder.add_outbox(&mut entry.outbox, now);
-            if !self.builder.is_empty() {
-                let (body, tail) = self.builder.finish();
-                entry.link.as_mut().expect("asked above").send_frame(now, durable.0, body, tail);
-            }
-        }
-    }
-
-    /// A peer connected to us.
-    pub(super) fn accept(&mut self, now: Time, socket: SocketId, actions: &mut Vec<Action>) {
-        if self.incoming.len() >= INCOMING_MAX {
-            actions.push(Action::Close { socket });
-            return;
-        }
-        self.incoming.push(Incoming::new(now, socket, &net::link::Settings::default()));
-    }
-
     /// Which link `socket` belongs to.
     pub(super) fn of_socket(&self, socket: SocketId) -> Option<usize> {
         self.entries
             .iter()
             .position(|entry| entry.link.as_ref().is_some_and(|link| link.socket() == Some(socket)))
-    }
-
-    /// Bytes of a caller that has not been welcomed yet. False: `socket` is none of those.
-    pub(super) fn take_incoming(
-        &mut self,
-        socket: SocketId,
-        buffer: BufferMut,
-        filled: usize,
-    ) -> Result<(), BufferMut> {
-        let Some(incoming) = self.incoming.iter_mut().find(|incoming| incoming.socket() == socket) else {
-            return Err(buffer);
-        };
-        incoming.received(buffer, filled, &self.local);
-        Ok(())
     }
 
     /// Bytes came on a link.
@@ -371,9 +269,7 @@ impl Links {
         let entry = &mut self.entries[link];
         let peer = entry.peer;
         match output {
-            Output::Dial => {
-                actions.push(Action::Dial { dialer: Dialer::Link(link), address: entry.address })
-            }
+            Output::Dial => actions.push(Action::Dial { dialer: Dialer::Link(link), address: entry.address }),
             Output::Send { socket, parts } => actions.push(Action::Send { socket, parts }),
             Output::Receive { socket, buffer, from } => {
                 actions.push(Action::ReceiveInto { socket, buffer, from })
@@ -405,54 +301,6 @@ impl Links {
                 self.directory.set_reachable(peer.node, false);
                 entry.loaded.clear();
                 events.push(LinkEvent::Down { link });
-            }
-        }
-    }
-
-    /// Hands welcome callers to their links, turns others away.
-    fn judge_incoming(&mut self, now: Time, actions: &mut Vec<Action>, events: &mut Vec<LinkEvent>) {
-        let mut at = 0;
-        while at < self.incoming.len() {
-            let socket = self.incoming[at].socket();
-            let mut done = false;
-            while let Some(output) = self.incoming[at].take_output() {
-                match output {
-                    IncomingOutput::Receive { buffer, from } => {
-                        actions.push(Action::ReceiveInto { socket, buffer, from })
-                    }
-                    IncomingOutput::SendThenClose { parts } => actions.push(Action::Send { socket, parts }),
-                    IncomingOutput::Close => {
-                        actions.push(Action::Close { socket });
-                        done = true;
-                    }
-                    IncomingOutput::Rejected(rejection) => {
-                        if let Some(suppressed) = self.log_budget.allow(now) {
-                            tracing::warn!(suppressed, "turned a caller on the peer port away: {rejection}");
-                        }
-                    }
-                    IncomingOutput::Greeted(greeted) if greeted.hello.kind == Kind::Snapshot => {
-                        done = true;
-                        events.push(LinkEvent::Snapshot(Box::new(greeted)));
-                    }
-                    IncomingOutput::Greeted(greeted) => {
-                        done = true;
-                        let caller = &greeted.hello.caller;
-                        let peer = PeerShard { node: caller.node, shard: caller.shard };
-                        match self.entries.iter().position(|entry| entry.peer == peer) {
-                            Some(link) => {
-                                let entry = &mut self.entries[link];
-                                entry.link.as_mut().expect("not away").adopt(now, greeted, &self.local);
-                                events.push(LinkEvent::Read { link });
-                            }
-                            None => actions.push(Action::Close { socket }), // not ready for it yet: it tries again
-                        }
-                    }
-                }
-            }
-            if done {
-                self.incoming.swap_remove(at);
-            } else {
-                at += 1;
             }
         }
     }

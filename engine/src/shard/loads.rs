@@ -38,7 +38,7 @@ pub(super) struct Loads {
 
 impl Loads {
     /// Reads the next entries that `replica` applies.
-    pub(super) fn to_apply<D: Disk>(
+    pub(super) fn load_to_apply<D: Disk>(
         &mut self,
         log: &Log<D>,
         replica: usize,
@@ -50,7 +50,7 @@ impl Loads {
     }
 
     /// Reads the next entries that follower `to` lacks; one read at a time for each.
-    pub(super) fn to_send<D: Disk>(
+    pub(super) fn load_to_send<D: Disk>(
         &mut self,
         log: &Log<D>,
         replica: usize,

@@ -304,7 +304,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                     Applying::NotCached(first) => {
                         let to = replica.raft.committed();
                         replica.loading = true;
-                        self.loads.to_apply(&self.log, number, replica.group, first, to);
+                        self.loads.load_to_apply(&self.log, number, replica.group, first, to);
                     }
                 }
             }

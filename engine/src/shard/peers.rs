@@ -135,10 +135,11 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             let replica = &mut self.replicas[number];
             // Over the bound of un-synced batches a follower says so and the leader sends again: it never
             // stops reading, for beats and votes stand behind the entries.
-            if !range.is_empty() && !(self.log.has_room() && self.log.has_room_for_entries()) {
-                replica.raft.refuse(self.now, node, message);
-            } else {
+            let room = self.log.has_room() && self.log.has_room_for_entries();
+            if range.is_empty() || room {
                 replica.step(self.now, &mut self.log, node, message, &tail[range]);
+            } else {
+                replica.raft.refuse(self.now, node, message);
             }
         }
         for (sequence, outcome, range) in parcel.replies {

@@ -375,7 +375,8 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                     caller.line.send(now, durable, &message, None);
                 }
             }
-            let lost = caller.line.carry_out(now, None, &mut self.actions) || caller.line.link.socket().is_none();
+            let lost =
+                caller.line.carry_out(now, None, &mut self.actions) || caller.line.link.socket().is_none();
             let number = caller.number;
             let receive = self.transfers.receives.iter_mut().find(|receive| receive.caller == Some(number));
             if lost || now >= caller.closes_at {

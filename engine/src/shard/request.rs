@@ -5,10 +5,6 @@ use runtime::SocketId;
 
 use crate::kv::Command;
 
-/// How long a request may wait for an answer: over one election (at most 1.5 s), below the time-out of most
-/// client libraries.
-pub(crate) const REQUEST_DEADLINE_US: u64 = 2_000_000;
-
 /// Where an answer goes. A plain value: it also crosses the mesh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReplyTo {

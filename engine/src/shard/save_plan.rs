@@ -71,7 +71,8 @@ impl SavePlan {
 
     /// Adds replicas behind those that wait already.
     pub(super) fn add(&mut self, unsaved: impl Iterator<Item = (usize, u64)>) {
-        let mut unsaved: Vec<(usize, u64)> = unsaved.filter(|(number, _)| !self.queue.contains(number)).collect();
+        let mut unsaved: Vec<(usize, u64)> =
+            unsaved.filter(|(number, _)| !self.queue.contains(number)).collect();
         unsaved.sort_by_key(|(number, amount)| (std::cmp::Reverse(*amount), *number));
         self.queue.extend(unsaved.into_iter().map(|(number, _)| number));
     }

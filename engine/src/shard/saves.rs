@@ -274,9 +274,11 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
     fn is_needed(&self, replica: usize, index: Index) -> bool {
         let raft = &self.replicas[replica].raft;
         raft.is_leader()
-            && raft.status().followers.iter().any(|follower| {
-                follower.matched < index && self.directory.is_reachable(follower.node)
-            })
+            && raft
+                .status()
+                .followers
+                .iter()
+                .any(|follower| follower.matched < index && self.directory.is_reachable(follower.node))
     }
 
     fn recorded(&mut self, built: Built, installed: bool) {

@@ -100,7 +100,8 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         }
         let group = self.replicas[replica].group;
         let compacted = self.replicas[replica].raft.compacted().index;
-        let reaches = |manifest: &snapshot::Manifest| manifest.id.index >= compacted && manifest.runs.len() == 1;
+        let reaches =
+            |manifest: &snapshot::Manifest| manifest.id.index >= compacted && manifest.runs.len() == 1;
         let Some(manifest) = self.saves.store.manifest(group).filter(reaches) else {
             return self.save_soon(replica); // the core asks again
         };
@@ -172,8 +173,12 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                     let outgoing = &self.transfers.outgoing[at];
                     let group = self.replicas[outgoing.replica].group;
                     match &outcome {
-                        Ok(()) => tracing::info!(%group, to = %outgoing.to, id = %outgoing.id, "sent a snapshot"),
-                        Err(reason) => tracing::warn!(%group, to = %outgoing.to, "snapshot not sent: {reason}"),
+                        Ok(()) => {
+                            tracing::info!(%group, to = %outgoing.to, id = %outgoing.id, "sent a snapshot")
+                        }
+                        Err(reason) => {
+                            tracing::warn!(%group, to = %outgoing.to, "snapshot not sent: {reason}")
+                        }
                     }
                     self.end_send(at, outcome.is_ok());
                     continue;

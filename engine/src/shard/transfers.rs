@@ -127,7 +127,9 @@ impl Line {
                 }
                 Output::Close { socket } => actions.push(Action::Close { socket }),
                 Output::Established { .. } => self.spoke = now,
-                Output::Refused { reason, .. } => tracing::debug!(%reason, "a snapshot's connection is refused"),
+                Output::Refused { reason, .. } => {
+                    tracing::debug!(%reason, "a snapshot's connection is refused")
+                }
                 Output::Lost(_) => lost = true,
             }
         }

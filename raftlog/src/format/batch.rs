@@ -14,6 +14,9 @@ const HEADER_CRC_OFFSET: usize = BATCH_HEADER_BYTES - 4;
 ///
 /// `header` brings identity and position; sizes, counts and checksums are filled in here. `body_end` is where the
 /// last body ends. Returns the chain value that the next batch carries.
+///
+/// # Panics
+/// If the bytes of an ENTRIES body are not the entries its record announces: written so, the log could not be opened.
 pub(crate) fn seal_batch(
     batch: &mut [u8],
     mut header: BatchHeader,
@@ -30,6 +33,14 @@ pub(crate) fn seal_batch(
         let mut record = *record;
         let body_start = usize_of(record.body_offset);
         let body = &batch[body_start..body_start + usize_of(record.body_bytes)];
+        if record.kind == RecordKind::Entries.byte() {
+            let said = verify_entries(&record, body, Check::Shape);
+            assert!(
+                said.is_ok(),
+                "group {}: the encoded entries are not those announced: {said:?}",
+                record.group
+            );
+        }
         record.body_crc = body_checksum(record.kind, body).expect("bodies are made of whole entries");
         record.lsn = lsn(BatchSeq(header.batch_seq), ordinal);
         let at = BATCH_HEADER_BYTES + ordinal * RECORD_HEADER_BYTES;
@@ -210,16 +221,16 @@ pub(crate) fn verify_bodies(batch: &[u8], records: &[RecordHeader]) -> Result<()
             return Err(Invalid::new("record body checksum mismatch"));
         }
         if record.kind == RecordKind::Entries.byte() {
-            verify_entries(record, body)?;
+            verify_entries(record, body, Check::Checksum)?;
         }
     }
     Ok(())
 }
 
-fn verify_entries(record: &RecordHeader, body: &[u8]) -> Result<(), Invalid> {
+fn verify_entries(record: &RecordHeader, body: &[u8], check: Check) -> Result<(), Invalid> {
     let mut index = record.first_index;
-    for entry in entries(body, Check::Checksum) {
-        let entry = entry.map_err(|_| Invalid::new("entry checksum mismatch"))?;
+    for entry in entries(body, check) {
+        let entry = entry.map_err(|_| Invalid::new("an entry that is not sound"))?;
         let as_said = u64::from(entry.group.0) == record.group
             && entry.incarnation == record.incarnation
             && entry.id.term.0 == record.term

@@ -27,6 +27,11 @@ pub(super) fn options(seed: u64) -> Options {
     }
 }
 
+/// As few files as there may be: every segment is used again as soon as it is free.
+pub(super) fn tight_options(seed: u64) -> Options {
+    Options { cap_bytes: 6 * SEGMENT_BYTES, segments_ready: 1, ..options(seed) }
+}
+
 /// One group as the log must show it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct GroupModel {
@@ -76,6 +81,7 @@ pub(super) struct Life {
     /// The model after the last thing added to each batch.
     pub(super) after: BTreeMap<u64, Model>,
     pub(super) acked: BatchSeq,
+    options: Options,
     unique: u64,
     now: Time,
 }
@@ -86,25 +92,31 @@ pub(super) fn open(disk: &SimDisk, seed: u64) -> Result<(Log<SimDisk>, Recovered
 
 impl Life {
     pub(super) fn first(seed: u64) -> Life {
+        Life::with(options(seed))
+    }
+
+    pub(super) fn with(options: Options) -> Life {
         let disk = SimDisk::new();
-        let (log, recovered) = open(&disk, seed).expect("a new log");
+        let (log, recovered) = block_on(Log::open(disk.clone(), dir(), options.clone())).expect("a new log");
         assert!(recovered.groups.is_empty());
         let after = BTreeMap::from([(0, Model::new())]);
-        let now = Time(1_000_000);
-        Life { log, disk, model: Model::new(), after, acked: BatchSeq(0), unique: seed << 32, now }
+        let (now, unique) = (Time(1_000_000), options.seed << 32);
+        Life { log, disk, model: Model::new(), after, acked: BatchSeq(0), options, unique, now }
     }
 
     /// Recovers after a crash; what is found must be the model after some batch that was issued, not older than
     /// what was acknowledged.
     pub(super) fn reopen(self, seed: u64) -> Life {
-        let (log, recovered) = open(&self.disk, seed).expect("a crash is no damage");
+        let options = Options { seed, ..self.options.clone() };
+        let opened = block_on(Log::open(self.disk.clone(), dir(), options.clone()));
+        let (log, recovered) = opened.expect("a crash is no damage");
         let found = recovered.report.last_batch;
         assert!(found >= self.acked, "batch {} was acknowledged, {found} is the last found", self.acked);
         let (_, model) = self.after.range(..=found.0).next_back().expect("the model before the first batch");
         check(&log, &recovered, model);
         let model = clipped(model);
         let after = BTreeMap::from([(found.0, model.clone())]);
-        Life { log, disk: self.disk, model, after, acked: found, unique: self.unique, now: self.now }
+        Life { log, model, after, acked: found, options, ..self }
     }
 
     fn note(&mut self) {

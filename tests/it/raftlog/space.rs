@@ -26,6 +26,33 @@ fn segments_are_used_again() {
     life.reopen(2);
 }
 
+/// Invariant 11: a segment is free when the checkpoint that leaves it out is durable, and not before.
+#[test]
+fn only_a_durable_checkpoint_frees() {
+    let mut life = Life::first(9);
+    life.append_next(0, 3, 7000);
+    life.quiesce();
+    let last = life.group(0).last();
+    life.snapshot(0, last, b"s", false);
+    life.quiesce();
+    life.disk.hold(true);
+    let before = life.log.stats();
+    life.append_next(1, 1, 20_000);
+    life.log.submit();
+    life.log.submit();
+    assert_eq!(life.log.stats().rolls, before.rolls + 1);
+    assert_eq!(life.log.stats().checkpoints, before.checkpoints + 1);
+    let held = life.disk.held();
+    assert_eq!(held.len(), 2, "the roll and its checkpoint");
+    for id in held {
+        life.settle();
+        assert_eq!(life.log.stats().segments_live, before.segments_live + 1, "none is free yet");
+        life.disk.release(id);
+    }
+    life.settle();
+    assert_eq!(life.log.stats().segments_live, 1, "{:?}", life.log.stats());
+}
+
 /// Checkpoints carry hard states and snapshots along: an idle group pins nothing.
 #[test]
 fn idle_groups_pin_nothing() {

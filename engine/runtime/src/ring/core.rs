@@ -116,6 +116,16 @@ impl Core {
         result
     }
 
+    /// Works on the state, and sees to it that what has been queued is submitted: by the main loop when it next waits,
+    /// or, should background work have queued it, by the pump.
+    pub(super) fn queue<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+        let result = self.with(work);
+        if self.background.get() {
+            self.want_pump();
+        }
+        result
+    }
+
     /// Wakes a task of this thread, and notes for the watchdog that it is owed a run.
     fn wake(&self, waker: Waker) {
         self.watched.owe();

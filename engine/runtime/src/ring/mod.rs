@@ -41,19 +41,29 @@ impl Ring {
 
     /// Accepts connections: [`Event::Accepted`] for each, with TCP_NODELAY set.
     pub fn listen(&self, listener: TcpListener) -> ListenerId {
-        self.core.with(|state| state.listen(listener))
+        self.core.queue(|state| state.listen(listener))
     }
 
     /// Accepts no more and closes the listener. Connections accepted but not yet handed out by [`Ring::events`] are
     /// closed too.
     pub fn close_listener(&self, listener: ListenerId) {
-        self.core.with(|state| state.close_listener(listener));
+        self.core.queue(|state| state.close_listener(listener));
     }
 
     /// Connects: [`Event::Connected`] or [`Event::ConnectFailed`] follows. There is no time limit but the kernel's;
     /// [`Ring::close`] gives up.
     pub fn connect(&self, address: SocketAddr) -> SocketId {
-        self.core.with(|state| state.connect(address))
+        self.core.queue(|state| state.connect(address))
+    }
+
+    /// The address of the other side; `None` for a stale id or a connection that is not, or no more, established.
+    pub fn peer_address(&self, socket: SocketId) -> Option<SocketAddr> {
+        self.core.with(|state| state.peer_address(socket))
+    }
+
+    /// The address of this side; `None` for a stale id.
+    pub fn local_address(&self, socket: SocketId) -> Option<SocketAddr> {
+        self.core.with(|state| state.local_address(socket))
     }
 
     /// Receives into pooled buffers, again and again, until the end, [`Ring::pause`] or [`Ring::close`]. Fine if on
@@ -63,7 +73,7 @@ impl Ring {
     ///
     /// When a [`Ring::receive_into`] is in flight on the socket.
     pub fn receive(&self, socket: SocketId) {
-        self.core.with(|state| state.receive(socket));
+        self.core.queue(|state| state.receive(socket));
     }
 
     /// Receives once, as much as there is and fits, into `buffer[from..]`: [`Event::ReceivedInto`], or
@@ -73,13 +83,13 @@ impl Ring {
     ///
     /// When another receive is in flight on the socket, or nothing fits.
     pub fn receive_into(&self, socket: SocketId, buffer: BufferMut, from: usize) {
-        self.core.with(|state| state.receive_into(socket, buffer, from));
+        self.core.queue(|state| state.receive_into(socket, buffer, from));
     }
 
     /// Stops receiving into pooled buffers, so that TCP holds the sender back. What has been received already still
     /// comes. [`Ring::receive`] goes on.
     pub fn pause(&self, socket: SocketId) {
-        self.core.with(|state| state.pause(socket));
+        self.core.queue(|state| state.pause(socket));
     }
 
     /// Sends all parts, in order, in as few calls as can be: [`Event::Sent`] when the kernel has them all, or
@@ -89,18 +99,18 @@ impl Ring {
     ///
     /// When a send is in flight on the socket already: gather what comes meanwhile, and send it next.
     pub fn send(&self, socket: SocketId, parts: Vec<Part>) {
-        self.core.with(|state| state.send(socket, parts));
+        self.core.queue(|state| state.send(socket, parts));
     }
 
     /// Cancels what is in flight and closes. No event of it comes after this. Bytes of a send in flight may be lost.
     pub fn close(&self, socket: SocketId) {
-        self.core.with(|state| state.close(socket));
+        self.core.queue(|state| state.close(socket));
     }
 
     /// Makes [`Ring::wait`] return at that time since boot (see [`now`](crate::now)), or soon if it has passed. Takes
-    /// the place of the time set before. There may be a wake too many, never one too few.
+    /// the place of the time set before; [`Duration::MAX`] is never. There may be a wake too many, never one too few.
     pub fn set_timer(&self, at: Duration) {
-        self.core.with(|state| state.set_timer(at));
+        self.core.queue(|state| state.set_timer(at));
     }
 
     /// Takes all completions, without a system call: events are added to `out`, file operations get their results.

@@ -140,6 +140,16 @@ impl State {
         id
     }
 
+    pub(super) fn peer_address(&mut self, id: SocketId) -> Option<SocketAddr> {
+        let socket = self.sockets.get_mut(id.key())?;
+        rustix::net::getpeername(&socket.descriptor).ok()??.try_into().ok()
+    }
+
+    pub(super) fn local_address(&mut self, id: SocketId) -> Option<SocketAddr> {
+        let socket = self.sockets.get_mut(id.key())?;
+        rustix::net::getsockname(&socket.descriptor).ok()?.try_into().ok()
+    }
+
     pub(super) fn receive(&mut self, id: SocketId) {
         let Some(socket) = self.sockets.get_mut(id.key()) else { return };
         if socket.ended {

@@ -16,6 +16,9 @@ use crate::{
 /// How long a listener rests after accepting has failed for want of something.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
+/// Later than anything: 136 years after boot, which the kernel's clocks can still express.
+const NEVER: Duration = Duration::from_secs(1 << 32);
+
 /// All of the ring behind one borrow. Wakers are collected in it and woken when the borrow has ended.
 pub(super) struct State {
     pub(super) uring: Uring,
@@ -83,12 +86,18 @@ impl State {
         any
     }
 
-    /// Submits what is queued and takes what has completed, until neither is left.
+    /// Submits what is queued and takes what has completed, until there is news or nothing is left to do.
     pub(super) fn settle(&mut self) {
         self.feed_starved();
         loop {
             self.uring.submit();
-            if !self.reap() && !self.uring.has_completions() {
+            let any = self.reap();
+            if self.has_news() {
+                // What the completions have queued must not wait for the turn that is now to come.
+                self.uring.submit();
+                return;
+            }
+            if !any && !self.uring.has_completions() {
                 return;
             }
         }
@@ -105,7 +114,7 @@ impl State {
     }
 
     pub(super) fn set_timer(&mut self, at: Duration) {
-        self.timer_wanted = Some(at);
+        self.timer_wanted = Some(at.min(NEVER));
         self.arm_timer();
     }
 

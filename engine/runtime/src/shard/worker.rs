@@ -10,6 +10,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     sync::{Arc, Mutex, PoisonError, mpsc},
+    time::Duration,
 };
 
 use glommio::{
@@ -34,6 +35,9 @@ use crate::{
 const IO_MEMORY_BYTES: usize = 64 * 1024;
 /// Threads per shard that may block.
 const BLOCKING_THREADS: usize = 2;
+/// glommio's own value. With a much smaller one its executor parks with runnable tasks within seconds: see
+/// [`watchdog`].
+const PREEMPT_EVERY: Duration = Duration::from_millis(100);
 /// The weight of background work against the main loop's 1000.
 const BACKGROUND_SHARES: usize = 100;
 
@@ -59,19 +63,24 @@ where
     F: FnOnce(Context) -> Fut + Send + 'static,
     Fut: Future<Output = ()> + 'static,
 {
-    let outcome = Arc::new(Outcome::default());
-    let main: job::Main = Box::new(move |context| Box::pin(main(context)));
-    let job = Job { spec, main, outcome: Arc::clone(&outcome) };
     let idle = lock(&IDLE).pop();
     let worker = match idle {
         Some(worker) => worker,
-        None => start_worker()?,
+        None => start_worker(PREEMPT_EVERY)?,
     };
+    let main: job::Main = Box::new(move |context| Box::pin(main(context)));
+    Ok(give(&worker, spec, main))
+}
+
+/// Gives an idle thread a shard to run.
+fn give(worker: &Worker, spec: ShardSpec, main: job::Main) -> ShardThread {
+    let outcome = Arc::new(Outcome::default());
+    let job = Job { spec, main, outcome: Arc::clone(&outcome) };
     worker.watched.set_working(true);
     watchdog::wake();
     *lock(&worker.job) = Some(job);
     worker.doorbell.ring();
-    Ok(ShardThread { outcome, watched: Arc::clone(&worker.watched) })
+    ShardThread { outcome, watched: Arc::clone(&worker.watched) }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -79,11 +88,11 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn start_worker() -> Result<Arc<Worker>, StartError> {
+fn start_worker(preempt_every: Duration) -> Result<Arc<Worker>, StartError> {
     let (ready, started) = mpsc::channel();
     std::thread::Builder::new()
         .name("ringraft-shard".into())
-        .spawn(move || match make_worker() {
+        .spawn(move || match make_worker(preempt_every) {
             Ok((executor, worker, ring)) => {
                 let shared = Arc::clone(&worker);
                 if ready.send(Ok(shared)).is_ok() {
@@ -98,17 +107,19 @@ fn start_worker() -> Result<Arc<Worker>, StartError> {
 
 /// Makes all that a thread of the pool needs, on that thread. The ring first: where io_uring is missing or forbidden it
 /// fails with an error, and glommio would panic.
-fn make_worker() -> Result<(LocalExecutor, Arc<Worker>, Ring), StartError> {
+fn make_worker(preempt_every: Duration) -> Result<(LocalExecutor, Arc<Worker>, Ring), StartError> {
     let eventfd_error = |error| StartError::Limits(format!("cannot make an eventfd: {error}"));
     let bell = Arc::new(Bell::new().map_err(eventfd_error)?);
     let uring =
         Uring::new(rustix::fd::AsFd::as_fd(bell.eventfd())).map_err(|error| host::ring_error(&error))?;
     let descriptor = uring.descriptor().map_err(|error| host::ring_error(&error))?;
     let watched = Arc::new(Watched::new(Arc::clone(&bell), descriptor).map_err(eventfd_error)?);
+    host::check_memlock()?;
     let make = || {
         LocalExecutorBuilder::new(Placement::Unbound)
             .name("ringraft-shard")
             .io_memory(IO_MEMORY_BYTES)
+            .preempt_timer(preempt_every)
             .blocking_thread_pool_placement(PoolPlacement::Unbound(BLOCKING_THREADS))
             .make()
     };
@@ -201,5 +212,54 @@ fn reader(eventfd: &std::os::fd::OwnedFd) -> EventfdReader {
             eprintln!("fatal: duplicating a shard's eventfd failed: {error}");
             std::process::abort();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+    use super::*;
+    use crate::now;
+
+    /// With a preemption timer of 200 us the executor parks with runnable tasks every few thousand turns, for ever
+    /// unless it is woken: the watchdog must do that each time.
+    #[test]
+    fn the_watchdog_wakes_an_executor_that_parks_with_runnable_tasks() {
+        let worker = start_worker(Duration::from_micros(200)).unwrap();
+        let (stop, turns) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (stopped, turned) = (Arc::clone(&stop), Arc::clone(&turns));
+        let spec = ShardSpec { name: "soak".into(), cpu: None };
+        let main: job::Main = Box::new(move |context| {
+            Box::pin(async move {
+                let (ring, pauser) = (context.ring(), context.clone());
+                context.spawn_background(async move {
+                    loop {
+                        pauser.pause().await;
+                    }
+                });
+                while !stopped.load(Ordering::Relaxed) {
+                    ring.set_timer(now() + Duration::from_micros(150));
+                    ring.wait().await;
+                    turned.fetch_add(1, Ordering::Relaxed);
+                    let end = now() + Duration::from_micros(50);
+                    while now() < end {
+                        std::hint::spin_loop();
+                    }
+                }
+            })
+        });
+        let shard = give(&worker, spec, main);
+        let end = now() + Duration::from_secs(120);
+        // Until it has been seen to work, or so many turns went well that the executor must have been cured.
+        while shard.rescues() < 3 && turns.load(Ordering::Relaxed) < 50_000 {
+            assert!(now() < end, "{} turns, {} rescues", turns.load(Ordering::Relaxed), shard.rescues());
+            worker.doorbell.ring();
+            std::thread::sleep(Duration::from_micros(50));
+        }
+        println!("{} rescues in {} turns", shard.rescues(), turns.load(Ordering::Relaxed));
+        stop.store(true, Ordering::Relaxed);
+        worker.doorbell.ring();
+        shard.join().unwrap();
     }
 }

@@ -269,3 +269,60 @@ pub(crate) fn probe_ring() -> io::Result<bool> {
     ring.submitter().register_probe(&mut probe)?;
     Ok(probe.is_supported(opcode::SendZc::CODE))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{os::unix::net::UnixStream, time::Duration};
+
+    use super::*;
+    use crate::{
+        BufferMut, Part,
+        clock::now,
+        sys::{Gathered, Lent, Pinned},
+    };
+
+    fn uring() -> Uring {
+        let eventfd = rustix::event::eventfd(0, rustix::event::EventfdFlags::empty()).unwrap();
+        Uring::new(eventfd.as_fd()).unwrap()
+    }
+
+    #[test]
+    fn a_ring_dropped_with_operations_in_flight_ends_them_first() {
+        for submitted in [false, true] {
+            let mut uring = uring();
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            let socket = Rc::new(OwnedFd::from(ours));
+            uring.start(Target::None, Operation::Receive { socket: Rc::clone(&socket) });
+            let message = Gathered::new(vec![Part::Buffer(BufferMut::zeroed(64 << 20).freeze())]);
+            uring.start(Target::None, Operation::Send { socket: Rc::clone(&socket), message });
+            let buffer = Lent::new(BufferMut::zeroed(4096));
+            uring.start(Target::None, Operation::ReceiveInto { socket: Rc::clone(&socket), buffer, from: 0 });
+            let at = Pinned::new((now() + Duration::from_secs(3600)).into());
+            uring.start(Target::Timer, Operation::Timeout { at });
+            if submitted {
+                uring.submit();
+            }
+            drop(uring);
+            assert_eq!(Rc::strong_count(&socket), 1, "no operation is left");
+            drop(theirs);
+        }
+    }
+
+    #[test]
+    fn more_operations_than_the_queues_hold_all_complete() {
+        let mut uring = uring();
+        let count = usize::try_from(2 * COMPLETIONS).unwrap();
+        let path = tempfile::NamedTempFile::new().unwrap();
+        let file = Rc::new(OwnedFd::from(path.into_file()));
+        for _ in 0..count {
+            uring.start(Target::None, Operation::Sync { file: Rc::clone(&file) });
+        }
+        while uring.in_flight() > 0 {
+            uring.enter(1);
+            while let Some(completion) = uring.next() {
+                assert_eq!(completion.result, Ok(0));
+            }
+        }
+        assert_eq!(Rc::strong_count(&file), 1);
+    }
+}

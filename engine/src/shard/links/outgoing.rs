@@ -1,0 +1,93 @@
+//! What replicas owe their peers, put into frames when a link can take one.
+
+use raft::{Check, GroupId, Raft, Time};
+use raftlog::{BatchSeq, Log};
+use runtime::{Buffer, Disk};
+
+use super::Links;
+use crate::shard::frames::Filled;
+use crate::shard::loads::Loads;
+use crate::shard::replica::Replica;
+
+impl Links {
+    /// Notes which peers `replica` owes something.
+    pub(in crate::shard) fn note(&mut self, replica: usize, group: GroupId, raft: &Raft) {
+        for link in 0..self.entries.len() {
+            let node = self.entries[link].peer.node;
+            let owes = || raft.has_messages(node) || raft.next_append(node).is_some();
+            if self.entries[link].up && self.concerned(self.entries[link].peer, group) && owes() {
+                self.note_one(link, replica);
+            }
+        }
+    }
+
+    fn note_one(&mut self, link: usize, replica: usize) {
+        let entry = &mut self.entries[link];
+        if entry.noted.len() <= replica {
+            entry.noted.resize(replica + 1, false);
+        }
+        if !entry.noted[replica] {
+            entry.noted[replica] = true;
+            entry.pending.push(replica);
+        }
+    }
+
+    /// Entries read back from disk for the peer of `link`.
+    pub(in crate::shard) fn loaded(&mut self, link: usize, replica: usize, buffers: Vec<Buffer>) {
+        self.entries[link].loaded.extend(buffers.into_iter().map(|entries| (replica, entries)));
+        self.note_one(link, replica);
+    }
+
+    /// Builds and sends a frame on every link that can take one.
+    pub(in crate::shard) fn flush<S, D: Disk>(
+        &mut self,
+        now: Time,
+        durable: BatchSeq,
+        replicas: &mut [Replica<S>],
+        log: &Log<D>,
+        loads: &mut Loads,
+    ) {
+        for link in 0..self.entries.len() {
+            let entry = &mut self.entries[link];
+            let owed = !entry.pending.is_empty() || entry.outbox.is_pending() || !entry.loaded.is_empty();
+            if !owed || !entry.link.as_ref().is_some_and(|link| link.can_send()) {
+                continue;
+            }
+            let to = entry.peer.node;
+            let pending = std::mem::take(&mut entry.pending);
+            for replica in &pending {
+                entry.noted[*replica] = false;
+            }
+            while let Some((replica, entries)) = entry.loaded.pop_front() {
+                let first = raft::decode_entry(&entries, Check::Shape).map(|entry| entry.id.index);
+                if let Ok(first) = first {
+                    self.builder.add_loaded(&mut replicas[replica], now, to, first, &entries);
+                }
+            }
+            // Appends first: each carries the commit index and the round, so no beat is owed beside it.
+            for replica in &pending {
+                let of = &mut replicas[*replica];
+                match if self.builder.is_full() {
+                    Filled::FrameFull
+                } else {
+                    self.builder.add_appends(of, log, now, to)
+                } {
+                    Filled::All => {}
+                    Filled::FrameFull => self.note_one(link, *replica),
+                    Filled::NotCached(first) => {
+                        loads.load_to_send(log, *replica, (link, to), of.group, first, of.raft.last())
+                    }
+                }
+            }
+            for replica in pending {
+                self.builder.add_messages(&mut replicas[replica], now, to);
+            }
+            let entry = &mut self.entries[link];
+            self.builder.add_outbox(&mut entry.outbox, now);
+            if !self.builder.is_empty() {
+                let (body, tail) = self.builder.finish();
+                entry.link.as_mut().expect("asked above").send_frame(now, durable.0, body, tail);
+            }
+        }
+    }
+}
