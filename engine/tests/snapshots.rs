@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use ringraft::{
-    Applied, Engine, EntryId, Frozen, GroupId, Progress, RestoreError, SaveSink, StateMachine,
+    Applied, Engine, EntryId, Frozen, GroupId, Progress, RestoreError, SaveSink, StartError,
+    StateMachine,
 };
 
 const GROUPS: u32 = 3;
@@ -71,13 +74,15 @@ impl Frozen for Image {
 
 /// A cluster whose nodes stop and start one by one, each with a directory that stays.
 struct Cluster {
-    dir: tempfile::TempDir,
-    addresses: Vec<SocketAddr>,
     nodes: Vec<Option<Engine>>,
+    addresses: Vec<SocketAddr>,
+    dir: tempfile::TempDir,
 }
 
 impl Cluster {
     fn start() -> Cluster {
+        let _set_by_the_other_test =
+            tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).with_test_writer().try_init();
         let listeners: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let addresses = listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();
         drop(listeners);
@@ -91,6 +96,10 @@ impl Cluster {
     }
 
     fn start_node(&mut self, node: u16) {
+        self.nodes[usize::from(node) - 1] = Some(self.try_start(node).unwrap());
+    }
+
+    fn try_start(&self, node: u16) -> Result<Engine, StartError> {
         let mut builder = Engine::builder(node, self.dir.path().join(format!("node-{node}")))
             .shards(1)
             .groups(GROUPS)
@@ -100,8 +109,7 @@ impl Cluster {
         for (peer, address) in (1..).zip(&self.addresses) {
             builder = builder.peer(peer, *address);
         }
-        let engine = builder.start(|_group| Table::default()).unwrap();
-        self.nodes[usize::from(node) - 1] = Some(engine);
+        builder.start(|_group| Table::default())
     }
 
     fn stop_node(&mut self, node: u16) {
@@ -159,9 +167,54 @@ impl Cluster {
         }
     }
 
+    /// The whole snapshot files of a node.
+    fn snapshots(&self, node: u16) -> Vec<PathBuf> {
+        let dir = self.dir.path().join(format!("node-{node}/shard-000/snapshots"));
+        let paths = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+        paths.filter(|path| path.extension().is_some_and(|extension| extension == "run")).collect()
+    }
+
     fn shard_bytes(&self, node: u16, part: &str) -> u64 {
         directory_bytes(&self.dir.path().join(format!("node-{node}/shard-000/{part}")))
     }
+}
+
+/// Passes connections on to `to`, and breaks each once this many bytes went there. Answers where it listens.
+fn unreliable_way(to: SocketAddr, bytes_max: usize, broken: Arc<AtomicUsize>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for near in listener.incoming() {
+            let Ok(near) = near else { return };
+            let Ok(far) = TcpStream::connect(to) else { continue };
+            let (near_back, far_back) = (near.try_clone().unwrap(), far.try_clone().unwrap());
+            std::thread::spawn(move || pass_on(far_back, near_back, usize::MAX));
+            let broken = Arc::clone(&broken);
+            std::thread::spawn(move || {
+                if pass_on(near, far, bytes_max) >= bytes_max {
+                    broken.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    address
+}
+
+/// Copies until the end, or until `bytes_max` are copied, and ends both connections. Answers how many they were.
+fn pass_on(mut from: TcpStream, mut to: TcpStream, bytes_max: usize) -> usize {
+    let mut buffer = vec![0; 64 << 10];
+    let mut passed = 0;
+    while passed < bytes_max {
+        let Ok(count @ 1..) = from.read(&mut buffer) else { break };
+        if to.write_all(&buffer[..count]).is_err() {
+            break;
+        }
+        passed += count;
+    }
+    for end in [from, to] {
+        let _already_closed = end.shutdown(Shutdown::Both);
+    }
+    passed
 }
 
 fn value(key: u32, round: u32) -> Vec<u8> {
@@ -259,4 +312,70 @@ fn who_missed_too_much_of_the_log_gets_a_snapshot() {
     cluster.write(rounds + 2);
     cluster.wait("the third node to lead again", |cluster| own(cluster).is_some());
     cluster.check(3, own(&cluster).expect("just seen"), rounds + 2);
+}
+
+#[test]
+fn a_broken_transfer_goes_on_where_it_stopped() {
+    let mut cluster = Cluster::start();
+    cluster.write(0);
+    cluster.stop_node(3);
+    let rounds = u32::try_from(2 * LOG_BYTES_MAX / ROUND_BYTES).unwrap();
+    for round in 1..=rounds {
+        cluster.write(round);
+    }
+    let goals: Vec<_> =
+        (1..=GROUPS).map(|group| cluster.node(1).applied(GroupId(group)).unwrap()).collect();
+    // Each connection to the third node now breaks before a whole snapshot is over.
+    let bytes_max = 1200 << 10;
+    let smallest = cluster.snapshots(1).iter().map(|path| path.metadata().unwrap().len()).min();
+    assert!(smallest.is_some_and(|bytes| bytes > 3 << 19), "several connections are needed: {smallest:?}");
+    let broken = Arc::new(AtomicUsize::new(0));
+    let direct = cluster.addresses[2];
+    cluster.stop_node(1);
+    cluster.stop_node(2);
+    cluster.addresses[2] = unreliable_way(direct, bytes_max, Arc::clone(&broken));
+    cluster.start_node(1);
+    cluster.start_node(2);
+    cluster.addresses[2] = direct;
+    cluster.start_node(3);
+    cluster.wait("the third node to catch up", |cluster| {
+        (1..).zip(&goals).all(|(group, goal)| cluster.node(3).applied(GroupId(group)) >= Some(*goal))
+    });
+    assert!(broken.load(Ordering::Relaxed) >= 2, "{broken:?} connections broke");
+}
+
+#[test]
+fn a_damaged_or_missing_snapshot_is_named_at_the_start() {
+    let mut cluster = Cluster::start();
+    cluster.write(0);
+    cluster.node(3).take_snapshots();
+    cluster.wait("snapshots of all groups", |cluster| cluster.snapshots(3).len() == GROUPS as usize);
+    let first = cluster.snapshots(3);
+    cluster.write(1);
+    cluster.node(3).take_snapshots();
+    // A file goes once the record of its successor is durable.
+    cluster.wait("newer snapshots of all groups", |cluster| {
+        let newer = cluster.snapshots(3);
+        newer.len() == GROUPS as usize && newer.iter().all(|path| !first.contains(path))
+    });
+    let path = cluster.snapshots(3).swap_remove(0);
+    cluster.stop_node(3);
+
+    let sound = std::fs::read(&path).unwrap();
+    let mut damaged = sound.clone();
+    damaged[5000] ^= 1;
+    let refused = |cluster: &Cluster| match cluster.try_start(3) {
+        Err(StartError::Recovery { reason, corrupt: true, .. }) => {
+            assert!(reason.contains(&path.display().to_string()), "{reason}");
+        }
+        Err(other) => panic!("another error: {other}"),
+        Ok(_) => panic!("it started"),
+    };
+    std::fs::write(&path, damaged).unwrap();
+    refused(&cluster);
+    std::fs::remove_file(&path).unwrap();
+    refused(&cluster);
+    std::fs::write(&path, sound).unwrap();
+    cluster.start_node(3);
+    cluster.write(2);
 }
