@@ -1,5 +1,7 @@
 //! States are saved, the log stays short, and who missed too much of it gets a snapshot.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io::{Read, Write};
@@ -12,8 +14,7 @@ use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use ringraft::{
-    Applied, Engine, EntryId, Frozen, GroupId, Progress, RestoreError, SaveSink, StartError,
-    StateMachine,
+    Applied, Engine, EntryId, Frozen, GroupId, Progress, RestoreError, SaveSink, StartError, StateMachine,
 };
 
 const GROUPS: u32 = 3;
@@ -76,18 +77,26 @@ impl Frozen for Image {
 struct Cluster {
     nodes: Vec<Option<Engine>>,
     addresses: Vec<SocketAddr>,
+    snapshot_after_bytes: u64,
     dir: tempfile::TempDir,
 }
 
 impl Cluster {
     fn start() -> Cluster {
-        let _set_by_the_other_test =
-            tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).with_test_writer().try_init();
+        Cluster::start_saving_after(SNAPSHOT_AFTER_BYTES)
+    }
+
+    fn start_saving_after(snapshot_after_bytes: u64) -> Cluster {
+        let _set_by_the_other_test = tracing_subscriber::fmt()
+            .with_thread_names(true)
+            .with_max_level(tracing::Level::INFO)
+            .with_test_writer()
+            .try_init();
         let listeners: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let addresses = listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();
         drop(listeners);
         let dir = tempfile::TempDir::with_prefix("ringraft-snapshots-").unwrap();
-        let mut cluster = Cluster { dir, addresses, nodes: vec![None, None, None] };
+        let mut cluster = Cluster { nodes: vec![None, None, None], addresses, snapshot_after_bytes, dir };
         (1..=3).for_each(|node| cluster.start_node(node));
         cluster.wait("leaders", |cluster| {
             (1..=GROUPS).all(|group| cluster.node(1).leader(GroupId(group)).is_some())
@@ -105,7 +114,7 @@ impl Cluster {
             .groups(GROUPS)
             .segment_bytes(SEGMENT_BYTES)
             .log_bytes_max(LOG_BYTES_MAX)
-            .snapshot_after_bytes(SNAPSHOT_AFTER_BYTES);
+            .snapshot_after_bytes(self.snapshot_after_bytes);
         for (peer, address) in (1..).zip(&self.addresses) {
             builder = builder.peer(peer, *address);
         }
@@ -163,7 +172,11 @@ impl Cluster {
                     Err(error) => assert!(Instant::now() < deadline, "{error}"),
                 }
             };
-            assert!(found == value(key, round), "node {node}, group {group}, key {key}: {} bytes", found.len());
+            assert!(
+                found == value(key, round),
+                "node {node}, group {group}, key {key}: {} bytes",
+                found.len()
+            );
         }
     }
 
@@ -285,8 +298,7 @@ fn who_missed_too_much_of_the_log_gets_a_snapshot() {
     for round in 1..=rounds {
         cluster.write(round);
     }
-    let goals: Vec<_> =
-        (1..=GROUPS).map(|group| cluster.node(1).applied(GroupId(group)).unwrap()).collect();
+    let goals: Vec<_> = (1..=GROUPS).map(|group| cluster.node(1).applied(GroupId(group)).unwrap()).collect();
     let before = cluster.shard_bytes(3, "log");
     cluster.start_node(3);
     cluster.wait("the third node to catch up", |cluster| {
@@ -297,9 +309,7 @@ fn who_missed_too_much_of_the_log_gets_a_snapshot() {
 
     // Once it is caught up it takes over the group that it should lead, and answers from its own state.
     let own = |cluster: &Cluster| {
-        (1..=GROUPS).find(|group| {
-            cluster.node(3).leader(GroupId(*group)).is_some_and(|leader| leader.0 == 3)
-        })
+        (1..=GROUPS).find(|group| cluster.node(3).leader(GroupId(*group)).is_some_and(|leader| leader.0 == 3))
     };
     cluster.wait("the third node to lead", |cluster| own(cluster).is_some());
     let group = own(&cluster).expect("just seen");
@@ -323,8 +333,7 @@ fn a_broken_transfer_goes_on_where_it_stopped() {
     for round in 1..=rounds {
         cluster.write(round);
     }
-    let goals: Vec<_> =
-        (1..=GROUPS).map(|group| cluster.node(1).applied(GroupId(group)).unwrap()).collect();
+    let goals: Vec<_> = (1..=GROUPS).map(|group| cluster.node(1).applied(GroupId(group)).unwrap()).collect();
     // Each connection to the third node now breaks before a whole snapshot is over.
     let bytes_max = 1200 << 10;
     let smallest = cluster.snapshots(1).iter().map(|path| path.metadata().unwrap().len()).min();
@@ -346,7 +355,7 @@ fn a_broken_transfer_goes_on_where_it_stopped() {
 
 #[test]
 fn a_damaged_or_missing_snapshot_is_named_at_the_start() {
-    let mut cluster = Cluster::start();
+    let mut cluster = Cluster::start_saving_after(1 << 30); // only when asked to
     cluster.write(0);
     cluster.node(3).take_snapshots();
     cluster.wait("snapshots of all groups", |cluster| cluster.snapshots(3).len() == GROUPS as usize);
