@@ -248,7 +248,7 @@ mod tests {
         while shard.rescues() < 3 && turns.load(Ordering::Relaxed) < 50_000 {
             assert!(now() < end, "{} turns, {} rescues", turns.load(Ordering::Relaxed), shard.rescues());
             worker.doorbell.ring();
-            std::thread::sleep(Duration::from_micros(50));
+            std::thread::park_timeout(Duration::from_micros(50));
         }
         println!("{} rescues in {} turns", shard.rescues(), turns.load(Ordering::Relaxed));
         stop.store(true, Ordering::Relaxed);
