@@ -98,6 +98,9 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             self.replicas[replica].raft.offer_snapshot(self.now, to, id);
             return;
         }
+        if !self.directory.is_reachable(to) {
+            return; // the core asks again once it is heard, and by then there may be a newer one
+        }
         let group = self.replicas[replica].group;
         let compacted = self.replicas[replica].raft.compacted().index;
         let reaches =

@@ -47,8 +47,6 @@ pub(super) struct Heard {
     pub(super) messages: Vec<(Message, Vec<u8>)>,
     /// Anything at all, beats included.
     pub(super) any: bool,
-    /// The connection was lost.
-    pub(super) lost: bool,
 }
 
 impl Line {
@@ -64,7 +62,7 @@ impl Line {
 
     /// Takes in what has come whole. Bytes that are no message end the connection.
     pub(super) fn hear(&mut self, now: Time) -> Heard {
-        let mut heard = Heard { messages: Vec::new(), any: false, lost: false };
+        let mut heard = Heard { messages: Vec::new(), any: false };
         let mut sound = true;
         while sound && let Some(Received::Frame(frame)) = self.link.next(now) {
             heard.any = true;
