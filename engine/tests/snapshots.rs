@@ -12,8 +12,7 @@ use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use ringraft::{
-    Applied, Engine, EntryId, Frozen, GroupId, Progress, RestoreError, SaveSink, StartError,
-    StateMachine,
+    Applied, Engine, EntryId, Frozen, GroupId, Progress, RestoreError, SaveSink, StartError, StateMachine,
 };
 
 const GROUPS: u32 = 3;
@@ -163,7 +162,11 @@ impl Cluster {
                     Err(error) => assert!(Instant::now() < deadline, "{error}"),
                 }
             };
-            assert!(found == value(key, round), "node {node}, group {group}, key {key}: {} bytes", found.len());
+            assert!(
+                found == value(key, round),
+                "node {node}, group {group}, key {key}: {} bytes",
+                found.len()
+            );
         }
     }
 
@@ -285,8 +288,7 @@ fn who_missed_too_much_of_the_log_gets_a_snapshot() {
     for round in 1..=rounds {
         cluster.write(round);
     }
-    let goals: Vec<_> =
-        (1..=GROUPS).map(|group| cluster.node(1).applied(GroupId(group)).unwrap()).collect();
+    let goals: Vec<_> = (1..=GROUPS).map(|group| cluster.node(1).applied(GroupId(group)).unwrap()).collect();
     let before = cluster.shard_bytes(3, "log");
     cluster.start_node(3);
     cluster.wait("the third node to catch up", |cluster| {
@@ -297,9 +299,7 @@ fn who_missed_too_much_of_the_log_gets_a_snapshot() {
 
     // Once it is caught up it takes over the group that it should lead, and answers from its own state.
     let own = |cluster: &Cluster| {
-        (1..=GROUPS).find(|group| {
-            cluster.node(3).leader(GroupId(*group)).is_some_and(|leader| leader.0 == 3)
-        })
+        (1..=GROUPS).find(|group| cluster.node(3).leader(GroupId(*group)).is_some_and(|leader| leader.0 == 3))
     };
     cluster.wait("the third node to lead", |cluster| own(cluster).is_some());
     let group = own(&cluster).expect("just seen");
@@ -323,8 +323,7 @@ fn a_broken_transfer_goes_on_where_it_stopped() {
     for round in 1..=rounds {
         cluster.write(round);
     }
-    let goals: Vec<_> =
-        (1..=GROUPS).map(|group| cluster.node(1).applied(GroupId(group)).unwrap()).collect();
+    let goals: Vec<_> = (1..=GROUPS).map(|group| cluster.node(1).applied(GroupId(group)).unwrap()).collect();
     // Each connection to the third node now breaks before a whole snapshot is over.
     let bytes_max = 1200 << 10;
     let smallest = cluster.snapshots(1).iter().map(|path| path.metadata().unwrap().len()).min();
