@@ -135,7 +135,10 @@ mod tests {
             processes: vec![redis.id()],
             cluster: None,
         };
-        assert!((keyspace::fill(redis.address()).unwrap() - 100.0).abs() < 1e-9, "every key is there");
+        assert!(
+            (keyspace::fill(redis.address(), Route::Plain).unwrap() - 100.0).abs() < 1e-9,
+            "every key is there"
+        );
         let device = Device::of(&std::env::current_dir().unwrap()).unwrap();
         let times = Times { warm_up: Duration::from_millis(200), measured: Duration::from_millis(500) };
         for operation in [Operation::Set, Operation::Get] {

@@ -10,7 +10,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use ringraft_tests::process::{Cluster, Options, Redis, find_program};
 
 use crate::cell::{Cell, Side, Times};
@@ -98,6 +98,8 @@ pub fn run(dir: &Path, settings: Settings) -> anyhow::Result<Verdict> {
 /// All rounds of a comparison.
 struct Rounds<'a> {
     sides: Vec<(Side<'a>, Table)>,
+    /// How many keys each side held before the first round.
+    keys: Vec<u64>,
     /// A sync of three writers at once over a SET of one client, per round.
     sync_over_set: Vec<f64>,
     dir: &'a Path,
@@ -130,23 +132,14 @@ impl<'a> Rounds<'a> {
             cluster: None,
         };
         let mut sides = vec![theirs, ours("ringraft", Route::Plain, processes.clone())];
+        sides.push(ours("ringraft --cluster", Route::Cluster, processes));
         for side in &sides {
-            println!(
-                "{}: {} keys, hit rate {:.0} %",
-                side.name,
-                keyspace::KEYS,
-                keyspace::fill(side.address)?
-            );
+            let hits = keyspace::fill(side.address, side.route)?;
+            println!("{}: {} keys, hit rate {hits:.0} %", side.name, keyspace::count(side.address)?);
         }
-        match keyspace::fill_cluster(cluster.address(1)) {
-            Ok(hits) => {
-                println!("ringraft --cluster: hit rate {hits:.1} %");
-                sides.push(ours("ringraft --cluster", Route::Cluster, processes));
-            }
-            Err(error) => println!("no row for cluster clients: {error:#}"),
-        }
+        let keys = sides.iter().map(|side| keyspace::count(side.address)).collect::<anyhow::Result<_>>()?;
         let sides = sides.into_iter().map(|side| (side, Table::default())).collect();
-        Ok(Rounds { sides, sync_over_set: Vec::new(), dir, device, settings })
+        Ok(Rounds { sides, keys, sync_over_set: Vec::new(), dir, device, settings })
     }
 
     fn run(mut self) -> anyhow::Result<Results> {
@@ -164,6 +157,14 @@ impl<'a> Rounds<'a> {
             self.latency(round)?;
         }
         self.sides.sort_by_key(|(side, _)| (side.cluster.is_some(), side.route == Route::Cluster));
+        for ((side, _), before) in self.sides.iter().zip(&self.keys) {
+            let keys = keyspace::count(side.address)?;
+            ensure!(
+                keys == *before,
+                "{}: {keys} keys, {before} of them loaded: some reads missed",
+                side.name
+            );
+        }
         let tables = self.sides.into_iter().map(|(side, table)| (side.name, table)).collect();
         Ok(Results { tables, sync_over_set: self.sync_over_set })
     }

@@ -22,6 +22,7 @@ impl SimpleMachine for Counter {
     }
 }
 
+/// Three nodes, one counter, ten increments.
 #[tokio::main]
 pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let cluster = Engine::local_cluster(3, |_group| Simple::from(Counter::default()))?;

@@ -5,7 +5,7 @@
 //! thread and any executor, on every node:
 //!
 //! ```no_run
-//! use ringraft::{Engine, GroupId, Simple, kv::Kv};
+//! use ringraft::Engine;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let engine = Engine::builder(1, "./data")
@@ -13,7 +13,7 @@
 //!     .peer(2, "127.0.0.1:7201".parse()?)
 //!     .peer(3, "127.0.0.1:7301".parse()?)
 //!     .client("127.0.0.1:6101".parse()?)
-//!     .start(|_group: GroupId| Kv::new())?;
+//!     .start_kv()?;
 //! # drop(engine);
 //! # Ok(()) }
 //! ```

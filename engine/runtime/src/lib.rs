@@ -28,7 +28,7 @@
 //! # The executor's faults, and where they are dealt with
 //!
 //! glommio is pinned to 0.9.0. It can park with runnable tasks (`watchdog`); wakers dropped by other threads can corrupt
-//! memory (none ever leaves its thread: `doorbell`, `ring::core`); executors leak at their end (they have none:
+//! memory (none ever leaves its thread but one that is never dropped: `doorbell`, `watchdog`); executors leak at their end (they have none:
 //! `shard::worker`); a panicking task takes its executor along (all code of a shard is polled under `catch_unwind`);
 //! its direct files misread the end of a file and may take a disk for one with polled I/O (they are not used:
 //! `real_disk`).

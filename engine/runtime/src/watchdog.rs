@@ -2,23 +2,25 @@
 //!
 //! glommio 0.9.0 can park an executor whose tasks are runnable: when one of its own completions arrives between its
 //! last look at the reactor and its check whether to run at all, it takes "must preempt" for "nothing to run". It then
-//! sleeps until another completion comes, perhaps for ever. So each executor has an immortal task that reads a second
-//! eventfd, and this thread signals it when a shard does not move although it should: the read completes, and the
-//! executor looks at its tasks again.
+//! sleeps until another completion comes, perhaps for ever. So each executor has an immortal *rescue task*, and this
+//! thread wakes it when a shard does not move although it should.
+//!
+//! That wake is the only use that another thread makes of a waker of glommio, and no other means will do. A task that
+//! reads an eventfd helps once: when it is itself among the runnable that sleep, nobody reads any more (seen within
+//! minutes). A foreign wake goes through an eventfd that glommio arms again each time before it sleeps. It is sound
+//! because the task never ends and its waker is never dropped, and bounded because the count of pending wakes is.
 
 use std::{
     os::fd::OwnedFd,
     sync::{
-        Arc, Condvar, Mutex, PoisonError,
+        Arc, Condvar, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    task::Waker,
     time::{Duration, Instant},
 };
 
-use rustix::{
-    event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll},
-    io::Errno,
-};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::doorbell::Bell;
 
@@ -28,6 +30,12 @@ const TICK: Duration = Duration::from_millis(20);
 const IDLE_TICK: Duration = Duration::from_millis(100);
 /// A shard that has not moved for this long is made to look around, whatever is known of it.
 const NUDGE_EVERY: Duration = Duration::from_secs(1);
+
+/// How many wakes in a row a shard may leave unanswered before they get rare. glommio counts pending wakes in sixteen
+/// bits. A parked shard takes all at once, so only one that computes for minutes gets here, and that one needs no wake.
+const UNANSWERED_MAX: u64 = 10_000;
+/// How rare.
+const NUDGE_RARELY: Duration = Duration::from_secs(60);
 
 static RESCUES: AtomicU64 = AtomicU64::new(0);
 
@@ -41,8 +49,8 @@ pub fn rescues() -> u64 {
 #[derive(Debug)]
 pub(crate) struct Watched {
     bell: Arc<Bell>,
-    /// The second eventfd, which the rescue task reads.
-    rescue: OwnedFd,
+    /// Wakes the rescue task. Set once and never dropped.
+    rescue: OnceLock<Waker>,
     /// Readable while completions wait in the shard's ring.
     ring: OwnedFd,
     /// Moves whenever one of the shard's own tasks runs.
@@ -57,21 +65,22 @@ pub(crate) struct Watched {
 }
 
 impl Watched {
-    pub(crate) fn new(bell: Arc<Bell>, ring: OwnedFd) -> Result<Watched, Errno> {
-        Ok(Watched {
+    pub(crate) fn new(bell: Arc<Bell>, ring: OwnedFd) -> Watched {
+        Watched {
             bell,
-            rescue: eventfd(0, EventfdFlags::CLOEXEC)?,
+            rescue: OnceLock::new(),
             ring,
             beats: AtomicU64::new(0),
             owed: AtomicBool::new(false),
             blocking: AtomicU64::new(0),
             working: AtomicBool::new(false),
             rescues: AtomicU64::new(0),
-        })
+        }
     }
 
-    pub(crate) fn rescue_eventfd(&self) -> &OwnedFd {
-        &self.rescue
+    /// The rescue task's waker: of a task that never ends.
+    pub(crate) fn rescue_with(&self, waker: &Waker) {
+        self.rescue.get_or_init(|| waker.clone());
     }
 
     /// The shard moves. Only its own thread calls this.
@@ -113,11 +122,9 @@ impl Watched {
     }
 
     fn nudge(&self) {
-        if let Err(error) = rustix::io::write(&self.rescue, bytemuck::bytes_of(&1_u64)) {
-            tracing::error!(%error, "cannot nudge a shard");
+        if let Some(waker) = self.rescue.get() {
+            waker.wake_by_ref();
         }
-        // Should the rescue task itself be among the runnable that sleep, the bell task's read may still wake them.
-        self.bell.signal();
     }
 }
 
@@ -137,8 +144,8 @@ struct Seen {
     beats: u64,
     still_since: Instant,
     nudged_at: Instant,
-    /// Its next move is the answer to a nudge.
-    nudged: bool,
+    /// How often it has been nudged since it last moved.
+    unanswered: u64,
     overslept: bool,
 }
 
@@ -146,7 +153,7 @@ impl Seen {
     fn new(watched: Arc<Watched>) -> Seen {
         let now = Instant::now();
         let beats = watched.beats.load(Ordering::Relaxed);
-        Seen { watched, beats, still_since: now, nudged_at: now, nudged: false, overslept: false }
+        Seen { watched, beats, still_since: now, nudged_at: now, unanswered: 0, overslept: false }
     }
 
     /// Looks at the shard. True when it needs a close watch.
@@ -156,7 +163,8 @@ impl Seen {
             self.beats = beats;
             self.still_since = now;
             self.overslept = false;
-            return !std::mem::take(&mut self.nudged) && self.watched.working.load(Ordering::Relaxed);
+            // A move that only answers a nudge needs no close watch.
+            return std::mem::take(&mut self.unanswered) == 0 && self.watched.working.load(Ordering::Relaxed);
         }
         let still = now.duration_since(self.still_since);
         let oversleeps = self.watched.oversleeps();
@@ -176,9 +184,11 @@ impl Seen {
     }
 
     fn nudge(&mut self, now: Instant) {
-        self.nudged_at = now;
-        self.nudged = true;
-        self.watched.nudge();
+        if self.unanswered < UNANSWERED_MAX || now.duration_since(self.nudged_at) >= NUDGE_RARELY {
+            self.nudged_at = now;
+            self.unanswered += 1;
+            self.watched.nudge();
+        }
     }
 }
 
@@ -234,13 +244,24 @@ fn run() {
 
 #[cfg(test)]
 mod tests {
+    use rustix::event::{EventfdFlags, eventfd};
+
     use super::*;
+
+    #[derive(Default)]
+    struct Nudges(AtomicU64);
+
+    impl std::task::Wake for Nudges {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 
     fn watched() -> (Arc<Watched>, OwnedFd) {
         let bell = Arc::new(Bell::new().unwrap());
         // Any descriptor that becomes readable stands for the ring.
         let ring = eventfd(0, EventfdFlags::NONBLOCK).unwrap();
-        (Arc::new(Watched::new(bell, ring.try_clone().unwrap()).unwrap()), ring)
+        (Arc::new(Watched::new(bell, ring.try_clone().unwrap())), ring)
     }
 
     #[test]
@@ -261,19 +282,35 @@ mod tests {
     #[test]
     fn a_shard_seen_oversleeping_twice_is_rescued() {
         let (watched, _ring) = watched();
+        let nudges = Arc::new(Nudges::default());
+        watched.rescue_with(&Waker::from(Arc::clone(&nudges)));
+        let count = || (watched.rescues(), nudges.0.load(Ordering::Relaxed));
         let mut seen = Seen::new(Arc::clone(&watched));
         seen.still_since = Instant::now().checked_sub(TICK).unwrap();
         watched.owe();
         assert!(seen.look(Instant::now()));
-        assert_eq!(watched.rescues(), 0, "once may be chance");
+        assert_eq!(count(), (0, 0), "once may be chance");
         assert!(seen.look(Instant::now()));
-        assert_eq!(watched.rescues(), 1);
+        assert_eq!(count(), (1, 1));
         watched.beat();
         seen.look(Instant::now());
         seen.look(Instant::now());
-        assert_eq!(watched.rescues(), 1, "it moved");
-        let mut signals = 0_u64;
-        rustix::io::read(&watched.rescue, bytemuck::bytes_of_mut(&mut signals)).unwrap();
-        assert_eq!(signals, 1);
+        assert_eq!(count(), (1, 1), "it moved");
+        seen.look(Instant::now() + NUDGE_EVERY);
+        assert_eq!(count(), (1, 2), "still for long: nudged, though nothing is known to be wrong");
+    }
+
+    #[test]
+    fn unanswered_nudges_are_bounded() {
+        let (watched, _ring) = watched();
+        let nudges = Arc::new(Nudges::default());
+        watched.rescue_with(&Waker::from(Arc::clone(&nudges)));
+        let mut seen = Seen::new(Arc::clone(&watched));
+        let blocking = watched.blocking();
+        for _ in 0..2 * UNANSWERED_MAX {
+            seen.look(Instant::now());
+        }
+        assert_eq!(nudges.0.load(Ordering::Relaxed), UNANSWERED_MAX);
+        drop(blocking);
     }
 }

@@ -88,7 +88,7 @@ pub fn run(args: &DemoArgs) -> Result<(), Failure> {
 fn announce(args: &DemoArgs, directory: &Directory, bar: &Bar) -> Result<(), Failure> {
     let DemoArgs { nodes, shards, groups, .. } = args;
     let path = directory.path().display();
-    bar.say(&format!("{nodes} nodes with {shards} shards each, {groups} groups, data in {path}"));
+    bar.say(&format!("{nodes} nodes, {shards} shard(s) each, {groups} groups, data in {path}"));
     if is_memory(directory.path()).exit(Exit::Failed)? {
         bar.say("NOT DURABLE: this directory lives in memory. Name one on a disk with --dir.");
     }

@@ -54,6 +54,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         for (number, (head, body)) in requests.list.iter().enumerate() {
             match self.local(head.group) {
                 Some(replica) => buckets.add(replica, number),
+                None if self.is_ours(head.group) => self.wait_for_start(*head, body),
                 None => self.send_to_owner(*head, body),
             }
         }
@@ -140,6 +141,29 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         }
         let held = group.route.take_held();
         self.offer(replica, held.iter().map(|request| (request.head, &request.bytes as &dyn Encode)));
+    }
+
+    /// Whether this shard has `group`, or will once the cluster has formed.
+    fn is_ours(&self, group: GroupId) -> bool {
+        let placement = self.directory.placement;
+        placement.contains(group) && placement.shard_of(group) == self.shard
+    }
+
+    /// The cluster has not formed yet: the request waits for that as it would for a leader.
+    fn wait_for_start(&mut self, head: RequestHead, body: &dyn Encode) {
+        let mut bytes = vec![0; body.encoded_bytes()];
+        body.encode(&mut bytes);
+        if head.proxied || self.unstarted.hold(Request { head, bytes }).is_err() {
+            self.answers.fail(head.reply_to, Outcome::Refused);
+        }
+    }
+
+    /// The groups have started: what waited for that is offered to them.
+    pub(super) fn offer_unstarted(&mut self) {
+        for request in self.unstarted.take_held() {
+            let Some(replica) = self.local(request.head.group) else { continue };
+            self.offer(replica, std::iter::once((request.head, &request.bytes as &dyn Encode)));
+        }
     }
 
     /// The group is another shard's: the request crosses the mesh, the answer comes back the same way.

@@ -120,6 +120,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             self.mark_dirty(self.replicas.len() - 1);
         }
         self.next_tick = self.now;
+        self.offer_unstarted();
     }
 
     fn learn_members(&mut self, record: &Record) {

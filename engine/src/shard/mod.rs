@@ -52,6 +52,7 @@ use links::Links;
 use loads::Loads;
 use replica::{Applying, Replica};
 use request::RequestBody;
+use routing::Route;
 
 use crate::directory::Directory;
 use crate::fatal::Fatal;
@@ -73,6 +74,8 @@ pub(crate) struct Shard<S: StateMachine, D: Disk> {
     /// What recovery found, until the cluster's record says that the groups may start.
     recovered: Option<Vec<(RecoveredGroup, S)>>,
     replicas: Vec<Replica<S>>,
+    /// Requests that came before the cluster had formed.
+    unstarted: Route,
     /// Replicas with something to do before this turn ends.
     dirty: Vec<usize>,
     durable: BatchSeq,
@@ -135,6 +138,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             background: Backgrounds::new(wake),
             recovered: Some(groups),
             replicas: Vec::new(),
+            unstarted: Route::default(),
             dirty: Vec::new(),
             mesh: deliver::Mesh::default(),
             calls: deliver::Calls::default(),
@@ -244,6 +248,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                     self.mark_dirty(number); // what is held is offered again
                 }
             }
+            self.unstarted.expire(self.now, |to| self.answers.fail(to, Outcome::Refused));
             self.clients.tick(self.now, &mut self.actions);
             self.save_if_due();
             self.lead_as_preferred();

@@ -248,6 +248,17 @@ impl Core {
         self.resume_background(busy);
     }
 
+    /// The rescue task: runs when the watchdog finds that the shard sleeps although it should not. That the executor runs
+    /// at all is most of the help; the rest is to do as if the eventfd had been signalled.
+    pub(crate) async fn rescue(&self) {
+        poll_fn(|context| {
+            self.watched.rescue_with(context.waker());
+            self.on_bell();
+            Poll::<()>::Pending
+        })
+        .await;
+    }
+
     /// The pump task: runs when file operations may be in flight and nobody else looks after the ring.
     pub(crate) async fn pump(&self) {
         poll_fn(|context| {

@@ -2,8 +2,8 @@
 //!
 //! A glommio executor that ends leaks its pending tasks with their descriptors, and wakers that other threads still
 //! hold would be used after they are freed. So no executor ever ends: a thread whose shard is done waits for the next
-//! one, and its bell, rescue and pump tasks live as long as the process. A job reaches it through its doorbell; no
-//! waker of glommio is ever in the hands of another thread.
+//! one, and its bell, rescue and pump tasks live as long as the process. A job reaches it through its doorbell, not
+//! through a waker.
 
 use std::{
     ffi::CString,
@@ -108,12 +108,12 @@ fn start_worker(preempt_every: Duration) -> Result<Arc<Worker>, StartError> {
 /// Makes all that a thread of the pool needs, on that thread. The ring first: where io_uring is missing or forbidden it
 /// fails with an error, and glommio would panic.
 fn make_worker(preempt_every: Duration) -> Result<(LocalExecutor, Arc<Worker>, Ring), StartError> {
-    let eventfd_error = |error| StartError::Limits(format!("cannot make an eventfd: {error}"));
-    let bell = Arc::new(Bell::new().map_err(eventfd_error)?);
+    let bell = Bell::new().map_err(|error| host::ring_error(&error.into()))?;
+    let bell = Arc::new(bell);
     let uring =
         Uring::new(rustix::fd::AsFd::as_fd(bell.eventfd())).map_err(|error| host::ring_error(&error))?;
     let descriptor = uring.descriptor().map_err(|error| host::ring_error(&error))?;
-    let watched = Arc::new(Watched::new(Arc::clone(&bell), descriptor).map_err(eventfd_error)?);
+    let watched = Arc::new(Watched::new(Arc::clone(&bell), descriptor));
     host::check_memlock()?;
     let make = || {
         LocalExecutorBuilder::new(Placement::Unbound)
@@ -193,14 +193,7 @@ fn start_immortal_tasks(ring: &Ring) {
     })
     .detach();
     let core = Rc::clone(ring.core());
-    let rescue = reader(core.watched().rescue_eventfd());
-    glommio::spawn_local(async move {
-        loop {
-            // That this completes is all there is to it: the executor has looked at its tasks.
-            rescue.signalled().await;
-        }
-    })
-    .detach();
+    glommio::spawn_local(async move { core.rescue().await }).detach();
     let core = Rc::clone(ring.core());
     glommio::spawn_local(async move { core.pump().await }).detach();
 }
@@ -255,7 +248,7 @@ mod tests {
         while shard.rescues() < 3 && turns.load(Ordering::Relaxed) < 50_000 {
             assert!(now() < end, "{} turns, {} rescues", turns.load(Ordering::Relaxed), shard.rescues());
             worker.doorbell.ring();
-            std::thread::sleep(Duration::from_micros(50));
+            std::thread::park_timeout(Duration::from_micros(50));
         }
         println!("{} rescues in {} turns", shard.rescues(), turns.load(Ordering::Relaxed));
         stop.store(true, Ordering::Relaxed);

@@ -1,7 +1,7 @@
 //! The load client: drives any RESP server at full speed or at a fixed rate, measures honestly, and can check
 //! that nothing acknowledged was lost.
 //!
-//! One thread is one [`worker`]: a poll loop over its connections, its share of the keys and of the rate.
+//! One thread is one `worker`: a poll loop over its connections, its share of the keys and of the rate.
 //! Requests of one pass go out in one write per connection; the path of a request allocates nothing.
 //!
 //! **Honest latency.** With a rate, requests are due at times fixed in advance, and latency counts from that

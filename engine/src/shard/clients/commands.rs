@@ -126,6 +126,14 @@ impl Clients {
         if client.closing {
             return; // QUIT came before it
         }
+        // A browser or a cross-protocol attack speaks HTTP: hang up without a word, as Redis does.
+        if words
+            .first()
+            .is_some_and(|name| name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:"))
+        {
+            client.closing = true;
+            return;
+        }
         self.scratch.clear();
         let plan = plan(&mut client.session, words, &self.view, &mut self.scratch);
         match plan {
