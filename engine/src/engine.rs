@@ -103,7 +103,14 @@ impl Engine {
             threads.push(spawn_shard(spec, move |context| run(context, start))?);
         }
         drop(ready);
-        let mailboxes = gather(&recovered, shards)?;
+        let mailboxes = match gather(&recovered, shards) {
+            Ok(mailboxes) => mailboxes,
+            Err(error) => {
+                // The directory is free again, and so are the ports, once this returns.
+                threads.into_iter().for_each(|thread: ShardThread| drop(thread.join()));
+                return Err(error);
+            }
+        };
         for mailbox in &mailboxes {
             let all = mailboxes.iter().map(|sender| MailboxSender::clone(sender)).collect();
             let _full = mailbox.try_send(ShardMessage::Mesh(all)); // the first message of an empty mailbox
@@ -286,21 +293,30 @@ fn cpu_for(shard: u16, shards: u16) -> Option<usize> {
 
 type Recovered = Result<(u16, MailboxSender<ShardMessage>), StartError>;
 
-/// Waits until every shard has recovered; the first failure is the answer.
+/// Waits until every shard has recovered or could not; the first failure is the answer, and stops the others.
 fn gather(
     recovered: &mpsc::Receiver<Recovered>,
     shards: u16,
 ) -> Result<Vec<Arc<MailboxSender<ShardMessage>>>, StartError> {
     let mut mailboxes = Vec::new();
+    let mut failure = None;
     for _ in 0..shards {
         match recovered.recv() {
             Ok(Ok(mailbox)) => mailboxes.push(mailbox),
-            Ok(Err(error)) => return Err(error),
+            Ok(Err(error)) => failure = failure.or(Some(error)),
             Err(_) => {
                 let reason = "its thread ended while it recovered".to_owned();
-                return Err(StartError::Recovery { shard: 0, reason, corrupt: false });
+                let ended = StartError::Recovery { shard: 0, reason, corrupt: false };
+                failure = failure.or(Some(ended));
+                break;
             }
         }
+    }
+    if let Some(failure) = failure {
+        for (_, mailbox) in &mailboxes {
+            let _full = mailbox.try_send(ShardMessage::Shutdown); // the first message of an empty mailbox
+        }
+        return Err(failure);
     }
     mailboxes.sort_by_key(|(shard, _)| *shard);
     Ok(mailboxes.into_iter().map(|(_, mailbox)| Arc::new(mailbox)).collect())
