@@ -1,5 +1,7 @@
 //! States are saved, the log stays short, and who missed too much of it gets a snapshot.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io::{Read, Write};
@@ -75,18 +77,26 @@ impl Frozen for Image {
 struct Cluster {
     nodes: Vec<Option<Engine>>,
     addresses: Vec<SocketAddr>,
+    snapshot_after_bytes: u64,
     dir: tempfile::TempDir,
 }
 
 impl Cluster {
     fn start() -> Cluster {
-        let _set_by_the_other_test =
-            tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).with_test_writer().try_init();
+        Cluster::start_saving_after(SNAPSHOT_AFTER_BYTES)
+    }
+
+    fn start_saving_after(snapshot_after_bytes: u64) -> Cluster {
+        let _set_by_the_other_test = tracing_subscriber::fmt()
+            .with_thread_names(true)
+            .with_max_level(tracing::Level::INFO)
+            .with_test_writer()
+            .try_init();
         let listeners: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let addresses = listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();
         drop(listeners);
         let dir = tempfile::TempDir::with_prefix("ringraft-snapshots-").unwrap();
-        let mut cluster = Cluster { dir, addresses, nodes: vec![None, None, None] };
+        let mut cluster = Cluster { nodes: vec![None, None, None], addresses, snapshot_after_bytes, dir };
         (1..=3).for_each(|node| cluster.start_node(node));
         cluster.wait("leaders", |cluster| {
             (1..=GROUPS).all(|group| cluster.node(1).leader(GroupId(group)).is_some())
@@ -104,7 +114,7 @@ impl Cluster {
             .groups(GROUPS)
             .segment_bytes(SEGMENT_BYTES)
             .log_bytes_max(LOG_BYTES_MAX)
-            .snapshot_after_bytes(SNAPSHOT_AFTER_BYTES);
+            .snapshot_after_bytes(self.snapshot_after_bytes);
         for (peer, address) in (1..).zip(&self.addresses) {
             builder = builder.peer(peer, *address);
         }
@@ -345,7 +355,7 @@ fn a_broken_transfer_goes_on_where_it_stopped() {
 
 #[test]
 fn a_damaged_or_missing_snapshot_is_named_at_the_start() {
-    let mut cluster = Cluster::start();
+    let mut cluster = Cluster::start_saving_after(1 << 30); // only when asked to
     cluster.write(0);
     cluster.node(3).take_snapshots();
     cluster.wait("snapshots of all groups", |cluster| cluster.snapshots(3).len() == GROUPS as usize);

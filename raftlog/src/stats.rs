@@ -52,6 +52,11 @@ impl<D: Disk> Log<D> {
         }
     }
 
+    /// [`Stats::bytes`], for who asks every turn.
+    pub fn written_bytes(&self) -> u64 {
+        self.stats.bytes
+    }
+
     /// At most `max` groups whose live entries hold the oldest segments, those that hold the very oldest first.
     /// Advice: snapshot and compact them, and segments become free.
     pub fn pinning(&self, max: usize) -> Vec<GroupId> {

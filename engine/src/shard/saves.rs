@@ -22,6 +22,9 @@ const THAW_SLICES_PER_TURN_MAX: usize = 4;
 /// Groups that a crowded log names at a time.
 const PINNING_MAX: usize = 16;
 
+/// A log that grows fast is looked at so often between two rounds.
+const LOOKS_PER_ROUND: u64 = 8;
+
 /// A save that has ended.
 pub(super) struct SaveEnd {
     replica: usize,
@@ -48,6 +51,8 @@ pub(super) struct Saves<D: Disk> {
     pub(super) store: Store<D>,
     pub(super) pause: Pause,
     plan: SavePlan,
+    /// The log is looked at once it has grown to this, even if the next look is not due.
+    look_at_bytes: u64,
     /// Replicas whose image is being written.
     running: Vec<usize>,
     /// The replica that applies no further until what it applied is on its own disk, where a save may freeze it.
@@ -65,6 +70,7 @@ impl<D: Disk> Saves<D> {
             store,
             pause,
             plan,
+            look_at_bytes: 0,
             running: Vec::new(),
             holding: None,
             built: Vec::new(),
@@ -101,12 +107,13 @@ fn log_facts<D: Disk>(log: &Log<D>) -> LogFacts {
 }
 
 impl<S: StateMachine, D: Disk> Shard<S, D> {
-    /// Looks, a few times a second, at what the log holds and what is to be saved.
+    /// Looks at what the log holds and what is to be saved: a few times a second, and when it has grown much since.
     pub(super) fn save_if_due(&mut self) {
+        let facts = log_facts(&self.log);
+        self.saves.look_at_bytes = facts.written_bytes + self.settings.snapshot_after_bytes / LOOKS_PER_ROUND;
         if self.stopping.is_some() {
             return;
         }
-        let facts = log_facts(&self.log);
         if self.saves.plan.is_crowded(facts) {
             let pinning = self.log.pinning(PINNING_MAX);
             let pinning = pinning.into_iter().filter_map(|group| self.local(group));
@@ -150,8 +157,11 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         if self.saves.is_under_way(replica) { 0 } else { entries }
     }
 
-    /// What saves do in a turn: thaw a little, freeze the next. Costs two comparisons when there is nothing to do.
+    /// What saves do in a turn: thaw a little, freeze the next. Costs three comparisons when there is nothing to do.
     pub(super) fn advance_saves(&mut self) {
+        if self.log.written_bytes() >= self.saves.look_at_bytes {
+            self.save_if_due();
+        }
         if !self.saves.thawing.is_empty() {
             self.thaw_some();
         }

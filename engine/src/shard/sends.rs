@@ -34,16 +34,25 @@ pub(super) struct Outgoing<D: Disk> {
     /// The connection broke while it was away.
     broke: bool,
     /// The next chunk, read and not yet sent.
-    chunk: Option<(Message, Buffer)>,
+    chunk: Option<Chunk>,
     /// A chunk was sent and not answered.
     unanswered: bool,
     heard: Time,
 }
 
-/// A sender that comes back, with the chunk it read.
+/// A chunk's message and its data.
+type Chunk = (Message, Buffer);
+
+/// What opening a file, or reading a chunk of it, came to.
 pub(super) struct SendEnd<D: Disk> {
     number: u64,
-    result: Result<(Sender<D::File>, Option<(Message, Buffer)>), SnapshotError>,
+    result: Result<Read<D::File>, SnapshotError>,
+}
+
+/// A sender that comes back, with the chunk it read.
+struct Read<F> {
+    sender: Sender<F>,
+    chunk: Option<Chunk>,
 }
 
 impl<D: Disk> Outgoing<D> {
@@ -69,10 +78,9 @@ impl<D: Disk> Outgoing<D> {
         }
     }
 
-    /// The sender is back.
-    fn back(&mut self, sender: Sender<D::File>, chunk: Option<(Message, Buffer)>) -> bool {
-        self.sender = Some(sender);
-        self.chunk = chunk;
+    /// The sender is back. False: what came meanwhile makes no sense.
+    fn back(&mut self, read: Read<D::File>) -> bool {
+        (self.sender, self.chunk) = (Some(read.sender), read.chunk);
         if std::mem::take(&mut self.broke) {
             self.disconnected();
         }
@@ -136,7 +144,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         let (disk, path) = (self.disk.clone(), self.saves.store.path(reference.name));
         self.background.spawn(async move {
             let opened = Sender::open(&disk, &path, guard, &reference, offer).await;
-            Finished::Sent(SendEnd { number, result: opened.map(|sender| (sender, None)) })
+            Finished::Sent(SendEnd { number, result: opened.map(|sender| Read { sender, chunk: None }) })
         });
         self.replicas[replica].raft.offer_snapshot(self.now, to, manifest.id);
         self.more = true;
@@ -147,9 +155,9 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         let at = self.transfers.outgoing.iter().position(|outgoing| outgoing.number == end.number);
         let Some(at) = at else { return self.collect() }; // given up meanwhile
         match end.result {
-            Ok((sender, chunk)) => {
+            Ok(read) => {
                 let outgoing = &mut self.transfers.outgoing[at];
-                if !outgoing.back(sender, chunk) {
+                if !outgoing.back(read) {
                     outgoing.line.hang_up(self.now);
                 }
             }
@@ -257,7 +265,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         let Some(mut sender) = outgoing.sender.take() else { return };
         self.background.spawn(async move {
             let read = sender.next_chunk().await;
-            Finished::Sent(SendEnd { number, result: read.map(|chunk| (sender, chunk)) })
+            Finished::Sent(SendEnd { number, result: read.map(|chunk| Read { sender, chunk }) })
         });
     }
 
