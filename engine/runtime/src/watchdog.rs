@@ -193,21 +193,28 @@ impl Seen {
 }
 
 struct Watchdog {
+    running: Mutex<bool>,
     shards: Mutex<Vec<Arc<Watched>>>,
     /// Signalled when a shard begins to work.
     work: Condvar,
 }
 
-static WATCHDOG: Watchdog = Watchdog { shards: Mutex::new(Vec::new()), work: Condvar::new() };
+static WATCHDOG: Watchdog =
+    Watchdog { running: Mutex::new(false), shards: Mutex::new(Vec::new()), work: Condvar::new() };
+
+/// Sees to it that the watchdog's thread runs.
+pub(crate) fn start() -> std::io::Result<()> {
+    let mut running = WATCHDOG.running.lock().unwrap_or_else(PoisonError::into_inner);
+    if !*running {
+        std::thread::Builder::new().name("ringraft-watchdog".into()).spawn(run)?;
+        *running = true;
+    }
+    Ok(())
+}
 
 /// Watches a shard for the life of the process.
-pub(crate) fn watch(watched: Arc<Watched>) -> std::io::Result<()> {
-    let mut shards = WATCHDOG.shards.lock().unwrap_or_else(PoisonError::into_inner);
-    if shards.is_empty() {
-        std::thread::Builder::new().name("ringraft-watchdog".into()).spawn(run)?;
-    }
-    shards.push(watched);
-    Ok(())
+pub(crate) fn watch(watched: Arc<Watched>) {
+    WATCHDOG.shards.lock().unwrap_or_else(PoisonError::into_inner).push(watched);
 }
 
 /// A shard begins to work: the watchdog must be awake. To be called after [`Watched::set_working`].

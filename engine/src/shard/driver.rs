@@ -14,6 +14,7 @@ use super::message::{MAILBOX_MESSAGES_MAX, ShardMessage};
 use super::restore::open_snapshots;
 use super::save_task::Pause;
 use super::{Opened, Shard, ShardSettings};
+use crate::directory::Directory;
 use crate::error::StartError;
 use crate::fatal::{Fatal, FatalHook};
 use crate::state_machine::StateMachine;
@@ -39,6 +40,7 @@ pub(crate) async fn run<S: StateMachine>(context: Context, start: ShardStart<S>)
     let ring = context.ring();
     let shard_number = start.settings.shard;
     let directory = Arc::clone(&start.settings.directory);
+    let start_fatal = Arc::clone(&start.fatal);
     let (sender, mailbox) = runtime::mailbox(MAILBOX_MESSAGES_MAX, ring.doorbell());
     let opened = match open(&context, &start).await {
         Ok(opened) => opened,
@@ -61,11 +63,27 @@ pub(crate) async fn run<S: StateMachine>(context: Context, start: ShardStart<S>)
     if start.ready.send(Ok((shard_number, sender))).is_err() {
         return; // the engine gave up starting
     }
+    let _guard = PanicGuard { directory: Arc::clone(&directory), fatal: Arc::clone(&start_fatal) };
     let mut driver =
         Driver { context, ring, shard, mailbox, listeners, inputs: Vec::new(), messages: Vec::new() };
     if let Err(fatal) = driver.run().await {
         directory.set_dead();
-        (start.fatal)(&fatal);
+        (start_fatal)(&fatal);
+    }
+}
+
+/// A panic on a shard's thread is a bug, and ends the node: every shard falls silent, then the hook runs.
+struct PanicGuard {
+    directory: Arc<Directory>,
+    fatal: FatalHook,
+}
+
+impl Drop for PanicGuard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.directory.set_dead();
+            (self.fatal)(&Fatal::Panic(std::thread::current().name().unwrap_or("a shard").to_owned()));
+        }
     }
 }
 

@@ -34,7 +34,9 @@ struct Sent {
 pub(crate) struct Outbox {
     /// Calls not yet in a frame, oldest first, with their bytes behind one another in `call_bytes`.
     calls: VecDeque<(Call, Time)>,
-    call_bytes: VecDeque<u8>,
+    call_bytes: Vec<u8>,
+    /// How many of `call_bytes` are in frames already.
+    framed_bytes: usize,
     replies: Vec<Reply>,
     reply_bytes: Vec<u8>,
     /// Unanswered requests by sequence, from `sent_first` on; those in `calls` are at its end.
@@ -46,7 +48,8 @@ impl Outbox {
     /// Takes a request to pass on. False when the bound is reached: nothing was taken.
     pub(crate) fn pass_on(&mut self, head: RequestHead, body: &dyn Encode) -> bool {
         let bytes = body.encoded_bytes();
-        let full = self.sent.len() >= CALLS_MAX || self.call_bytes.len() + bytes > CALL_BYTES_MAX;
+        let waiting = self.call_bytes.len() - self.framed_bytes;
+        let full = self.sent.len() >= CALLS_MAX || waiting + bytes > CALL_BYTES_MAX;
         if full && !self.sent.is_empty() {
             return false;
         }
@@ -56,8 +59,7 @@ impl Outbox {
         let call = Call { group: head.group, sequence, is_write, time_left_us: 0, bytes: call_bytes };
         let start = self.call_bytes.len();
         self.call_bytes.resize(start + bytes, 0);
-        // One contiguous view: bytes are taken from the front in whole frames, so this rarely moves any.
-        let place = &mut self.call_bytes.make_contiguous()[start..];
+        let place = &mut self.call_bytes[start..];
         body.encode(place);
         let query = (!is_write).then(|| SmallVec::from_slice(place));
         self.calls.push_back((call, head.deadline));
@@ -84,9 +86,18 @@ impl Outbox {
             let left = deadline.saturating_sub(now).as_micros();
             let call = Call { time_left_us: u32::try_from(left).unwrap_or(u32::MAX), ..*call };
             body.calls.push(call);
-            tail.extend(self.call_bytes.drain(..call_bytes));
+            tail.extend_from_slice(&self.call_bytes[self.framed_bytes..self.framed_bytes + call_bytes]);
+            self.framed_bytes += call_bytes;
             tail.resize(tail.len().next_multiple_of(ALIGN), 0);
             self.calls.pop_front();
+        }
+        if self.calls.is_empty() {
+            self.call_bytes.clear();
+            self.framed_bytes = 0;
+        } else if self.framed_bytes > CALL_BYTES_MAX {
+            // Under a load that never pauses the framed bytes go now and then: one move for many frames.
+            self.call_bytes.drain(..self.framed_bytes);
+            self.framed_bytes = 0;
         }
         body.replies.append(&mut self.replies);
         tail.append(&mut self.reply_bytes);
@@ -119,12 +130,16 @@ impl Outbox {
             self.sent_first += 1;
             let unsent = (place >= unsent_from).then(|| {
                 let (call, _) = self.calls.pop_front().expect("as many as counted");
-                self.call_bytes.drain(..call.bytes as usize).collect::<Vec<u8>>()
+                let start = self.framed_bytes;
+                self.framed_bytes += call.bytes as usize;
+                self.call_bytes[start..self.framed_bytes].to_vec()
             });
             let Some(sent) = sent else { continue };
             let bytes = unsent.or_else(|| sent.query.map(SmallVec::into_vec));
             lost.push((sent.head, bytes.map(|bytes| Request { head: sent.head, bytes })));
         }
+        self.call_bytes.clear();
+        self.framed_bytes = 0;
         lost
     }
 }

@@ -38,6 +38,9 @@ const BLOCKING_THREADS: usize = 2;
 /// glommio's own value. With a much smaller one its executor parks with runnable tasks within seconds: see
 /// [`watchdog`].
 const PREEMPT_EVERY: Duration = Duration::from_millis(100);
+/// How long a thread may take to start, and how often that is tried.
+const START_PATIENCE: Duration = Duration::from_secs(2);
+const START_ATTEMPTS: usize = 5;
 /// The weight of background work against the main loop's 1000.
 const BACKGROUND_SHARES: usize = 100;
 
@@ -66,7 +69,12 @@ where
     let idle = lock(&IDLE).pop();
     let worker = match idle {
         Some(worker) => worker,
-        None => start_worker(PREEMPT_EVERY)?,
+        None => {
+            watchdog::start().map_err(|error| {
+                StartError::Thread(format!("cannot start the watchdog's thread: {error}"))
+            })?;
+            start_worker(PREEMPT_EVERY)?
+        }
     };
     let main: job::Main = Box::new(move |context| Box::pin(main(context)));
     Ok(give(&worker, spec, main))
@@ -88,21 +96,27 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+type Ready = mpsc::Sender<Result<Arc<Worker>, StartError>>;
+
+/// Starts a thread of the pool. Its executor may park with runnable tasks before even the first of them has run, and
+/// then there is nothing yet that could wake it: so after a while another thread is tried. Should the first merely be
+/// slow, it goes to the pool when it is ready.
 fn start_worker(preempt_every: Duration) -> Result<Arc<Worker>, StartError> {
-    let (ready, started) = mpsc::channel();
-    std::thread::Builder::new()
-        .name("ringraft-shard".into())
-        .spawn(move || match make_worker(preempt_every) {
-            Ok((executor, worker, ring)) => {
-                let shared = Arc::clone(&worker);
-                if ready.send(Ok(shared)).is_ok() {
-                    run_worker(&executor, worker, ring);
-                }
-            }
-            Err(error) => drop(ready.send(Err(error))),
-        })
-        .map_err(|error| StartError::Thread(format!("cannot start a shard's thread: {error}")))?;
-    started.recv().unwrap_or_else(|_| Err(StartError::Thread("a shard's thread ended at its start".into())))
+    for _ in 0..START_ATTEMPTS {
+        let (ready, started) = mpsc::channel();
+        std::thread::Builder::new()
+            .name("ringraft-shard".into())
+            .spawn(move || match make_worker(preempt_every) {
+                Ok((executor, worker, ring)) => run_worker(&executor, worker, ring, ready),
+                Err(error) => drop(ready.send(Err(error))),
+            })
+            .map_err(|error| StartError::Thread(format!("cannot start a shard's thread: {error}")))?;
+        match started.recv_timeout(START_PATIENCE) {
+            Ok(result) => return result,
+            Err(error) => tracing::warn!(%error, "a shard's thread does not start: trying another"),
+        }
+    }
+    Err(StartError::Thread("the machine is too busy to start a shard's thread".into()))
 }
 
 /// Makes all that a thread of the pool needs, on that thread. The ring first: where io_uring is missing or forbidden it
@@ -128,8 +142,6 @@ fn make_worker(preempt_every: Duration) -> Result<(LocalExecutor, Arc<Worker>, R
         Ok(Err(error)) => return Err(StartError::Executor(error.to_string())),
         Err(panic) => return Err(StartError::Executor(panic_message(&*panic))),
     };
-    watchdog::watch(Arc::clone(&watched))
-        .map_err(|error| StartError::Thread(format!("cannot start the watchdog's thread: {error}")))?;
     let core = Core::new(uring, bell, Arc::clone(&watched));
     let ring = Ring::new(core);
     let worker = Arc::new(Worker { doorbell: ring.doorbell(), watched, job: Mutex::new(None) });
@@ -137,8 +149,8 @@ fn make_worker(preempt_every: Duration) -> Result<(LocalExecutor, Arc<Worker>, R
 }
 
 /// Never returns.
-fn run_worker(executor: &LocalExecutor, worker: Arc<Worker>, ring: Ring) {
-    let run = AssertUnwindSafe(|| executor.run(serve(worker, ring)));
+fn run_worker(executor: &LocalExecutor, worker: Arc<Worker>, ring: Ring, ready: Ready) {
+    let run = AssertUnwindSafe(|| executor.run(serve(worker, ring, ready)));
     let Err(panic) = catch_unwind(run);
     // All code of a shard runs under `catch_panic`; this is a fault of the executor, which cannot be gone on with.
     eprintln!("fatal: a shard's executor panicked: {}", panic_message(&*panic));
@@ -146,8 +158,12 @@ fn run_worker(executor: &LocalExecutor, worker: Arc<Worker>, ring: Ring) {
 }
 
 /// The life of a thread of the pool.
-async fn serve(worker: Arc<Worker>, ring: Ring) -> std::convert::Infallible {
+async fn serve(worker: Arc<Worker>, ring: Ring, ready: Ready) -> std::convert::Infallible {
     start_immortal_tasks(&ring);
+    watchdog::watch(Arc::clone(&worker.watched));
+    if ready.send(Ok(Arc::clone(&worker))).is_err() {
+        lock(&IDLE).push(Arc::clone(&worker));
+    }
     let queue = glommio::executor().create_task_queue(
         Shares::Static(BACKGROUND_SHARES),
         Latency::NotImportant,
@@ -219,6 +235,7 @@ mod tests {
     /// unless it is woken: the watchdog must do that each time.
     #[test]
     fn the_watchdog_wakes_an_executor_that_parks_with_runnable_tasks() {
+        watchdog::start().unwrap();
         let worker = start_worker(Duration::from_micros(200)).unwrap();
         let (stop, turns) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (stopped, turned) = (Arc::clone(&stop), Arc::clone(&turns));
