@@ -41,6 +41,8 @@ pub(super) struct Client {
     pub(super) failed: Option<net::resp::ProtocolError>,
     /// Input was left unread for lack of room.
     pub(super) was_full: bool,
+    /// The client said that it is done sending: close once everything it asked for is answered.
+    pub(super) ended: bool,
     /// Already in the list of clients to flush.
     pub(super) touched: bool,
 }
@@ -62,6 +64,7 @@ impl Client {
             closing: false,
             failed: None,
             was_full: false,
+            ended: false,
             touched: false,
         }
     }
@@ -87,7 +90,7 @@ impl Client {
         }
         let read =
             self.room() > 0 && self.rest.len() < net::resp::Limits::default().command_bytes_max as usize;
-        if read != self.reading && !self.closing {
+        if read != self.reading && !self.closing && !self.ended {
             self.reading = read;
             let socket = self.socket;
             actions.push(if read { Action::Receive { socket } } else { Action::Pause { socket } });
@@ -110,7 +113,11 @@ impl Client {
 
     /// True when everything owed is sent and the connection was to be closed then.
     pub(super) fn is_done(&self) -> bool {
-        self.closing && self.sending.is_none() && self.out.is_empty() && self.replies.is_empty()
+        let asked_all = self.ended && !self.was_full;
+        (self.closing || asked_all)
+            && self.sending.is_none()
+            && self.out.is_empty()
+            && self.replies.is_empty()
     }
 
     /// True when the client has not read its replies for too long.

@@ -130,10 +130,15 @@ impl Clients {
         self.touch(slot);
     }
 
-    /// A client is gone.
-    pub(super) fn end(&mut self, socket: SocketId, actions: &mut Vec<Action>) {
+    /// A client is gone, or (`orderly`) done sending: then what it asked for is still answered.
+    pub(super) fn end(&mut self, socket: SocketId, orderly: bool, actions: &mut Vec<Action>) {
         let Some(slot) = self.find(socket) else { return };
-        self.close(slot, actions);
+        if orderly {
+            self.table[slot].as_mut().expect("just found").ended = true;
+            self.touch(slot);
+        } else {
+            self.close(slot, actions);
+        }
     }
 
     fn close(&mut self, slot: usize, actions: &mut Vec<Action>) {

@@ -174,9 +174,10 @@ impl<S: StateMachine> Driver<S> {
             Event::Received { socket, data } => Input::ClientData { socket, data: ClientData::Pooled(data) },
             Event::ReceivedInto { socket, buffer, filled } => Input::PeerData { socket, buffer, filled },
             Event::Sent { socket, parts } => Input::Sent { socket, parts },
-            Event::ConnectFailed { socket, .. }
-            | Event::Ended { socket, .. }
-            | Event::SendFailed { socket, .. } => Input::Ended { socket },
+            Event::Ended { socket, error } => Input::Ended { socket, orderly: error.is_none() },
+            Event::ConnectFailed { socket, .. } | Event::SendFailed { socket, .. } => {
+                Input::Ended { socket, orderly: false }
+            }
         };
         self.inputs.push(input);
     }

@@ -49,9 +49,11 @@ pub(crate) enum Input {
         socket: SocketId,
         parts: Vec<Part>,
     },
-    /// The connection is gone, orderly or not.
+    /// Nothing more comes on the connection. `orderly`: the other end only said that it is done sending, and
+    /// may still read; otherwise the connection is gone.
     Ended {
         socket: SocketId,
+        orderly: bool,
     },
 }
 

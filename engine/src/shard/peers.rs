@@ -25,10 +25,10 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                 Input::PeerData { socket, buffer, filled } => self.take_peer_data(socket, buffer, filled),
                 Input::Sent { socket, parts } if self.clients.has(socket) => self.clients.sent(socket, parts),
                 Input::Sent { socket, .. } => self.links.sent(self.now, socket),
-                Input::Ended { socket } if self.clients.has(socket) => {
-                    self.clients.end(socket, &mut self.actions)
+                Input::Ended { socket, orderly } if self.clients.has(socket) => {
+                    self.clients.end(socket, orderly, &mut self.actions);
                 }
-                Input::Ended { socket } => self.links.ended(self.now, socket),
+                Input::Ended { socket, .. } => self.links.ended(self.now, socket),
             }
         }
         self.follow_links();

@@ -199,7 +199,7 @@ impl<D: Disk> Transfers<D> {
             return Some(input);
         }
         let socket = match &input {
-            Input::Connected { socket } | Input::Sent { socket, .. } | Input::Ended { socket } => *socket,
+            Input::Connected { socket } | Input::Sent { socket, .. } | Input::Ended { socket, .. } => *socket,
             Input::PeerData { socket, .. } => *socket,
             Input::ClientAccepted { .. } | Input::PeerAccepted { .. } | Input::ClientData { .. } => {
                 return Some(input);
