@@ -13,6 +13,9 @@ use crate::keyspace::{self, Route, VALUE_BYTES};
 /// Connections of a load.
 pub const CONNECTIONS: u64 = 64;
 
+/// A run that takes longer hangs: it was given requests for a few seconds.
+const RUN_SECONDS_MAX: &str = "300";
+
 /// What is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
@@ -66,7 +69,8 @@ pub struct Run {
 pub fn run(address: SocketAddr, route: Route, shape: Shape, requests: u64) -> anyhow::Result<Run> {
     let requests = requests.max(CONNECTIONS * shape.pipeline);
     let before = host::ended_children_cpu_time()?;
-    let mut command = Command::new("redis-benchmark");
+    let mut command = Command::new("timeout");
+    command.args([RUN_SECONDS_MAX, "redis-benchmark"]);
     command.args(["-h", &address.ip().to_string(), "-p", &address.port().to_string(), "--csv"]);
     command.args(["-t", shape.operation.name(), "-d", &VALUE_BYTES.to_string()]);
     for (flag, value) in
@@ -81,7 +85,8 @@ pub fn run(address: SocketAddr, route: Route, shape: Shape, requests: u64) -> an
     let text = String::from_utf8_lossy(&output.stdout);
     let client_cpu = host::ended_children_cpu_time()?.saturating_sub(before);
     if !output.status.success() {
-        bail!("redis-benchmark: {}\n{text}{}", output.status, String::from_utf8_lossy(&output.stderr));
+        let errors = String::from_utf8_lossy(&output.stderr);
+        bail!("redis-benchmark ({RUN_SECONDS_MAX} s at most): {}\n{text}{errors}", output.status);
     }
     let [rate, p50_ms, p99_ms] = parse(&text, shape.operation).with_context(|| text.into_owned())?;
     Ok(Run { requests, rate, p50_ms, p99_ms, client_cpu })
