@@ -161,6 +161,12 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         self.mark_dirty(number);
     }
 
+    /// Requests passed on that the other side seems to have lost: in doubt.
+    pub(super) fn give_up_overdue(&mut self) {
+        let overdue = self.links.overdue(self.now).into_iter().map(|head| (head, None)).collect();
+        self.take_lost(overdue);
+    }
+
     /// A link is gone: what was surely not applied is asked again, the rest is in doubt.
     pub(super) fn take_lost(&mut self, lost: Vec<(RequestHead, Option<Request>)>) {
         for (head, back) in lost {

@@ -74,6 +74,8 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         requests: impl Iterator<Item = (RequestHead, &'a dyn Encode)> + Clone,
     ) {
         self.mark_dirty(replica);
+        // A new leader's no-op stands in the log before anything it proposes.
+        self.take_events(replica);
         let me = self.directory.node;
         let group = &mut self.replicas[replica];
         let leader = if group.raft.is_leader() { Some(me) } else { group.raft.leader() };

@@ -143,6 +143,11 @@ impl Links {
         self.entries[link].outbox.answered(sequence)
     }
 
+    /// Requests passed on whose answer is overdue.
+    pub(super) fn overdue(&mut self, now: Time) -> Vec<RequestHead> {
+        self.entries.iter_mut().flat_map(|entry| entry.outbox.overdue(now)).collect()
+    }
+
     /// Adds the answer to a request of another node; dropped when its link is down, for so is the request.
     pub(super) fn reply(&mut self, node: NodeId, shard: u16, sequence: u64, outcome: Outcome, bytes: &[u8]) {
         let peer = PeerShard { node, shard };

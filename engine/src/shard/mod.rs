@@ -213,6 +213,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         self.durable = durable;
         for number in 0..self.replicas.len() {
             if self.replicas[number].has_writes() && self.replicas[number].persisted(durable) {
+                self.take_events(number);
                 self.mark_dirty(number);
             }
         }
@@ -226,6 +227,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             for number in 0..self.replicas.len() {
                 if self.replicas[number].raft.deadline() <= self.now {
                     self.replicas[number].raft.tick(self.now);
+                    self.take_events(number);
                     self.mark_dirty(number);
                 }
             }
@@ -248,6 +250,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                     self.mark_dirty(number); // what is held is offered again
                 }
             }
+            self.give_up_overdue();
             self.unstarted.expire(self.now, |to| self.answers.fail(to, Outcome::Refused));
             self.clients.tick(self.now, &mut self.actions);
             self.save_if_due();
@@ -263,13 +266,19 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         while at < self.dirty.len() {
             let number = self.dirty[at];
             at += 1;
-            while let Some(event) = self.replicas[number].raft.take_event() {
-                self.take_event(number, event);
-            }
+            self.take_events(number);
             self.retry_held(number);
             let replica = &mut self.replicas[number];
             replica.collect_write(&mut self.log);
             self.next_tick = self.next_tick.min(replica.raft.deadline());
+        }
+    }
+
+    /// Acts on what a core reports, which must be before anything else is put into its log: a new leader's no-op
+    /// comes first.
+    fn take_events(&mut self, number: usize) {
+        while let Some(event) = self.replicas[number].raft.take_event() {
+            self.take_event(number, event);
         }
     }
 

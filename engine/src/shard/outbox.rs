@@ -1,6 +1,7 @@
 //! What waits for one link: requests passed on to a leader there, and answers to requests from there.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use raft::Time;
 use smallvec::SmallVec;
@@ -14,6 +15,9 @@ const CALLS_MAX: usize = 16_384;
 
 /// Bytes of requests that wait for the link at most; beyond it requests are held with their group.
 const CALL_BYTES_MAX: usize = 4 << 20;
+
+/// How long after its deadline an answer may still come: the way back and a late turn.
+const ANSWER_GRACE: Duration = Duration::from_secs(1);
 
 /// Bytes of calls in one frame at most (one larger request travels alone).
 const FRAME_CALL_BYTES_MAX: usize = 512 << 10;
@@ -119,6 +123,27 @@ impl Outbox {
         sent.map(|sent| sent.head)
     }
 
+    /// Removes and names the oldest requests whose answer is overdue: the leader answers at the deadline, so one
+    /// that is silent well past it has lost the request. Nobody waits for ever on a peer's mistake.
+    pub(crate) fn overdue(&mut self, now: Time) -> Vec<RequestHead> {
+        let framed = self.sent.len() - self.calls.len();
+        let mut overdue = Vec::new();
+        for place in 0..framed {
+            match &self.sent[place] {
+                Some(sent) if sent.head.deadline + ANSWER_GRACE <= now => {
+                    overdue.extend(self.sent[place].take().map(|sent| sent.head))
+                }
+                Some(_) => break,
+                None => {}
+            }
+        }
+        while self.sent.front().is_some_and(Option::is_none) {
+            self.sent.pop_front();
+            self.sent_first += 1;
+        }
+        overdue
+    }
+
     /// The link is gone: each unanswered request, oldest first, with its bytes if it surely was not applied
     /// (a read, or a write that was never sent). Answers for the other side are dropped with the link.
     pub(crate) fn lost(&mut self) -> Vec<(RequestHead, Option<Request>)> {
@@ -181,8 +206,16 @@ mod tests {
                 (ReplyTo::Handle { call: 4 }, Some(b"w4".to_vec())),
             ]
         );
+        assert!(outbox.overdue(Time(9_000_000)).is_empty(), "nothing is waited for");
         assert!(outbox.pass_on(head(5, Kind::Write), &b"w5".to_vec()));
+        assert!(outbox.overdue(Time(9_000_000)).is_empty(), "not even sent");
         assert!(outbox.answered(3).is_none(), "sequences never repeat");
+        outbox.fill(&mut body, &mut tail, Time(600_000));
+        assert!(outbox.overdue(Time(2_500_000)).is_empty(), "its deadline has passed, the grace has not");
         assert_eq!(outbox.answered(4).map(|head| head.reply_to), Some(ReplyTo::Handle { call: 5 }));
+        assert!(outbox.pass_on(head(6, Kind::Write), &b"w6".to_vec()));
+        outbox.fill(&mut body, &mut tail, Time(600_000));
+        assert_eq!(outbox.overdue(Time(3_000_000)).len(), 1);
+        assert!(outbox.answered(5).is_none(), "too late");
     }
 }

@@ -141,6 +141,8 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             } else {
                 replica.raft.refuse(self.now, node, message);
             }
+            // At once: what a later message brings stands in the log behind a new leader's no-op.
+            self.take_events(number);
         }
         for (sequence, outcome, range) in parcel.replies {
             self.take_reply(link, sequence, outcome, &tail[range]);
