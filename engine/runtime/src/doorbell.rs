@@ -18,18 +18,28 @@ use rustix::{
 const RUNG: u32 = 1;
 /// The shard is about to park, or has: only the eventfd wakes it.
 const PARKED: u32 = 2;
+/// It parks in its own ring: only the other eventfd wakes it.
+const ASLEEP: u32 = 4;
 
 /// The part of a shard that other threads touch to wake it.
 #[derive(Debug)]
 pub(crate) struct Bell {
     state: AtomicU32,
+    /// Read by glommio's ring.
     eventfd: OwnedFd,
+    /// Polled by the shard's own ring; nobody reads it.
+    ring_eventfd: OwnedFd,
 }
 
 impl Bell {
     /// The eventfd blocks when read, so that a ring which reads it waits for it in place of answering EAGAIN.
     pub(crate) fn new() -> Result<Bell, Errno> {
-        Ok(Bell { state: AtomicU32::new(0), eventfd: eventfd(0, EventfdFlags::CLOEXEC)? })
+        let make = || eventfd(0, EventfdFlags::CLOEXEC);
+        Ok(Bell { state: AtomicU32::new(0), eventfd: make()?, ring_eventfd: make()? })
+    }
+
+    pub(crate) fn ring_eventfd(&self) -> &OwnedFd {
+        &self.ring_eventfd
     }
 
     pub(crate) fn eventfd(&self) -> &OwnedFd {
@@ -46,6 +56,16 @@ impl Bell {
         self.state.fetch_or(PARKED, Ordering::AcqRel) & RUNG == 0
     }
 
+    /// After [`Bell::park`]: the shard parks in its own ring. False when somebody has rung: then it must not.
+    pub(crate) fn sleep(&self) -> bool {
+        self.state.fetch_or(ASLEEP, Ordering::AcqRel) & RUNG == 0
+    }
+
+    /// The shard has come out of its own ring, and may park elsewhere.
+    pub(crate) fn wake_up(&self) {
+        self.state.fetch_and(!ASLEEP, Ordering::AcqRel);
+    }
+
     pub(crate) fn is_rung(&self) -> bool {
         self.state.load(Ordering::Acquire) & RUNG != 0
     }
@@ -57,19 +77,25 @@ impl Bell {
     fn ring(&self) {
         // Only the first ring since the shard looked, and only of a parked shard, costs a system call: a shard that is
         // up sees the flag before it parks.
-        if self.state.fetch_or(RUNG, Ordering::AcqRel) == PARKED {
-            self.signal();
+        match self.state.fetch_or(RUNG, Ordering::AcqRel) {
+            PARKED => self.signal(),
+            before if before == PARKED | ASLEEP => signal(&self.ring_eventfd),
+            _ => {}
         }
     }
 
     /// Makes the eventfd readable.
     pub(crate) fn signal(&self) {
-        loop {
-            match rustix::io::write(&self.eventfd, bytemuck::bytes_of(&1_u64)) {
-                Err(Errno::INTR) => {}
-                // The counter would need 2^64 signals to be full; nothing else can go wrong with an eventfd.
-                _ => return,
-            }
+        signal(&self.eventfd);
+    }
+}
+
+fn signal(eventfd: &OwnedFd) {
+    loop {
+        match rustix::io::write(eventfd, bytemuck::bytes_of(&1_u64)) {
+            Err(Errno::INTR) => {}
+            // The counter would need 2^64 signals to be full; nothing else can go wrong with an eventfd.
+            _ => return,
         }
     }
 }
@@ -112,6 +138,22 @@ mod tests {
         assert!(!bell.park(), "rung while awake");
         assert!(bell.unpark());
         assert!(bell.park());
+    }
+
+    #[test]
+    fn a_shard_asleep_in_its_ring_is_rung_there() {
+        let bell = Arc::new(Bell::new().unwrap());
+        let doorbell = Doorbell::new(Arc::clone(&bell));
+        let count = |eventfd: &OwnedFd| {
+            let mut readable = [rustix::event::PollFd::new(eventfd, rustix::event::PollFlags::IN)];
+            rustix::event::poll(&mut readable, Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 }))
+                .unwrap()
+        };
+        assert!(bell.park() && bell.sleep());
+        doorbell.ring();
+        assert_eq!((count(bell.ring_eventfd()), count(bell.eventfd())), (1, 0));
+        bell.wake_up();
+        assert!(bell.is_rung() && !bell.sleep(), "it must look around first");
     }
 
     #[test]

@@ -100,6 +100,11 @@ impl Watched {
         Blocking(Arc::clone(self))
     }
 
+    /// Whether a blocking job is under way.
+    pub(crate) fn is_blocking(&self) -> bool {
+        self.blocking.load(Ordering::Relaxed) > 0
+    }
+
     pub(crate) fn set_working(&self, working: bool) {
         self.working.store(working, Ordering::Relaxed);
     }

@@ -1,6 +1,6 @@
 //! What the shard knows of its ring, and what each completion does to it.
 
-use std::{io, mem, task::Waker, time::Duration};
+use std::{io, mem, os::fd::OwnedFd, rc::Rc, task::Waker, time::Duration};
 
 use super::{
     event::{Event, ListenerId, SocketId},
@@ -38,6 +38,9 @@ pub(super) struct State {
     timer_wanted: Option<Duration>,
     /// The timeout in flight and when it ends.
     timer_armed: Option<(u32, Duration)>,
+    /// The doorbell's eventfd, and the operation that polls it once the shard has slept in the ring.
+    bell: Rc<OwnedFd>,
+    bell_poll: Option<u32>,
     /// When resting listeners accept again.
     accept_again: Option<Duration>,
     /// Shutting down: every completion is news.
@@ -45,7 +48,7 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(uring: Uring) -> State {
+    pub(super) fn new(uring: Uring, bell: OwnedFd) -> State {
         State {
             uring,
             listeners: Generations::new(),
@@ -59,6 +62,8 @@ impl State {
             timer_fired: false,
             timer_wanted: None,
             timer_armed: None,
+            bell: Rc::new(bell),
+            bell_poll: None,
             accept_again: None,
             draining: false,
         }
@@ -109,8 +114,24 @@ impl State {
             Target::Socket(id) => self.socket_completed(id, completion),
             Target::File(slot) => self.file_completed(slot, completion),
             Target::Timer => self.timer_ended(),
+            Target::Bell if completion.ended.is_some() => self.bell_poll = None,
+            Target::Bell => {}
             Target::None => {}
         }
+    }
+
+    /// Blocks the thread until something completes or the doorbell rings, at most for `time`.
+    pub(super) fn sleep(&mut self, time: Duration) {
+        if self.bell_poll.is_none() {
+            let operation = Operation::Poll { eventfd: Rc::clone(&self.bell) };
+            self.bell_poll = Some(self.uring.start(Target::Bell, operation));
+        }
+        self.uring.sleep(time);
+    }
+
+    /// Whether everything is being brought to an end.
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining
     }
 
     pub(super) fn set_timer(&mut self, at: Duration) {
@@ -174,6 +195,9 @@ impl State {
         }
         if let Some((timer, _)) = self.timer_armed {
             self.uring.cancel(timer);
+        }
+        if let Some(poll) = self.bell_poll {
+            self.uring.cancel(poll);
         }
         self.timer_wanted = None;
         self.accept_again = None;

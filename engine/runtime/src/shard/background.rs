@@ -50,7 +50,9 @@ impl Background {
         let background = Rc::clone(self);
         let run = {
             let done = Rc::clone(&done);
+            let alive = self.core.background_begins();
             async move {
+                let _alive = alive;
                 let mut work = pin!(catch_panic(work));
                 let poll =
                     |context: &mut Context<'_>| background.core.in_background(|| work.as_mut().poll(context));

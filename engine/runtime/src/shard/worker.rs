@@ -142,7 +142,8 @@ fn make_worker(preempt_every: Duration) -> Result<(LocalExecutor, Arc<Worker>, R
         Ok(Err(error)) => return Err(StartError::Executor(error.to_string())),
         Err(panic) => return Err(StartError::Executor(panic_message(&*panic))),
     };
-    let core = Core::new(uring, bell, Arc::clone(&watched));
+    let bell_eventfd = bell.ring_eventfd().try_clone().map_err(|error| host::ring_error(&error))?;
+    let core = Core::new(uring, bell, bell_eventfd, Arc::clone(&watched));
     let ring = Ring::new(core);
     let worker = Arc::new(Worker { doorbell: ring.doorbell(), watched, job: Mutex::new(None) });
     Ok((executor, worker, ring))

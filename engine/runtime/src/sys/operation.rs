@@ -22,6 +22,8 @@ pub(crate) enum Target {
     /// A slot of the table of file operations.
     File(u32),
     Timer,
+    /// The doorbell of the shard.
+    Bell,
     /// Nobody: changes of the timer.
     None,
 }
@@ -50,6 +52,8 @@ pub(crate) enum Operation {
     Write { file: Rc<OwnedFd>, data: Buffer, offset: u64, durable: bool },
     /// fdatasync.
     Sync { file: Rc<OwnedFd> },
+    /// Completes each time the descriptor is signalled, until it fails.
+    Poll { eventfd: Rc<OwnedFd> },
     /// Completes at a time since boot.
     Timeout { at: Pinned<types::Timespec> },
     /// Moves a timeout.
@@ -91,6 +95,10 @@ impl Operation {
             }
             Operation::Sync { file } => {
                 opcode::Fsync::new(fd(file)).flags(types::FsyncFlags::DATASYNC).build()
+            }
+            Operation::Poll { eventfd } => {
+                let events = u32::from(libc::POLLIN.cast_unsigned());
+                opcode::PollAdd::new(fd(eventfd), events).multi(true).build()
             }
             Operation::Timeout { at } => opcode::Timeout::new(at.as_ptr())
                 .flags(types::TimeoutFlags::ABS | types::TimeoutFlags::BOOTTIME)

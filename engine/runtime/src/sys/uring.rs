@@ -5,9 +5,10 @@ use std::{
     io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     rc::Rc,
+    time::Duration,
 };
 
-use io_uring::{IoUring, cqueue, opcode, squeue};
+use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use rustix::io::Errno;
 
 use super::{
@@ -50,6 +51,10 @@ pub(crate) struct Uring {
     ring: IoUring,
     pool: Rc<ReceivePool>,
     operations: Slots<(Target, Operation)>,
+    /// File operations that go to the kernel behind all else of the same submit: starting a disk write takes the
+    /// calling thread tens of microseconds, which nobody at the other end of a socket should have to wait for.
+    /// True: the next one is linked to it.
+    late: Vec<(squeue::Entry, bool)>,
     backlog: VecDeque<Raw>,
 }
 
@@ -64,7 +69,7 @@ impl Uring {
         unsafe {
             ring.submitter().register_buf_ring_with_flags(pool.entries_address(), BUFFER_COUNT, GROUP, 0)?;
         }
-        Ok(Uring { ring, pool, operations: Slots::new(), backlog: VecDeque::new() })
+        Ok(Uring { ring, pool, operations: Slots::new(), late: Vec::new(), backlog: VecDeque::new() })
     }
 
     /// The ring's own descriptor: readable while completions wait.
@@ -91,42 +96,62 @@ impl Uring {
 
     /// Queues two operations, the second to run only after the first has wholly succeeded.
     pub(crate) fn start_linked(&mut self, first: (Target, Operation), second: (Target, Operation)) {
-        // A link does not reach from one submit to the next.
-        let queue = self.ring.submission();
-        let room = queue.capacity() - queue.len();
-        drop(queue);
-        if room < 2 {
-            self.submit();
-        }
         self.queue(first.0, first.1, squeue::Flags::IO_LINK);
         self.queue(second.0, second.1, squeue::Flags::empty());
     }
 
     /// Asks the kernel to end an operation early. Its completion comes all the same.
     pub(crate) fn cancel(&mut self, key: u32) {
+        self.push_late(); // what the kernel does not know it cannot end
         let entry = opcode::AsyncCancel::new(u64::from(key)).build().user_data(NOBODY);
         self.push(&entry);
     }
 
     fn queue(&mut self, target: Target, operation: Operation, flags: squeue::Flags) -> u32 {
+        let on_file = matches!(target, Target::File(_));
         let key = self.operations.insert((target, operation));
         let (_, operation) = self.operations.get(key).expect("inserted by the line above");
         let entry = operation.entry().flags(flags).user_data(u64::from(key));
-        self.push(&entry);
+        if on_file {
+            self.late.push((entry, flags.contains(squeue::Flags::IO_LINK)));
+        } else {
+            self.push(&entry);
+        }
         key
+    }
+
+    /// Moves the file operations into the submission queue.
+    fn push_late(&mut self) {
+        let mut late = std::mem::take(&mut self.late);
+        for (entry, linked) in &late {
+            // A link does not reach from one submit to the next.
+            while *linked && self.room() < 2 {
+                self.enter(0);
+            }
+            self.push(entry);
+        }
+        late.clear();
+        self.late = late; // its memory
+    }
+
+    /// How many entries the submission queue still takes.
+    fn room(&mut self) -> usize {
+        let queue = self.ring.submission();
+        queue.capacity() - queue.len()
     }
 
     fn push(&mut self, entry: &squeue::Entry) {
         // SAFETY: all addresses in the entry point to memory that its operation owns, the table owns the operation, and
         // gives it away only with its last completion. A cancellation has no addresses.
         while unsafe { self.ring.submission().push(entry) }.is_err() {
-            self.submit();
+            self.enter(0);
         }
     }
 
     /// Tells the kernel about all queued operations, and lets it finish what waits for this thread. No system call when
     /// there is neither.
     pub(crate) fn submit(&mut self) {
+        self.push_late();
         let queue = self.ring.submission();
         let mut wanted = !queue.is_empty() || queue.taskrun() || queue.cq_overflow();
         drop(queue);
@@ -135,6 +160,16 @@ impl Uring {
             // Short of memory the kernel may have taken only some.
             wanted = !self.ring.submission().is_empty();
         }
+    }
+
+    /// Submits all queued operations and blocks until something completes, at most for `time`.
+    pub(crate) fn sleep(&mut self, time: Duration) {
+        self.push_late();
+        let time = types::Timespec::from(time);
+        let arguments = types::SubmitArgs::new().timespec(&time);
+        // Time is up, a signal came, or the kernel is short of something: the caller looks around in any case, and
+        // what was not submitted stays queued.
+        let _ = self.ring.submitter().submit_with_args(1, &arguments);
     }
 
     fn enter(&mut self, wait_for: usize) {
@@ -223,6 +258,7 @@ impl Drop for Uring {
             self.cancel(key);
         }
         while self.in_flight() > 0 {
+            self.push_late();
             self.enter(1);
             while self.next().is_some() {}
         }
@@ -272,7 +308,7 @@ pub(crate) fn probe_ring() -> io::Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    use std::{os::unix::net::UnixStream, time::Duration};
+    use std::os::unix::net::UnixStream;
 
     use super::*;
     use crate::{
