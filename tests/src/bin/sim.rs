@@ -37,6 +37,9 @@ struct Core {
     /// The threads to use; all cores by default.
     #[arg(long)]
     threads: Option<usize>,
+    /// How many of the last lines of a trace are shown.
+    #[arg(long, default_value_t = 400)]
+    lines: usize,
     /// Shows the last steps of a seed that passes, too.
     #[arg(long)]
     verbose: bool,
@@ -47,14 +50,14 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|_| {}));
     let What::Core(core) = Sim::parse().what;
     let good = match core.seed {
-        Some(seed) => one(seed, core.verbose),
+        Some(seed) => one(seed, core.lines, core.verbose),
         None => many(&core),
     };
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn one(seed: u64, verbose: bool) -> bool {
-    let trace = Trace::aloud();
+fn one(seed: u64, lines: usize, verbose: bool) -> bool {
+    let trace = Trace::aloud(lines);
     let result = run::seed(seed, &trace);
     if verbose || result.is_err() {
         print!("{}", trace.text());

@@ -7,14 +7,12 @@ use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hasher};
 use std::rc::Rc;
 
-/// Lines that are kept. The cause of a failure is nearly always within these.
-const LINES_MAX: usize = 400;
-
 #[derive(Default)]
 struct Lines {
     kept: VecDeque<String>,
     digest: DefaultHasher,
     count: u64,
+    kept_max: usize,
 }
 
 /// A handle to the trace of one run, which outlives the run's end by unwinding.
@@ -22,10 +20,10 @@ struct Lines {
 pub struct Trace(Option<Rc<RefCell<Lines>>>);
 
 impl Trace {
-    /// A trace that keeps its last lines.
+    /// A trace that keeps its last `kept_max` lines.
     #[must_use]
-    pub fn aloud() -> Trace {
-        Trace(Some(Rc::default()))
+    pub fn aloud(kept_max: usize) -> Trace {
+        Trace(Some(Rc::new(RefCell::new(Lines { kept_max, ..Lines::default() }))))
     }
 
     /// A trace that keeps nothing, at no cost.
@@ -47,7 +45,7 @@ impl Trace {
         let mut lines = lines.borrow_mut();
         lines.digest.write(line.as_bytes());
         lines.count += 1;
-        if lines.kept.len() == LINES_MAX {
+        if lines.kept.len() == lines.kept_max {
             lines.kept.pop_front();
         }
         lines.kept.push_back(line);

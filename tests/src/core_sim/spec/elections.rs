@@ -228,7 +228,7 @@ impl Replica {
         if self.role != Role::Leader {
             return;
         }
-        if seen.raft.is_quiesced() {
+        if seen.raft.is_quiesced() || self.resting.is_some() {
             self.quiet_until = now;
         }
         let timeout = micros(self.settings.election_timeout_min);

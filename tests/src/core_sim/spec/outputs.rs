@@ -101,7 +101,9 @@ impl Replica {
             Body::SnapshotAck { id, installed } => if installed { id.index.0 } else { 0 },
             _ => return false,
         };
-        let from_leader = self.accepted().is_some_and(|accepted| promised <= accepted.max(self.commit));
+        // A snapshot holds what is committed: every leader has that, whoever leads by now.
+        let snapshot = matches!(envelope.message.body, Body::SnapshotAck { .. }) && promised <= self.commit;
+        let from_leader = snapshot || self.accepted().is_some_and(|accepted| promised <= accepted);
         let known = envelope.message.term == self.term && self.leader == Some(envelope.to.0);
         let safe = from_leader && self.term_is_durable() && promised <= self.durable();
         known && (promised == 0 || safe)
