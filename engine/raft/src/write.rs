@@ -14,7 +14,7 @@ type Promise = (Term, Option<NodeId>, Standing);
 /// What a replica wants on disk since the last time it was asked: its hard state, its newest
 /// entries, or both. Votes and acks that depend on it stay inside until it is handed back to
 /// [`crate::Raft::persisted`]; dropping it promises nothing.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[must_use = "votes and acks wait until the write is handed back to Raft::persisted"]
 pub struct Write {
     owner: (NodeId, GroupId),

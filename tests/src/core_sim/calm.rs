@@ -5,6 +5,7 @@
 use raft::{Index, Role, Standing, Time};
 
 use super::disk::index_of;
+use super::graphs::seat;
 use super::input::Input;
 use super::node::ENTRY_BYTES;
 use super::world::World;
@@ -155,6 +156,21 @@ impl World {
             format!("n{} led {term:?} well and is {still:?} after a while of quiet", leader + 1)
         });
         self.assert_serves(leader);
+        self.assert_hands_over(leader);
+    }
+
+    /// Leadership goes where it is sent, at once, leases or not.
+    fn assert_hands_over(&mut self, leader: usize) {
+        let voters = self.machines[leader].node().map(|node| node.raft.config().voters).unwrap_or_default();
+        let Some(&to) = voters.iter().find(|voter| **voter != self.machines[leader].id) else { return };
+        let outcome = self.act(leader, Input::Transfer(to)).expect("the leader runs");
+        self.expect(outcome.refused.is_none(), CHECK, || format!("no transfer: {:?}", outcome.refused));
+        self.run_until(SERVING_US, |world| world.machines[seat(to)].leads());
+        let now = self.newest_leader();
+        self.expect(now == Some(seat(to)), CHECK, || {
+            format!("n{} was to hand over to n{to}, and n{:?} leads", leader + 1, now.map(|at| at + 1))
+        });
+        self.settle(SERVING_US, "after a transfer");
     }
 
     /// Reads and writes are served: as many bytes as may wait fit, so no quota has leaked.

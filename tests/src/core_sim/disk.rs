@@ -5,6 +5,9 @@ use std::rc::Rc;
 
 use raft::{Config, EntryId, HardState, Index, NodeId, Restored, Term, TermRun};
 
+/// Whom a node sees in place of a former incarnation of itself. Nobody has this id.
+const STRANGER: NodeId = NodeId(u16::MAX);
+
 /// A configuration as it stands in a log: who belongs to the group, and as which incarnation. The
 /// core knows nodes only; the transport compares incarnations, so that a node that was wiped and
 /// added again is another one.
@@ -17,6 +20,27 @@ pub struct Roster {
 }
 
 impl Roster {
+    /// The configuration as a node of that incarnation must see it: if the member of its name is another
+    /// incarnation, it is not itself. Otherwise a node that was removed, wiped and added again would find,
+    /// in entries from before its removal, that it is a voter, perhaps the only one, and elect itself.
+    #[must_use]
+    pub fn seen_by(&self, (node, incarnation): (NodeId, u32)) -> Config {
+        let mut config = self.config.clone();
+        if self.incarnation(node).is_some_and(|listed| listed != incarnation) {
+            let lists = [
+                &mut config.voters,
+                &mut config.outgoing,
+                &mut config.learners,
+                &mut config.learners_next,
+            ];
+            for list in lists {
+                list.iter_mut().filter(|member| **member == node).for_each(|member| *member = STRANGER);
+                list.sort();
+            }
+        }
+        config
+    }
+
     /// The incarnation that `node` has in this configuration.
     #[must_use]
     pub fn incarnation(&self, node: NodeId) -> Option<u32> {
@@ -197,14 +221,14 @@ impl Disk {
 
     /// What a replica starts with after this disk was read.
     #[must_use]
-    pub fn restored(&self) -> Restored {
+    pub fn restored(&self, own: (NodeId, u32)) -> Restored {
         Restored {
             hard_state: self.hard_state,
             compacted: self.log.compacted,
-            config: self.log.base.config.clone(),
+            config: self.log.base.seen_by(own),
             runs: self.log.runs(),
             last: self.log.last(),
-            configs: self.log.rosters().map(|(index, roster)| (index, roster.config.clone())).collect(),
+            configs: self.log.rosters().map(|(index, roster)| (index, roster.seen_by(own))).collect(),
             applied: self.log.compacted.index,
         }
     }

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use raft::{Change, EntryId, Event, Index, Message, NodeId, ReadId};
+use raft::{Body, Change, EntryId, Event, Index, Message, NodeId, ReadId};
 
 use super::disk::Entry;
 
@@ -18,6 +18,24 @@ pub struct Envelope {
     pub message: Message,
     /// The entries of an append.
     pub entries: Vec<Entry>,
+}
+
+impl Envelope {
+    /// Whether it is an answer, which the receiver counts for the member that gave it.
+    #[must_use]
+    pub fn is_counted(&self) -> bool {
+        matches!(
+            self.message.body,
+            Body::PreVoteReply { .. }
+                | Body::VoteReply { .. }
+                | Body::AppendAck { .. }
+                | Body::AppendReject { .. }
+                | Body::AppendBusy { .. }
+                | Body::BeatAck { .. }
+                | Body::SnapshotAck { .. }
+                | Body::Recover { .. }
+        )
+    }
 }
 
 /// Something that happens to one node.

@@ -112,7 +112,7 @@ impl Machine {
         settings.seed = settings.seed.wrapping_add(u64::from(self.boot) << 32);
         let settings = Rc::new(settings);
         let node = Node::start(&settings, self.incarnation, preferred, &self.disk, now);
-        let spec = Replica::start(&settings, &self.disk, (founding, history), now);
+        let spec = Replica::start(&settings, &self.disk, self.incarnation, (founding, history), now);
         self.life = Some(Box::new(Life { node, spec }));
     }
 

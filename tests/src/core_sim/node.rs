@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use raft::{
-    Body, Change, Config, EntryId, Event, GroupId, Index, NodeId, Raft, Settings, Standing, Time, Write,
+    Body, Change, Config, EntryId, Event, GroupId, HardState, Index, NodeId, Raft, Settings, Standing, Time, Write,
 };
 
 use super::disk::{Disk, Entry, Log, Record, Roster, index_of, position_of};
@@ -65,7 +65,7 @@ impl Node {
         disk: &Disk,
         now: Time,
     ) -> Node {
-        let raft = Raft::new(settings, GROUP, preferred, disk.restored(), now);
+        let raft = Raft::new(settings, GROUP, preferred, disk.restored((settings.node, incarnation)), now);
         Node {
             id: settings.node,
             incarnation,
@@ -96,16 +96,29 @@ impl Node {
         batches.chain(std::iter::once(self.building.as_slice()))
     }
 
+    /// The newest hard state on its way to the disk.
+    #[must_use]
+    pub fn newest_hard_state(&self) -> Option<HardState> {
+        self.in_flight.back().and_then(|batch| batch.write.hard_state())
+    }
+
     /// The configuration this node acts under.
     #[must_use]
     pub fn roster(&self) -> &Rc<Roster> {
         self.log.roster_at(self.log.last()).1
     }
 
-    /// Whether a message of that sender comes from whom this node takes for a member.
+    /// Whether the transport lets a message through. Whoever the group has removed is not heard. Who is
+    /// newer than this node knows is, or a node far behind would never hear its leader; but what it says
+    /// does not count for the one this node takes it for.
     #[must_use]
-    pub fn knows(&self, from: (NodeId, u32)) -> bool {
-        self.roster().incarnation(from.0).is_none_or(|incarnation| incarnation == from.1)
+    pub fn hears(&self, envelope: &Envelope, directory: &[u32]) -> bool {
+        let (from, incarnation) = envelope.from;
+        match self.roster().incarnation(from) {
+            Some(known) if known == incarnation => true,
+            Some(known) => incarnation > known && !envelope.is_counted(),
+            None => incarnation == directory[usize::from(from.0) - 1],
+        }
     }
 
     /// Lets the input happen, and does for its events what a shard does.
@@ -195,11 +208,12 @@ impl Node {
             Body::Append { prev, .. } => prev.index.0,
             _ => 0,
         };
+        let own = (self.id, self.incarnation);
         let configs: Vec<(Index, Config)> = envelope
             .entries
             .iter()
             .zip(prev + 1..)
-            .filter_map(|(entry, index)| Some((Index(index), entry.roster.as_ref()?.config.clone())))
+            .filter_map(|(entry, index)| Some((Index(index), entry.roster.as_ref()?.seen_by(own))))
             .collect();
         let accepted = self.raft.step(now, envelope.from.0, envelope.message.clone(), &configs)?;
         let position = |index: Index| position_of(index.0 - prev - 1);
@@ -266,7 +280,7 @@ impl Node {
     fn install(&mut self, now: Time, archive: &Archive) -> Option<EntryId> {
         let id = self.offered.take()?;
         let base = archive.get(&id).expect("only snapshots that exist are offered");
-        self.raft.snapshot_installed(now, id, &base.config).then(|| {
+        self.raft.snapshot_installed(now, id, &base.seen_by((self.id, self.incarnation))).then(|| {
             self.log.install(id, base);
             self.changed_from = Some(id.index.next());
             self.building.push(Record::Snapshot { id, base: Rc::clone(base) });
@@ -276,19 +290,23 @@ impl Node {
 
     fn send(&mut self, now: Time, to: NodeId, entries_max: u64, ground: &Ground, outcome: &mut Outcome) {
         let named = self.roster().incarnation(to);
-        let to_as = named.unwrap_or_else(|| ground.directory[usize::from(to.0) - 1]);
-        let (from, meant) = ((self.id, self.incarnation), (to, to_as));
+        let present = ground.directory[usize::from(to.0) - 1];
+        let from = (self.id, self.incarnation);
         while let Some(plan) = self.raft.next_append(to) {
             let last = plan.last.min(Index(plan.prev.index.0 + entries_max));
             let entry = |index| self.log.get(Index(index)).expect("what is planned is in the log").clone();
             let entries: Vec<Entry> = (plan.first.0..=last.0).map(entry).collect();
             let bytes = u32::try_from(index_of(entries.len()) * ENTRY_BYTES).expect("small");
             let message = self.raft.append(now, to, last, bytes);
+            let meant = (to, named.unwrap_or(present));
             outcome.sent.push(Envelope { from, to: meant, message, entries });
         }
         while self.raft.has_messages(to) {
             let Some(message) = self.raft.take_message(now, to) else { break };
-            outcome.sent.push(Envelope { from, to: meant, message, entries: Vec::new() });
+            let mut envelope = Envelope { from, to: (to, present), message, entries: Vec::new() };
+            // An answer goes to whoever asked; a question, to the member that is meant.
+            envelope.to.1 = if envelope.is_counted() { present } else { named.unwrap_or(present) };
+            outcome.sent.push(envelope);
         }
     }
 }

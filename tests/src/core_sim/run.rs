@@ -11,7 +11,7 @@ use super::violation::Violation;
 use super::world::World;
 
 /// The steps of one life; every hundredth is a storm.
-const STEPS: usize = 600;
+const STEPS: usize = 1200;
 
 /// What a good life was worth.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

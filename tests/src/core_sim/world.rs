@@ -191,11 +191,8 @@ impl World {
         let to = seat(envelope.to.0);
         let machine = &self.machines[to];
         let meant = machine.incarnation == envelope.to.1;
-        let known = machine.node().is_some_and(|node| match node.roster().incarnation(envelope.from.0) {
-            Some(incarnation) => incarnation == envelope.from.1,
-            None => self.directory[seat(envelope.from.0)] == envelope.from.1,
-        });
-        if meant && known {
+        let heard = machine.node().is_some_and(|node| node.hears(&envelope, &self.directory));
+        if meant && heard {
             self.act(to, if has_room { Input::Deliver(envelope) } else { Input::Refuse(envelope) });
         }
     }

@@ -22,6 +22,7 @@ impl Replica {
             "{}: the core says (term, role, leader, last, committed) {core:?}, the specification {own:?}",
             self.id
         );
+        self.agree_on_hard_state(node);
         self.agree_on_log(node);
         self.agree_on_config(raft);
         let persisted = raft.persisted_index().0;
@@ -31,6 +32,18 @@ impl Replica {
             "{}: the core calls {persisted} durable, a crash could leave {}",
             self.id,
             self.durable()
+        );
+    }
+
+    /// What goes to the disk is the term, the vote and the standing as of the newest write.
+    fn agree_on_hard_state(&self, node: &Node) {
+        let Some(written) = node.newest_hard_state() else { return };
+        let Some((_, own)) = self.writes.back() else { return };
+        require!(
+            (written.term, written.vote, written.standing) == (own.term, own.vote, own.standing),
+            CHECK,
+            "{}: the core writes {written:?}, the specification {own:?}",
+            self.id
         );
     }
 
@@ -59,7 +72,7 @@ impl Replica {
     fn agree_on_config(&self, raft: &Raft) {
         let (index, roster) = self.roster_and_index();
         require!(
-            raft.config() == roster.config,
+            raft.config() == self.config(),
             CHECK,
             "{}: the configuration is {:?}, the core has {:?}",
             self.id,

@@ -78,15 +78,15 @@ impl Replica {
         if self.role != Role::PreCandidate {
             return;
         }
-        let config = &self.roster().config;
+        let config = self.config();
         match seen.raft.role() {
             Role::Candidate => {
-                let won = is_quorum(config, |node| self.grants.contains(&node));
+                let won = is_quorum(&config, |node| self.grants.contains(&node));
                 require!(won, CHECK, "{} stands with pre-votes of {:?} only", self.id, self.grants);
                 self.stand(false);
             }
             Role::Follower => {
-                let lost = !is_quorum(config, |node| !self.refusals.contains(&node));
+                let lost = !is_quorum(&config, |node| !self.refusals.contains(&node));
                 require!(lost, CHECK, "{} gives up, refused by {:?} only", self.id, self.refusals);
                 self.role = Role::Follower;
             }
@@ -120,10 +120,10 @@ impl Replica {
         if self.role != Role::Candidate {
             return;
         }
-        let config = &self.roster().config;
-        if is_quorum(config, |node| self.grants.contains(&node)) {
+        let config = self.config();
+        if is_quorum(&config, |node| self.grants.contains(&node)) {
             self.lead(now);
-        } else if !is_quorum(config, |node| !self.refusals.contains(&node)) {
+        } else if !is_quorum(&config, |node| !self.refusals.contains(&node)) {
             self.role = Role::Follower;
         }
     }
@@ -215,7 +215,7 @@ impl Replica {
             let heard = self.member_heard.get(&node).copied().unwrap_or(self.led_since);
             node == self.id || heard > since
         };
-        !is_quorum(&self.roster().config, lately)
+        !is_quorum(&self.config(), lately)
     }
 
     fn disk_hangs(&self, since: Time) -> bool {
@@ -229,7 +229,7 @@ impl Replica {
             return;
         }
         if seen.raft.is_quiesced() || self.resting.is_some() {
-            self.quiet_until = now;
+            (self.led_since, self.settled) = (now, None);
         }
         let timeout = micros(self.settings.election_timeout_min);
         let before = |wait: u64| Time(now.0.saturating_sub(wait));
@@ -249,7 +249,7 @@ impl Replica {
             return;
         };
         let since = Time(now.0.saturating_sub(patience));
-        let counted = since > settled && since > self.quiet_until && !seen.raft.is_quiesced();
+        let counted = since > settled && since > self.quiet_until;
         if counted && seen.raft.role() == Role::Leader {
             require!(!self.is_silent(since), CHECK, "{} leads and hears no quorum", self.id);
         }

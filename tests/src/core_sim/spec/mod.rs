@@ -40,6 +40,7 @@ struct Written {
 #[derive(Clone, Debug)]
 pub struct Replica {
     pub(crate) id: NodeId,
+    incarnation: u32,
     settings: Rc<Settings>,
     pub(crate) term: Term,
     pub(crate) vote: Option<NodeId>,
@@ -75,10 +76,13 @@ pub struct Replica {
     promised: BTreeSet<(NodeId, Term)>,
     /// A leader's knowledge: the first entry of its term, and what each member holds.
     noop: u64,
+    /// Up to here the core knows the snapshot only.
+    compacted: u64,
     matched: BTreeMap<NodeId, u64>,
     /// When each member was heard in this term, and how often the leader's timer fired.
     member_heard: BTreeMap<NodeId, Time>,
-    /// Since when it leads, since when its silence counts, and until when it was at rest.
+    /// Since when it leads without rest, since when the silence of members counts, and since when that of
+    /// new ones does.
     led_since: Time,
     settled: Option<Time>,
     quiet_until: Time,
@@ -102,6 +106,7 @@ impl Replica {
     pub fn start(
         settings: &Rc<Settings>,
         disk: &Disk,
+        incarnation: u32,
         (founding, history): (&Rc<Roster>, &[Entry]),
         now: Time,
     ) -> Replica {
@@ -112,6 +117,7 @@ impl Replica {
         let (term, vote, standing) = (hard_state.term, hard_state.vote, hard_state.standing);
         Replica {
             id: settings.node,
+            incarnation,
             settings: Rc::clone(settings),
             term,
             vote,
@@ -135,6 +141,7 @@ impl Replica {
             by_transfer: false,
             promised: BTreeSet::new(),
             noop: 0,
+            compacted,
             matched: BTreeMap::new(),
             member_heard: BTreeMap::new(),
             led_since: Time(0),
@@ -174,6 +181,7 @@ impl Replica {
             _ => {}
         }
         self.follow_choices(now, seen);
+        self.compacted = seen.raft.compacted().index.0;
         self.resting = self.resting.or(Some(0)).filter(|_| seen.raft.is_quiesced());
     }
 

@@ -41,7 +41,7 @@ impl Replica {
             Body::SnapshotOffer { id } => self.leads(envelope.message.term) && id.index.0 <= self.commit,
             Body::TimeoutNow { last } => {
                 let ready = self.matched(envelope.to.0) == self.last() && *last == self.newest_id();
-                let voter = self.roster().config.is_voter(envelope.to.0);
+                let voter = self.config().is_voter(envelope.to.0);
                 self.leads(envelope.message.term) && ready && voter
             }
         };
@@ -105,7 +105,7 @@ impl Replica {
         let snapshot = matches!(envelope.message.body, Body::SnapshotAck { .. }) && promised <= self.commit;
         let from_leader = snapshot || self.accepted().is_some_and(|accepted| promised <= accepted);
         let known = envelope.message.term == self.term && self.leader == Some(envelope.to.0);
-        let safe = from_leader && self.term_is_durable() && promised <= self.durable();
+        let safe = from_leader && (snapshot || self.term_is_durable()) && promised <= self.durable();
         known && (promised == 0 || safe)
     }
 }

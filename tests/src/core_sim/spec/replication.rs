@@ -69,8 +69,12 @@ impl Replica {
                 self.log.push(entry.clone());
             }
         }
-        self.accept(prev + index_of(entries.len()));
-        self.commit_accepted(commit);
+        let last = prev + index_of(entries.len());
+        self.accept(last);
+        // Old news, all of it in the snapshot: what else it says may wait for the next message.
+        if last >= self.compacted {
+            self.commit_accepted(commit);
+        }
     }
 
     /// The log is the leader's up to `index`, and up to the commit index, since leaders hold all that
@@ -92,7 +96,7 @@ impl Replica {
 
     /// A leader hears that `from` holds its log up to `matched`.
     fn holds(&mut self, now: Time, from: NodeId, matched: u64) {
-        if self.role == Role::Leader && self.roster().config.contains(from) {
+        if self.role == Role::Leader && self.config().contains(from) {
             self.member_heard.insert(from, now);
             let known = self.matched.entry(from).or_default();
             *known = matched.max(*known);
@@ -106,7 +110,7 @@ impl Replica {
 
     /// A follower has lost what it acknowledged.
     fn forget_acks(&mut self, now: Time, from: NodeId) {
-        if self.role == Role::Leader && self.roster().config.contains(from) {
+        if self.role == Role::Leader && self.config().contains(from) {
             self.member_heard.insert(from, now);
             self.matched.remove(&from);
         }
@@ -117,7 +121,7 @@ impl Replica {
     }
 
     pub(super) fn forget_strangers(&mut self) {
-        let config = self.roster().config.clone();
+        let config = self.config();
         self.matched.retain(|node, _| config.contains(*node));
         self.member_heard.retain(|node, _| config.contains(*node));
     }
@@ -129,10 +133,10 @@ impl Replica {
         if self.role != Role::Leader || seen.raft.role() != Role::Leader {
             return;
         }
-        let config = &self.roster().config;
+        let config = self.config();
         let held = |node: NodeId| if node == self.id { own } else { self.matched(node) };
         let committed = |index: &u64| {
-            self.term_at(*index) == Some(self.term) && is_quorum(config, |node| held(node) >= *index)
+            self.term_at(*index) == Some(self.term) && is_quorum(&config, |node| held(node) >= *index)
         };
         if let Some(newest) = (self.commit + 1..=self.last()).rev().find(committed) {
             self.commit = newest;
@@ -178,8 +182,4 @@ impl Replica {
         }
     }
 
-    /// The whole log up to the commit index.
-    pub(crate) fn committed(&self) -> &[Entry] {
-        &self.log[..position_of(self.commit)]
-    }
 }
