@@ -1,5 +1,8 @@
-//! The stage on which stories are played: the nodes, the network between them, and what is said.
+//! The stage on which stories are played: the nodes, the network between them, and what is said. Beside
+//! it, [`lone`]: one replica without a network, for tables of inputs and answers.
+#![allow(dead_code, reason = "each test uses its part")]
 
+pub mod lone;
 mod words;
 
 use std::collections::BTreeSet;
@@ -26,6 +29,8 @@ pub struct Stage {
     settings: Vec<Settings>,
     pub held: BTreeSet<NodeId>,
     pub cut: BTreeSet<NodeId>,
+    /// Directed links that lose everything.
+    pub cut_links: BTreeSet<Link>,
     network: Vec<Envelope>,
     committed: Vec<Index>,
     next_value: u64,
@@ -85,6 +90,21 @@ impl Stage {
         self.network.retain(|envelope| envelope.from != id && envelope.to != id);
     }
 
+    /// The node stops if it runs, and starts with `disk`.
+    pub fn start_with(&mut self, id: NodeId, disk: Disk) {
+        if self.nodes[at(id)].is_some() {
+            self.crash(id, 0);
+        }
+        self.disks[at(id)] = disk;
+        self.restart(id);
+    }
+
+    /// The leader of the newest term.
+    pub fn leader(&self) -> Option<NodeId> {
+        let leaders = self.nodes.iter().flatten().filter(|node| node.raft.is_leader());
+        leaders.max_by_key(|node| node.raft.term()).map(|node| node.id)
+    }
+
     pub fn propose(&mut self, id: NodeId, count: u64) {
         let values: Vec<u64> = (self.next_value..self.next_value + count).collect();
         self.next_value += count;
@@ -130,6 +150,12 @@ impl Stage {
         self.network.extend(taken.iter().cloned().chain(taken.iter().cloned()));
     }
 
+    /// What is on the link arrives in the opposite order.
+    pub fn reverse(&mut self, link: Link) {
+        let taken = self.take(link);
+        self.network.extend(taken.into_iter().rev());
+    }
+
     pub fn refuse(&mut self, link: Link) {
         let now = self.now;
         for envelope in self.take(link) {
@@ -168,7 +194,8 @@ impl Stage {
         }
         out.retain(|envelope| {
             let up = self.nodes[at(envelope.to)].is_some();
-            up && !self.cut.contains(&envelope.from) && !self.cut.contains(&envelope.to)
+            let cut = [envelope.from, envelope.to].iter().any(|node| self.cut.contains(node));
+            up && !cut && !self.cut_links.contains(&(envelope.from, envelope.to))
         });
         self.network.extend(out);
     }
