@@ -47,7 +47,8 @@ fn every_scenario_has_a_row_and_every_named_test_exists() {
     let mut problems = Vec::new();
     for (number, _, shown) in &rows {
         let names = names(shown);
-        problems.extend(names.iter().filter_map(|name| exists(name).err()).map(|no| format!("{number}: {no}")));
+        problems
+            .extend(names.iter().filter_map(|name| exists(name).err()).map(|no| format!("{number}: {no}")));
         let excused = shown.starts_with("Does not apply: ") && shown.split(' ').count() > 8;
         if names.is_empty() && !excused {
             problems.push(format!("{number}: neither a test nor a reason why there is none"));

@@ -7,11 +7,17 @@
 //! | command               | does                                                                    |
 //! |-----------------------|-------------------------------------------------------------------------|
 //! | `nodes N [k=v ..]`    | starts N nodes; `window=` (appends), `quota=` (entries), `preferred=`,  |
-//! |                       | `batch=` (entries per append)                                           |
+//! |                       | `batch=` (entries per append), `voters=` (only the first so many; the   |
+//! |                       | others know of no configuration), `quiesce=`, `lease=` (milliseconds)   |
 //! | `campaign n`          | n campaigns now                                                         |
 //! | `propose n k`         | n is asked to append k entries                                          |
 //! | `read n`              | n is asked for a linearizable read                                      |
 //! | `transfer n m`        | n is asked to hand leadership to m                                      |
+//! | `change n [k=m ..]`   | n is asked to change the members: `voter=`, `learner=`, `remove=`       |
+//! | `lost n m`            | n's shard finds that m's shard is not there any more                    |
+//! | `recover n`           | n may have lost entries that it acknowledged                            |
+//! | `lease n`             | shows whether n holds a lease                                           |
+//! | `timers`              | shows when the nodes wake by themselves                                 |
 //! | `deliver [n->m ..]`   | delivers messages (of these links) and what follows, until it is quiet  |
 //! | `drop n->m ..`        | loses what is on these links                                            |
 //! | `double n->m`         | doubles what is on the link                                             |
@@ -40,9 +46,10 @@ mod cluster;
 mod stage;
 
 use std::path::Path;
+use std::time::Duration;
 
 use cluster::disk::Disk;
-use raft::{Body, EntryId, GroupId, Index, Message, NodeId, Settings, Term, TermRun};
+use raft::{Body, Change, EntryId, GroupId, Index, Message, NodeId, Settings, Term, TermRun};
 use stage::{Link, Stage, lone};
 
 fn node_id(word: &str) -> NodeId {
@@ -62,13 +69,18 @@ fn start(words: &[&str]) -> Stage {
             match key {
                 "window" => settings.inflight_appends_max = usize::from(value),
                 "quota" => settings.uncommitted_bytes_max = 64 * u64::from(value),
-                "preferred" | "batch" => {}
+                "quiesce" => settings.quiesce_after = Some(Duration::from_millis(u64::from(value))),
+                "lease" => settings.lease = Some(Duration::from_millis(u64::from(value))),
+                "preferred" | "batch" | "voters" => {}
                 _ => panic!("unknown setting {key:?}"),
             }
         }
     };
     let preferred = words.iter().find_map(|word| word.strip_prefix("preferred=")).map(node_id);
-    let mut stage = Stage::new(words[0].parse().expect("how many nodes"), preferred, configure);
+    let count = words[0].parse().expect("how many nodes");
+    let voters = words.iter().find_map(|word| word.strip_prefix("voters="));
+    let voters = voters.map_or(count, |voters| voters.parse().expect("a number"));
+    let mut stage = Stage::new(count, voters, preferred, configure);
     if let Some(batch) = words.iter().find_map(|word| word.strip_prefix("batch=")) {
         stage.batch = batch.parse().expect("a number");
     }
@@ -94,6 +106,17 @@ fn disk(words: &[&str]) -> Disk {
     disk
 }
 
+/// What the members should be, as told by `voter=4 learner=5 remove=1`.
+fn changes(words: &[&str]) -> Vec<Change> {
+    let change = |word: &&str| match word.split_once('=') {
+        Some(("voter", node)) => Change::Voter(node_id(node)),
+        Some(("learner", node)) => Change::Learner(node_id(node)),
+        Some(("remove", node)) => Change::Remove(node_id(node)),
+        _ => panic!("voter=, learner= or remove=, not {word:?}"),
+    };
+    words.iter().map(change).collect()
+}
+
 /// Messages that a broken peer might send, or one that is not on the stage.
 fn forged(term: u64, name: &str) -> Message {
     let (prev, last, commit, round) = (EntryId::new(Term(1), Index(1)), Index(3), Index(0), 0);
@@ -111,6 +134,9 @@ fn forged(term: u64, name: &str) -> Message {
             let runs = [TermRun { first: Index(2), term: Term(1) }].into_iter().collect();
             Body::Append { prev, last: Index(2), runs, entries_bytes: 64, commit: Index(4), round }
         }
+        "question" => Body::PreVote { last: EntryId::new(Term(9), Index(9)) },
+        "request" => Body::Vote { last: EntryId::new(Term(9), Index(9)), transfer: false },
+        "refusal" => Body::VoteReply { granted: false },
         "stale-timeout-now" => Body::TimeoutNow { last: prev },
         _ => panic!("unknown message {name:?}"),
     };
@@ -131,6 +157,11 @@ fn command(stage: &mut Stage, line: &str) {
         "propose" => stage.propose(node(), number(1).expect("how many")),
         "read" => stage.read(node()),
         "transfer" => stage.transfer(node(), node_id(words[1])),
+        "change" => stage.change(node(), &changes(&words[1..])),
+        "lost" => stage.node(node()).raft.peer_lost(now, node_id(words[1])),
+        "recover" => stage.node(node()).raft.recover(now),
+        "lease" => stage.lease(node()),
+        "timers" => stage.timers(),
         "deliver" => stage.deliver(&links(), true),
         "drop" => links().into_iter().for_each(|link| drop(stage.take(link))),
         "double" => stage.double(link(words[0])),

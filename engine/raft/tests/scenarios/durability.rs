@@ -2,8 +2,9 @@
 
 use raft::{Body, EntryId, Index, Role, Write};
 
+use crate::cluster::GROUP;
 use crate::cluster::disk::Disk;
-use crate::stage::lone::{Lone, Said, append, disk, id};
+use crate::stage::lone::{Lone, Said, ack, append, disk, id};
 
 #[test]
 fn a_write_that_ends_after_the_term_promises_nothing_in_the_new_one() {
@@ -21,7 +22,7 @@ fn a_write_that_ends_after_the_term_promises_nothing_in_the_new_one() {
     assert_eq!(leader.committed(), 2, "the entries it wrote as a leader are nobody's now");
     // The new leader's entry 3 replaces them.
     let said = leader.hear(2, 3, append(id(2, 2), &[3], 3));
-    assert_eq!(said[0].body, Body::AppendAck { matched: Index(3), round: 0 });
+    assert_eq!(said[0].body, ack(3));
     assert_eq!((leader.terms(), leader.committed()), (vec![1, 2, 3], 3));
 }
 
@@ -30,7 +31,7 @@ fn a_leader_that_lost_its_term_counts_no_ack_of_it() {
     let mut leader = Lone::in_role(Role::Leader);
     leader.hear(3, 3, Body::Beat { commit: Index(0), round: 0 });
     let before = leader.node.raft.status();
-    leader.hear(2, 2, Body::AppendAck { matched: Index(2), round: 0 });
+    leader.hear(2, 2, ack(2));
     assert_eq!((leader.node.raft.status(), leader.committed()), (before, 0));
 }
 
@@ -79,8 +80,8 @@ fn must_sync(act: impl FnOnce(&mut Lone)) -> Option<bool> {
 
 /// Steps a message without the end of the turn.
 fn step(lone: &mut Lone, term: u64, body: Body) {
-    let message = raft::Message { group: raft::GroupId(1), term: raft::Term(term), body };
-    lone.node.raft.step(lone.now, raft::NodeId(2), message);
+    let message = raft::Message { group: GROUP, term: raft::Term(term), body };
+    lone.node.raft.step(lone.now, raft::NodeId(2), message, &[]);
 }
 
 #[test]
@@ -91,7 +92,10 @@ fn only_a_commit_index_may_be_lost() {
     assert_eq!(must_sync(|lone| step(lone, 2, beat.clone())), Some(true), "a term");
     assert_eq!(must_sync(|lone| step(lone, 1, append(id(3, 1), &[1], 0))), Some(true), "an entry");
     assert_eq!(must_sync(|lone| step(lone, 2, append(id(2, 1), &[2], 0))), Some(true), "a replaced one");
-    let installed = |lone: &mut Lone| assert!(lone.node.raft.snapshot_installed(lone.now, id(9, 1)));
+    let installed = |lone: &mut Lone| {
+        let config = lone.node.raft.config();
+        assert!(lone.node.raft.snapshot_installed(lone.now, id(9, 1), &config));
+    };
     assert_eq!(must_sync(installed), Some(true), "a snapshot");
     let commit = |lone: &mut Lone| step(lone, 1, append(id(3, 1), &[], 3));
     assert_eq!(must_sync(commit), None, "a commit index waits");
@@ -112,8 +116,7 @@ fn life(lone: &mut Lone) -> Vec<Said> {
     said.extend(lone.hear(3, 3, append(id(3, 2), &[3], 3)));
     said.extend(lone.hear(3, 3, append(id(4, 3), &[3, 3], 4)));
     said.extend(lone.hear(3, 3, Body::SnapshotOffer { id: id(9, 3) }));
-    let now = lone.now;
-    assert!(lone.node.install(now));
+    assert!(lone.install());
     said.extend(lone.turn());
     said.extend(lone.hear(3, 3, append(id(9, 3), &[3], 9)));
     said
@@ -152,7 +155,7 @@ fn a_crash_between_any_two_writes_keeps_all_that_was_promised() {
             }
             assert!(last_of(&disk).term <= disk.hard_state.term, "an entry of a term that is not durable");
             let again = Lone::start(3, disk, |_| ());
-            assert!(!again.node.raft.status().faulted, "{done} done, {unheard} unheard");
+            assert_eq!(again.node.raft.standing(), raft::Standing::Normal, "{done} done, {unheard} unheard");
         }
     }
 }

@@ -23,7 +23,7 @@ fn has_quorum(broken: &BTreeSet<Link>) -> bool {
 
 /// Breaks links and says what became of it: the milliseconds until something new is committed.
 fn time_to_commit(broken: &BTreeSet<Link>) -> u64 {
-    let mut stage = Stage::new(NODES, |_| ());
+    let mut stage = Stage::new(NODES, NODES, None, |_| ());
     let now = stage.now;
     stage.node(NodeId(1)).raft.campaign(now);
     stage.wait(300, true);

@@ -1,8 +1,9 @@
 //! Snapshots: who is offered one, what ends the waiting, and what it does to a log.
 
-use raft::{Body, Event, Fault, FollowerState, GroupId, Index, Message, NodeId, Raft, Term};
+use raft::{Body, Event, Fault, FollowerState, Index, Message, NodeId, Raft, Term};
 
-use crate::stage::lone::{Lone, Said, append, disk, id};
+use crate::cluster::GROUP;
+use crate::stage::lone::{Lone, Said, ack, append, beat_ack, disk, id};
 
 /// A leader of term 2 whose log begins after 5@1 and ends with 9@2. Node 3 has said that it has entry 2 at
 /// most, and is offered the snapshot.
@@ -34,7 +35,6 @@ fn who_lacks_what_is_compacted_is_offered_a_snapshot_and_nothing_else() {
 #[test]
 fn any_sign_that_the_logs_meet_again_ends_the_waiting_for_a_snapshot() {
     let installed = |index| Body::SnapshotAck { id: id(index, 1), installed: true };
-    let ack = |matched| Body::AppendAck { matched: Index(matched), round: 0 };
     let rows = [
         (ack(4), FollowerState::Snapshot),
         (ack(5), FollowerState::Replicate),
@@ -44,7 +44,7 @@ fn any_sign_that_the_logs_meet_again_ends_the_waiting_for_a_snapshot() {
         (installed(7), FollowerState::Replicate),
         (Body::SnapshotAck { id: id(5, 1), installed: false }, FollowerState::Snapshot),
         (Body::SnapshotAck { id: id(4, 1), installed: false }, FollowerState::Snapshot),
-        (Body::BeatAck { round: 0, proven: false }, FollowerState::Snapshot),
+        (beat_ack(false), FollowerState::Snapshot),
         (Body::AppendReject { probe: Index(8), hint: id(2, 1), round: 0 }, FollowerState::Snapshot),
     ];
     for (body, state) in rows {
@@ -71,7 +71,7 @@ fn the_end_of_the_sending_is_a_probe_or_another_offer() {
     let mut offered_after = None;
     for millis in (100..3000).step_by(100) {
         leader.ack(2, 9);
-        leader.hear(3, 2, Body::BeatAck { round: 0, proven: true });
+        leader.hear(3, 2, beat_ack(true));
         if offers(&leader.wait(100)) > 0 {
             offered_after.get_or_insert(millis);
         }
@@ -82,19 +82,19 @@ fn the_end_of_the_sending_is_a_probe_or_another_offer() {
 #[test]
 fn a_silent_follower_is_offered_nothing() {
     let (mut leader, _) = leader_with_one_too_far_behind();
-    let silent: usize = (0..50)
+    let offered: Vec<usize> = (0..50)
         .map(|_| {
             leader.ack(2, 9);
             offers(&leader.wait(100))
         })
-        .sum();
-    assert_eq!(silent, 0);
-    leader.hear(3, 2, Body::BeatAck { round: 0, proven: true });
+        .collect();
+    assert_eq!(offered[12..].iter().sum::<usize>(), 0, "not after an election timeout: {offered:?}");
+    leader.hear(3, 2, beat_ack(true));
     assert_eq!(offers(&leader.wait(100)), 1, "until it is heard again");
 }
 
 fn tell(raft: &mut Raft, lone_now: raft::Time, from: u16, body: Body) {
-    raft.step(lone_now, NodeId(from), Message { group: GroupId(1), term: Term(2), body });
+    raft.step(lone_now, NodeId(from), Message { group: GROUP, term: Term(2), body }, &[]);
 }
 
 #[test]
@@ -114,7 +114,9 @@ fn a_shard_that_offers_nothing_is_asked_again() {
         }
         leader.now = leader.now + core::time::Duration::from_millis(100);
         raft.tick(leader.now);
-        [2, 3].map(|node| tell(raft, leader.now, node, Body::BeatAck { round: 0, proven: true }));
+        for node in [2, 3] {
+            tell(raft, leader.now, node, beat_ack(true));
+        }
     }
     assert_eq!(asked, [0, 10, 20, 30, 40], "once in an election timeout");
 }
@@ -131,10 +133,10 @@ fn what_is_committed_needs_no_snapshot() {
     for index in [1, 2] {
         let mut lone = follower();
         let said = lone.hear(2, 1, Body::SnapshotOffer { id: id(index, 1) });
-        assert_eq!(said[0].body, Body::AppendAck { matched: Index(2), round: 0 });
+        assert_eq!(said[0].body, ack(2));
         assert_eq!((lone.node.offered, lone.terms(), lone.committed()), (None, vec![1; 4], 2));
-        let now = lone.now;
-        assert!(!lone.node.raft.snapshot_installed(now, id(index, 1)), "it is obsolete");
+        let (now, config) = (lone.now, lone.node.raft.config());
+        assert!(!lone.node.raft.snapshot_installed(now, id(index, 1), &config), "it is obsolete");
     }
 }
 
@@ -143,7 +145,10 @@ fn a_snapshot_of_another_history_is_a_fault() {
     let mut lone = follower();
     let said = lone.hear(2, 3, Body::SnapshotOffer { id: id(2, 3) });
     let fault = Event::Faulted { fault: Fault::CommittedConflict { index: Index(2) } };
-    assert!(lone.node.events.contains(&fault), "said {said:?} to a snapshot of what is otherwise committed here");
+    assert!(
+        lone.node.events.contains(&fault),
+        "said {said:?} to a snapshot of what is otherwise committed here"
+    );
     assert_eq!(said, []);
 }
 
@@ -151,8 +156,7 @@ fn a_snapshot_of_another_history_is_a_fault() {
 fn a_snapshot_of_what_the_log_holds_keeps_the_rest_of_the_log() {
     let mut lone = follower();
     lone.hear(2, 1, Body::SnapshotOffer { id: id(3, 1) });
-    let now = lone.now;
-    assert!(lone.node.install(now));
+    assert!(lone.install());
     let said = lone.turn();
     assert_eq!(said[0].body, Body::SnapshotAck { id: id(3, 1), installed: true });
     assert_eq!((lone.node.log.compacted, lone.terms(), lone.committed()), (id(3, 1), vec![1], 3));
@@ -163,8 +167,7 @@ fn a_snapshot_of_another_log_replaces_it_whole() {
     for (snapshot, term) in [(id(3, 2), 2), (id(4, 2), 2), (id(9, 2), 2)] {
         let mut lone = follower();
         lone.hear(2, term, Body::SnapshotOffer { id: snapshot });
-        let now = lone.now;
-        assert!(lone.node.install(now));
+        assert!(lone.install());
         let said = lone.turn();
         assert_eq!(said[0].body, Body::SnapshotAck { id: snapshot, installed: true });
         assert_eq!((lone.node.log.compacted, lone.terms()), (snapshot, Vec::new()));
@@ -187,15 +190,13 @@ fn a_snapshot_and_the_entries_after_it_may_arrive_together() {
     let mut lone = follower();
     lone.held = true;
     lone.hear(2, 2, Body::SnapshotOffer { id: id(9, 2) });
-    let now = lone.now;
-    assert!(lone.node.install(now));
+    assert!(lone.install());
     let said = lone.hear(2, 2, append(id(9, 2), &[2, 2], 10));
     assert_eq!(said, [], "nothing is durable");
     assert_eq!((lone.committed(), lone.node.raft.applied_index()), (10, Index(10)));
     lone.held = false;
     let bodies: Vec<Body> = lone.turn().into_iter().map(|said| said.body).collect();
-    let ack = Body::AppendAck { matched: Index(11), round: 0 };
-    assert_eq!(bodies, [Body::SnapshotAck { id: id(9, 2), installed: true }, ack]);
+    assert_eq!(bodies, [Body::SnapshotAck { id: id(9, 2), installed: true }, ack(11)]);
 }
 
 #[test]
@@ -204,8 +205,7 @@ fn of_two_snapshots_in_flight_each_is_acked_when_it_is_durable() {
     lone.held = true;
     for snapshot in [id(9, 2), id(12, 2)] {
         lone.hear(2, 2, Body::SnapshotOffer { id: snapshot });
-        let now = lone.now;
-        assert!(lone.node.install(now));
+        assert!(lone.install());
         lone.turn();
     }
     let mut acked = Vec::new();
@@ -214,9 +214,8 @@ fn of_two_snapshots_in_flight_each_is_acked_when_it_is_durable() {
         lone.node.persist(now);
         acked.push(lone.turn().into_iter().map(|said| said.body).collect::<Vec<_>>());
     }
-    let ack = Body::AppendAck { matched: Index(12), round: 0 };
     let last = acked.pop().expect("two writes");
-    assert_eq!(last, [Body::SnapshotAck { id: id(12, 2), installed: true }, ack]);
+    assert_eq!(last, [Body::SnapshotAck { id: id(12, 2), installed: true }, ack(12)]);
     assert!(acked.iter().flatten().all(|body| !matches!(body, Body::AppendAck { .. })), "{acked:?}");
 }
 
@@ -225,9 +224,12 @@ fn a_follower_that_waits_for_a_snapshot_may_still_campaign_with_the_log_it_has()
     let mut lone = follower();
     lone.hear(2, 1, Body::SnapshotOffer { id: id(9, 1) });
     let said = lone.wait(1500);
-    assert_eq!(said[0].body, Body::PreVote { last: id(4, 1) }, "its log is whole until the snapshot replaces it");
-    let now = lone.now;
-    assert!(lone.node.install(now));
+    assert_eq!(
+        said[0].body,
+        Body::PreVote { last: id(4, 1) },
+        "its log is whole until the snapshot replaces it"
+    );
+    assert!(lone.install());
     lone.campaign();
     let asked = lone.wait(1600);
     assert!(asked.iter().any(|said| said.body == Body::PreVote { last: id(9, 1) }));

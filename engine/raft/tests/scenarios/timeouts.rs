@@ -1,10 +1,11 @@
 //! Election timeouts: when, how often, and what they start.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
-use raft::{Body, Index, NodeId, Role};
+use raft::{Body, Config, GroupId, Index, NodeId, Raft, Restored, Role};
 
-use crate::cluster::{settings, voters};
+use crate::cluster::{START, settings, voters};
 use crate::stage::lone::{Lone, disk, id};
 
 const BEAT: Body = Body::Beat { commit: Index(0), round: 0 };
@@ -100,12 +101,10 @@ fn five_replicas_seldom_time_out_together() {
 fn nodes_and_groups_that_start_together_draw_different_timeouts() {
     let mut deadlines = BTreeSet::new();
     for node in 1..=5 {
-        for group in 1..=20 {
-            let configure = |settings: &mut raft::Settings| {
-                settings.node = NodeId(node);
-                settings.group = raft::GroupId(group);
-            };
-            deadlines.insert(Lone::start(5, disk(&[], 0, 0, 0), configure).node.raft.deadline());
+        let settings = Rc::new(settings(node, 7));
+        for group in (1..=20).map(GroupId) {
+            let restored = Restored { config: Config::of_voters(&voters(5)), ..Restored::default() };
+            deadlines.insert(Raft::new(&settings, group, false, restored, START).deadline());
         }
     }
     assert!(deadlines.len() > 98, "{} of 100", deadlines.len());
@@ -113,10 +112,7 @@ fn nodes_and_groups_that_start_together_draw_different_timeouts() {
 
 #[test]
 fn a_replica_that_is_no_voter_follows_and_never_campaigns() {
-    let mut settings = settings(1, 7);
-    settings.node = NodeId(9);
-    let node = crate::cluster::node::Node::start(settings, disk(&[1], 1, 0, 0), &voters(3), crate::cluster::START);
-    let mut lone = Lone { node, now: crate::cluster::START, voters: 3, held: false, batch: 1 };
+    let mut lone = Lone::start(3, disk(&[1], 1, 0, 0), |settings| settings.node = NodeId(9));
     lone.hear(2, 1, BEAT);
     assert_eq!(lone.node.raft.leader(), Some(NodeId(2)));
     assert_eq!(lone.wait(20_000), []);

@@ -2,7 +2,7 @@
 
 use raft::{Body, Index, NodeId, Role};
 
-use crate::stage::lone::{Lone, append, disk, id};
+use crate::stage::lone::{Lone, ack, append, beat_ack, disk, id};
 
 const ROLES: [Role; 4] = [Role::Follower, Role::PreCandidate, Role::Candidate, Role::Leader];
 
@@ -12,17 +12,20 @@ fn vote(last: raft::EntryId, transfer: bool) -> Body {
 
 /// One of each message, as a peer with nothing in its log would send it.
 fn messages() -> Vec<Body> {
-    let (last, commit, round, matched) = (id(0, 0), Index(0), 0, Index(0));
+    let (last, commit, round) = (id(0, 0), Index(0), 0);
     vec![
         append(last, &[1], 0),
-        Body::AppendAck { matched, round },
+        ack(0),
         Body::AppendReject { probe: Index(1), hint: last, round },
         Body::AppendBusy { round },
         Body::Beat { commit, round },
-        Body::BeatAck { round, proven: true },
+        beat_ack(true),
         Body::SnapshotOffer { id: id(1, 1) },
         Body::SnapshotAck { id: id(1, 1), installed: true },
         Body::TimeoutNow { last },
+        Body::Quiesce { last, round },
+        Body::Recover { nonce: 1 },
+        Body::RecoverFloor { nonce: 1, last: Index(0) },
         Body::PreVoteReply { granted: false },
         vote(last, true),
         Body::VoteReply { granted: false },
@@ -38,7 +41,10 @@ fn whoever_hears_of_a_newer_term_follows_in_it() {
             lone.hear(2, 5, body.clone());
             assert_eq!((lone.role(), lone.term()), (Role::Follower, 5), "{role:?} hears {body:?}");
             assert_eq!(lone.node.disk.hard_state.vote, None, "a vote for {body:?}");
-            let leads = matches!(body, Body::Append { .. } | Body::Beat { .. } | Body::SnapshotOffer { .. });
+            let leads = matches!(
+                body,
+                Body::Append { .. } | Body::Beat { .. } | Body::SnapshotOffer { .. } | Body::Quiesce { .. }
+            );
             assert_eq!(lone.node.raft.leader(), leads.then_some(NodeId(2)), "{body:?}");
         }
     }
@@ -59,8 +65,9 @@ fn messages_of_old_terms_change_nothing_and_leaders_of_old_terms_are_told() {
                 Body::Vote { .. } => Some(Body::VoteReply { granted: false }),
                 Body::Append { .. }
                 | Body::Beat { .. }
+                | Body::Quiesce { .. }
                 | Body::SnapshotOffer { .. }
-                | Body::TimeoutNow { .. } => Some(Body::BeatAck { round: 0, proven: false }),
+                | Body::TimeoutNow { .. } => Some(beat_ack(false)),
                 _ => None,
             };
             let expected: Vec<(u64, Body)> = answer.map(|answer| (2, answer)).into_iter().collect();
@@ -301,5 +308,9 @@ fn a_live_leader_forbids_votes_unless_it_hands_over() {
     let mut lone = Lone::in_role(Role::Follower);
     lone.hear(2, 2, beat());
     let said = lone.hear(3, 3, vote(id(9, 9), true));
-    assert_eq!((lone.term(), &said[0].body), (3, &Body::VoteReply { granted: true }), "the leader asked for it");
+    assert_eq!(
+        (lone.term(), &said[0].body),
+        (3, &Body::VoteReply { granted: true }),
+        "the leader asked for it"
+    );
 }

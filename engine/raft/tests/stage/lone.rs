@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use raft::{Body, EntryId, GroupId, Index, Message, NodeId, Role, Settings, Term, TermRun, TermRuns, Time};
+use raft::{Body, Config, EntryId, Index, Message, NodeId, Role, Settings, Term, TermRun, TermRuns, Time};
 
 use crate::cluster::disk::{Disk, Entry};
 use crate::cluster::node::{Envelope, Node};
-use crate::cluster::{START, settings, voters};
+use crate::cluster::{GROUP, START, settings, voters};
 
 /// What the replica says to somebody.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,7 @@ pub struct Said {
     pub term: u64,
     pub body: Body,
     pub entries: Vec<Entry>,
+    pub configs: Vec<(Index, Config)>,
 }
 
 #[derive(Debug)]
@@ -70,11 +71,25 @@ pub fn append(prev: EntryId, terms: &[u64], commit: u64) -> Body {
     }
 }
 
+/// Everything up to `matched` is durable.
+pub fn ack(matched: u64) -> Body {
+    Body::AppendAck { matched: Index(matched), round: 0, lease: false }
+}
+
+/// Yes, of a follower that knows its log to be the leader's or does not.
+pub fn beat_ack(proven: bool) -> Body {
+    Body::BeatAck { round: 0, proven, lease: false }
+}
+
 impl Lone {
-    pub fn start(voters_count: u16, disk: Disk, configure: impl Fn(&mut Settings)) -> Lone {
+    /// One of so many voters, unless the disk knows of another configuration.
+    pub fn start(voters_count: u16, mut disk: Disk, configure: impl Fn(&mut Settings)) -> Lone {
         let mut settings = settings(1, 7);
         configure(&mut settings);
-        let node = Node::start(settings, disk, &voters(voters_count), START);
+        if disk.log.config == Config::default() {
+            disk.log.config = Config::of_voters(&voters(voters_count));
+        }
+        let node = Node::start(settings, false, disk, START);
         Lone { node, now: START, voters: voters_count, held: false, batch: 100 }
     }
 
@@ -131,6 +146,7 @@ impl Lone {
             term: envelope.message.term.0,
             body: envelope.message.body,
             entries: envelope.entries,
+            configs: envelope.configs,
         };
         out.into_iter().map(said).collect()
     }
@@ -139,25 +155,29 @@ impl Lone {
     pub fn hear(&mut self, from: u16, term: u64, body: Body) -> Vec<Said> {
         let entries = match &body {
             Body::Append { prev, last, runs, .. } => {
-                let term_at = |index| runs.iter().rev().find(|run| run.first.0 <= index).map(|run| run.term.0);
+                let term_at =
+                    |index| runs.iter().rev().find(|run| run.first.0 <= index).map(|run| run.term.0);
                 let terms: Vec<u64> = (prev.index.0 + 1..=last.0).filter_map(term_at).collect();
                 entries(prev.index.0 + 1, &terms)
             }
             _ => Vec::new(),
         };
-        self.hear_with(from, term, body, entries)
+        self.hear_said(from, &Said { to: 1, term, body, entries, configs: Vec::new() })
     }
 
     /// A peer says what another replica said.
     pub fn hear_said(&mut self, from: u16, said: &Said) -> Vec<Said> {
-        self.hear_with(from, said.term, said.body.clone(), said.entries.clone())
-    }
-
-    fn hear_with(&mut self, from: u16, term: u64, body: Body, entries: Vec<Entry>) -> Vec<Said> {
-        let message = Message { group: GroupId(1), term: Term(term), body };
-        let envelope = Envelope { from: NodeId(from), to: NodeId(1), message, entries };
+        let Said { term, body, entries, configs, .. } = said.clone();
+        let message = Message { group: GROUP, term: Term(term), body };
+        let envelope = Envelope { from: NodeId(from), to: NodeId(1), message, entries, configs };
         self.node.step(self.now, envelope);
         self.turn()
+    }
+
+    /// The snapshot that was offered has arrived; the configuration in it is the one in force here.
+    pub fn install(&mut self) -> bool {
+        let config = self.node.raft.config();
+        self.node.install(self.now, &config)
     }
 
     /// Time passes.
@@ -205,7 +225,7 @@ impl Lone {
     /// A follower has everything up to `matched`.
     pub fn ack(&mut self, from: u16, matched: u64) -> Vec<Said> {
         let term = self.term();
-        self.hear(from, term, Body::AppendAck { matched: Index(matched), round: 0 })
+        self.hear(from, term, ack(matched))
     }
 
     /// What the leader says of a follower.

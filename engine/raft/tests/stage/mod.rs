@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use raft::{Config, Index, Message, NodeId, Settings, Time};
+use raft::{Change, Config, Index, Message, NodeId, Settings, Time};
 
 use crate::cluster::disk::{Disk, Log};
 use crate::cluster::node::{Envelope, Node};
@@ -46,15 +46,22 @@ fn at(node: NodeId) -> usize {
 }
 
 impl Stage {
-    pub fn new(count: u16, preferred: Option<NodeId>, configure: impl Fn(&mut Settings)) -> Stage {
+    /// The first `voters_count` nodes are the group; the others know of no configuration.
+    pub fn new(
+        count: u16,
+        voters_count: u16,
+        preferred: Option<NodeId>,
+        configure: impl Fn(&mut Settings),
+    ) -> Stage {
         let mut stage = Stage { now: START, next_value: 1, batch: 10, preferred, ..Stage::default() };
-        let config = Config::of_voters(&voters(count));
+        let config = Config::of_voters(&voters(voters_count));
         for node in 1..=count {
             let mut settings = settings(node, 7);
             configure(&mut settings);
             stage.settings.push(settings);
             stage.nodes.push(None);
-            let log = Log { config: config.clone(), ..Log::default() };
+            let config = if node <= voters_count { config.clone() } else { Config::default() };
+            let log = Log { config, ..Log::default() };
             stage.disks.push(Disk { log, ..Disk::default() });
             stage.committed.push(Index::ZERO);
         }
@@ -93,11 +100,12 @@ impl Stage {
         self.network.retain(|envelope| envelope.from != id && envelope.to != id);
     }
 
-    /// The node stops if it runs, and starts with `disk`.
-    pub fn start_with(&mut self, id: NodeId, disk: Disk) {
+    /// The node stops if it runs, and starts with `disk`, and the configuration it started with before.
+    pub fn start_with(&mut self, id: NodeId, mut disk: Disk) {
         if self.nodes[at(id)].is_some() {
             self.crash(id, 0);
         }
+        disk.log.config = self.disks[at(id)].log.config.clone();
         self.disks[at(id)] = disk;
         self.restart(id);
     }
@@ -140,6 +148,31 @@ impl Stage {
         let Some((from, of)) = self.node(id).offered else { return false };
         let config = self.node(from).log.config_at(of.index);
         self.node(id).install(now, &config)
+    }
+
+    pub fn change(&mut self, id: NodeId, changes: &[Change]) {
+        let now = self.now;
+        if let Err(error) = self.node(id).change(now, changes) {
+            self.say(&format!("{id} refused: {error}"));
+        }
+    }
+
+    pub fn lease(&mut self, id: NodeId) {
+        let now = self.now;
+        let holds = self.node(id).raft.lease_holds(now);
+        self.say(&format!("{id} holds {} lease", if holds { "a" } else { "no" }));
+    }
+
+    /// Says when the nodes have something to do by themselves.
+    pub fn timers(&mut self) {
+        for id in self.up() {
+            let (now, deadline) = (self.now, self.node(id).raft.deadline());
+            if deadline == Time::NEVER {
+                self.say(&format!("{id} sleeps"));
+            } else {
+                self.say(&format!("{id} wakes in {} ms", deadline.saturating_sub(now).as_millis()));
+            }
+        }
     }
 
     pub fn persist(&mut self, id: NodeId, count: usize) {
