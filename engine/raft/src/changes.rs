@@ -28,10 +28,12 @@ impl Raft {
         if leading.transfer.is_some() {
             return Err(ChangeError::Transferring);
         }
-        if !self.commit_is_current(leading) {
+        if !self.commit_is_current(leading) && !mutant!(ChangesBeforeNoop) {
             return Err(ChangeError::NotReady);
         }
-        if self.configs.index > self.commit || self.configs.membership.is_joint() {
+        if !mutant!(ChangesOverlap)
+            && (self.configs.index > self.commit || self.configs.membership.is_joint())
+        {
             return Err(ChangeError::InProgress);
         }
         let config = self.config();
@@ -64,7 +66,10 @@ impl Raft {
         let State::Leader(leading) = &mut self.state else { return };
         let mut known: Vec<Option<Progress>> =
             core::mem::take(&mut leading.peers).into_iter().map(Some).collect();
-        let known_of = |node: &NodeId| before.iter().position(|member| member == node);
+        let known_of = |node: &NodeId| match membership.slot(*node) {
+            Some(slot) if mutant!(RemapsBySlot) => (slot < before.len()).then_some(slot),
+            _ => before.iter().position(|member| member == node),
+        };
         let peers = membership.nodes().iter().map(|node| {
             let old = known_of(node).and_then(|slot| known[slot].take());
             old.unwrap_or_else(|| Progress::new(next, now))
@@ -76,7 +81,12 @@ impl Raft {
     /// Draws the consequences for a leader of what has been committed.
     pub(crate) fn follow_configuration(&mut self) {
         let State::Leader(leading) = &self.state else { return };
-        if self.configs.index > self.commit || !self.commit_is_current(leading) {
+        let own = self.log.term_at(self.configs.index) == Some(self.term);
+        if mutant!(LeavesOwnOnly) && !own {
+            return;
+        }
+        let committed = self.configs.index <= self.commit || mutant!(LeavesEarly);
+        if !committed || !self.commit_is_current(leading) {
             return;
         }
         if self.configs.membership.is_joint() {

@@ -208,14 +208,14 @@ impl Raft {
 
     /// Whether the term's first entry is committed, so that the commit index is the newest there is.
     pub(crate) fn commit_is_current(&self, leading: &Leading) -> bool {
-        leading.noop.index <= self.commit
+        leading.noop.index <= self.commit || mutant!(ReadsBeforeNoop)
     }
 
     /// Opens a round if reads wait for one.
     pub(crate) fn open_round(&mut self) {
         let (commit, now) = (self.commit, self.now);
         if let State::Leader(leading) = &mut self.state
-            && leading.noop.index <= commit
+            && (leading.noop.index <= commit || mutant!(ReadsBeforeNoop))
             && leading.reads.wants_round()
         {
             leading.reads.open_round(commit);
@@ -245,15 +245,18 @@ impl Raft {
     /// entries of this term are counted; those before them come along (thesis 3.6.2).
     pub(crate) fn commit_by_quorum(&mut self) {
         let own = self.configs.membership.slot(self.settings.node);
-        let persisted = self.durability.persisted();
+        let persisted =
+            if mutant!(LeaderCountsUnsynced) { self.log.last().index } else { self.durability.persisted() };
         let State::Leader(leading) = &mut self.state else { return };
         let peers = &leading.peers;
         let held = |slot: usize| if Some(slot) == own { persisted.0 } else { peers[slot].matched.0 };
-        let index = Index(self.configs.membership.quorum_value(held));
-        if index <= self.commit || self.log.term_at(index) != Some(self.term) {
+        let best = mutant!(CommitsByOne).then(|| (0..peers.len()).map(held).max()).flatten();
+        let index = Index(best.unwrap_or_else(|| self.configs.membership.quorum_value(held)));
+        let counted = self.log.term_at(index) == Some(self.term) || mutant!(OldTermsCommit);
+        if index <= self.commit || !counted {
             return;
         }
-        leading.quota.release(index);
+        leading.quota.release(if mutant!(QuotaLeaks) { Index::ZERO } else { index });
         self.advance_commit(index);
         self.confirm_alone();
     }
@@ -290,8 +293,9 @@ impl Raft {
         let heard = |slot: usize| if Some(slot) == own { now.0 } else { peers[slot].heard.0 };
         let quorum_heard = Time(self.configs.membership.quorum_value(heard));
         let patience = self.settings.election_timeout_min;
-        let disk_hangs = now.saturating_sub(self.durability.waiting_since()) >= patience;
-        if disk_hangs || now.saturating_sub(quorum_heard) >= patience {
+        let hung = now.saturating_sub(self.durability.waiting_since()) >= patience && !mutant!(HungDiskLeads);
+        let alone = now.saturating_sub(quorum_heard) >= patience && !mutant!(LeadsWithoutQuorum);
+        if hung || alone {
             self.become_follower(self.term);
         } else {
             self.ask_for_snapshots();

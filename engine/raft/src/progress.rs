@@ -110,7 +110,9 @@ impl Progress {
     fn enter(&mut self, flow: Flow, next: Index) {
         self.flow = flow;
         self.next = next.max(self.matched.next());
-        self.inflight.clear();
+        if !mutant!(InflightLeaks) {
+            self.inflight.clear();
+        }
         self.empty_append_due = false;
         self.offer_due = false;
     }
@@ -188,7 +190,10 @@ impl Progress {
             Flow::Probe { .. } if news || matched == self.next.previous() => {
                 self.enter(Flow::Replicate, self.matched.next());
             }
-            Flow::Snapshot { .. } if self.matched >= compacted => {
+            Flow::Snapshot { offered, .. }
+                if self.matched >= compacted
+                    && (!mutant!(SnapshotAcksMustMatch) || offered.is_some_and(|id| id.index == matched)) =>
+            {
                 self.enter(Flow::Replicate, self.matched.next());
             }
             Flow::Snapshot { offered: Some(id), .. } if self.matched >= id.index => {
@@ -248,7 +253,7 @@ impl Progress {
             return;
         }
         match self.flow {
-            Flow::Probe { ref mut waiting } if silent => {
+            Flow::Probe { ref mut waiting } if silent && !mutant!(ProbesOnce) => {
                 *waiting = false;
                 self.empty_append_due = true;
             }

@@ -24,7 +24,7 @@ impl Raft {
             if self.configs.membership.slot(node).is_some() {
                 self.wake_leader();
             }
-        } else if self.leader == Some(node) {
+        } else if self.leader == Some(node) && !mutant!(LostLeaderIgnored) {
             self.quiesced = false;
             let span = self.settings.election_timeout_min;
             self.election_deadline = self.random.deadline(self.now, core::time::Duration::ZERO, span);
@@ -95,6 +95,7 @@ impl Raft {
         let same = self.accepted == EntryId::new(self.term, last.index)
             && self.log.last() == last
             && (self.commit, self.durability.persisted()) == (last.index, last.index);
+        let same = same || (mutant!(RestsTooEarly) && self.commit == self.log.last().index);
         if same && self.standing == Standing::Normal && !self.owed.is_pending() {
             self.quiesced = true;
             self.quiesced_round = round;

@@ -56,7 +56,11 @@ fn half_value(half: Slots, value: impl Fn(usize) -> u64) -> u64 {
 pub(crate) fn quorum_value(halves: [Slots; 2], value: impl Fn(usize) -> u64) -> u64 {
     let [incoming, outgoing] = halves;
     let first = half_value(incoming, &value);
-    if outgoing == Slots::default() { first } else { first.min(half_value(outgoing, value)) }
+    if outgoing == Slots::default() || mutant!(OutgoingIgnored) {
+        first
+    } else {
+        first.min(half_value(outgoing, value))
+    }
 }
 
 fn half_tally(half: Slots, granted: Slots, rejected: Slots) -> Tally {

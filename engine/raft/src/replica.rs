@@ -159,6 +159,10 @@ impl Raft {
     /// Compares the message's term with ours and does what the difference asks for. False: the
     /// message is dealt with.
     fn meet_term(&mut self, from: NodeId, message: &Message) -> bool {
+        if mutant!(OldAcksCount) && matches!(message.body, Body::AppendAck { .. }) && message.term < self.term
+        {
+            return true;
+        }
         if message.term < self.term {
             self.answer_old_term(from, &message.body);
             return false;
@@ -256,6 +260,9 @@ impl Raft {
 
     /// The recorded commit index stops at what a restart will find.
     fn recordable_commit(&self) -> Index {
+        if mutant!(CommitRecordedEarly) {
+            return self.commit;
+        }
         self.commit.min(self.durability.persisted().max(self.log.compacted().index))
     }
 

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Args, Parser, Subcommand};
-use ringraft_tests::core_sim::run::{self, Failure};
+use ringraft_tests::core_sim::run::{self, Failure, Plan};
 use ringraft_tests::core_sim::trace::Trace;
 
 /// More failures than this end a run of many seeds: they are usually one bug.
@@ -58,7 +58,7 @@ fn main() -> ExitCode {
 
 fn one(seed: u64, lines: usize, verbose: bool) -> bool {
     let trace = Trace::aloud(lines);
-    let result = run::seed(seed, &trace);
+    let result = run::seed(seed, true, &trace);
     if verbose || result.is_err() {
         print!("{}", trace.text());
     }
@@ -75,8 +75,9 @@ fn one(seed: u64, lines: usize, verbose: bool) -> bool {
 fn many(core: &Core) -> bool {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let started = Instant::now();
-    let limits = (core.threads.unwrap_or(cores), FAILURES_MAX);
-    let summary = run::seeds(core.from, core.seeds, limits, || {});
+    let threads = core.threads.unwrap_or(cores);
+    let plan = Plan { from: core.from, count: core.seeds, threads, failures_max: FAILURES_MAX, spec: true };
+    let summary = run::seeds(plan, || {});
     summary.failures.iter().for_each(show);
     println!("{:?} in {:.1} s", summary.worth, started.elapsed().as_secs_f64());
     println!("{} passed, {} failed", summary.passed, summary.failures.len());

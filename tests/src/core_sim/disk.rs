@@ -27,12 +27,8 @@ impl Roster {
     pub fn seen_by(&self, (node, incarnation): (NodeId, u32)) -> Config {
         let mut config = self.config.clone();
         if self.incarnation(node).is_some_and(|listed| listed != incarnation) {
-            let lists = [
-                &mut config.voters,
-                &mut config.outgoing,
-                &mut config.learners,
-                &mut config.learners_next,
-            ];
+            let lists =
+                [&mut config.voters, &mut config.outgoing, &mut config.learners, &mut config.learners_next];
             for list in lists {
                 list.iter_mut().filter(|member| **member == node).for_each(|member| *member = STRANGER);
                 list.sort();

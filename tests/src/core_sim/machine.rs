@@ -145,6 +145,9 @@ impl Machine {
     pub fn logs(&self) -> impl Iterator<Item = &Log> {
         let memory = self.node().map(|node| &node.log);
         let lost = self.loss.as_ref().map(|loss| &loss.before.log);
-        std::iter::once(&self.disk.log).chain(memory).chain(lost).chain(self.image.as_ref().map(|disk| &disk.log))
+        std::iter::once(&self.disk.log)
+            .chain(memory)
+            .chain(lost)
+            .chain(self.image.as_ref().map(|disk| &disk.log))
     }
 }

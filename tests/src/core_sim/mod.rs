@@ -9,6 +9,7 @@ pub mod disk;
 pub mod graphs;
 pub mod input;
 pub mod machine;
+pub mod mutants;
 pub mod node;
 pub mod operator;
 pub mod profile;

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use raft::{
-    Body, Change, Config, EntryId, Event, GroupId, HardState, Index, NodeId, Raft, Settings, Standing, Time, Write,
+    Body, Change, Config, EntryId, Event, GroupId, HardState, Index, NodeId, Raft, Settings, Standing, Time,
+    Write,
 };
 
 use super::disk::{Disk, Entry, Log, Record, Roster, index_of, position_of};
@@ -58,13 +59,7 @@ pub struct Node {
 impl Node {
     /// A node reads its disk and runs.
     #[must_use]
-    pub fn start(
-        settings: &Rc<Settings>,
-        incarnation: u32,
-        preferred: bool,
-        disk: &Disk,
-        now: Time,
-    ) -> Node {
+    pub fn start(settings: &Rc<Settings>, incarnation: u32, preferred: bool, disk: &Disk, now: Time) -> Node {
         let raft = Raft::new(settings, GROUP, preferred, disk.restored((settings.node, incarnation)), now);
         Node {
             id: settings.node,

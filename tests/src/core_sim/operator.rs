@@ -31,9 +31,7 @@ impl World {
         let outcome = self.act(at, Input::Change(changes.clone()));
         if outcome.is_some_and(|outcome| outcome.refused.is_none()) {
             for machine in &mut self.machines {
-                let added = |change: &Change| {
-                    matches!(change, Change::Voter(node) | Change::Learner(node) if *node == machine.id)
-                };
+                let added = |change: &Change| matches!(change, Change::Voter(node) | Change::Learner(node) if *node == machine.id);
                 machine.fresh &= !changes.iter().any(added);
             }
         }

@@ -38,6 +38,8 @@ pub struct Profile {
     pub lease: bool,
     /// Whether groups rest, and after how long.
     pub quiesce_after: Option<Duration>,
+    /// Whether the specification follows. Without it only the checks judge.
+    pub spec: bool,
     /// The most entries that wait for commit.
     pub uncommitted_max: u64,
 }
@@ -60,6 +62,7 @@ impl Profile {
             drift: random.bool(),
             lease: random.bool(),
             quiesce_after: quiet.map(Duration::from_millis),
+            spec: true,
             uncommitted_max: 64,
         }
     }
@@ -78,6 +81,7 @@ impl Profile {
             drift: false,
             lease: false,
             quiesce_after: None,
+            spec: true,
             uncommitted_max: 64,
         }
     }

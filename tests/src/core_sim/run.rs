@@ -2,8 +2,8 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::profile::Profile;
 use super::trace::Trace;
@@ -46,9 +46,9 @@ pub fn violation_of(panic: &(dyn Any + Send)) -> Violation {
     Violation { check: "panic", text: text.unwrap_or_else(|| "a panic without words".to_string()) }
 }
 
-fn live(seed: u64, trace: Trace) -> Worth {
+fn live(seed: u64, spec: bool, trace: Trace) -> Worth {
     let mut random = fastrand::Rng::with_seed(seed);
-    let profile = Profile::draw(&mut random);
+    let profile = Profile { spec, ..Profile::draw(&mut random) };
     trace.say(|| format!("seed {seed}: {profile:?}"));
     let mut world = World::new(random, profile, trace);
     for step in 0..STEPS {
@@ -67,13 +67,13 @@ fn live(seed: u64, trace: Trace) -> Worth {
     }
 }
 
-/// Lives the life of one seed.
+/// Lives the life of one seed, followed by the specification or not.
 ///
 /// # Errors
 /// The promise that was broken.
-pub fn seed(seed: u64, trace: &Trace) -> Result<Worth, Failure> {
+pub fn seed(seed: u64, spec: bool, trace: &Trace) -> Result<Worth, Failure> {
     let trace = trace.clone();
-    catch_unwind(AssertUnwindSafe(|| live(seed, trace)))
+    catch_unwind(AssertUnwindSafe(|| live(seed, spec, trace)))
         .map_err(|panic| Failure { seed, violation: violation_of(&*panic) })
 }
 
@@ -88,29 +88,39 @@ pub struct Summary {
     pub failures: Vec<Failure>,
 }
 
-/// Lives `count` lives from seed `from` on, on `threads` threads. `prepare` runs on each thread before
-/// its first. Stops early once `failures_max` have failed.
-pub fn seeds(
-    from: u64,
-    count: u64,
-    (threads, failures_max): (usize, usize),
-    prepare: impl Fn() + Sync,
-) -> Summary {
-    let (next, enough) = (AtomicU64::new(from), AtomicBool::new(false));
+/// Which seeds to live, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// The first seed.
+    pub from: u64,
+    /// How many.
+    pub count: u64,
+    /// On how many threads.
+    pub threads: usize,
+    /// Stops once so many have failed.
+    pub failures_max: usize,
+    /// Whether the specification follows.
+    pub spec: bool,
+}
+
+/// Lives many lives. `prepare` runs on each thread before its first. Seeds are begun in order and ended
+/// all the same when enough have failed, so the smallest failing seed is always among the failures.
+pub fn seeds(plan: Plan, prepare: impl Fn() + Sync) -> Summary {
+    let (next, enough) = (AtomicU64::new(plan.from), AtomicBool::new(false));
     let summary = Mutex::new(Summary::default());
     std::thread::scope(|scope| {
-        for _ in 0..threads {
+        for _ in 0..plan.threads {
             scope.spawn(|| {
                 prepare();
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= from + count || enough.load(Ordering::Relaxed) {
+                    if number >= plan.from + plan.count || enough.load(Ordering::Relaxed) {
                         break;
                     }
-                    let result = seed(number, &Trace::silent());
+                    let result = seed(number, plan.spec, &Trace::silent());
                     let mut summary = summary.lock().expect("nobody panics with it");
                     summary.add(result);
-                    enough.fetch_or(summary.failures.len() >= failures_max, Ordering::Relaxed);
+                    enough.fetch_or(summary.failures.len() >= plan.failures_max, Ordering::Relaxed);
                 }
             });
         }

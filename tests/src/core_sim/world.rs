@@ -151,10 +151,11 @@ impl World {
             format!("{:>12} {role:?} t{term} (last, persisted, committed) {cursors:?}{outcome}", "")
         });
         let history = &self.ledger.history;
-        let seen =
-            Witness { raft: &life.node.raft, memory: &life.node.log, outcome: &outcome, history };
-        life.spec.follow(now, &input, &seen);
-        life.spec.agree(&life.node);
+        let seen = Witness { raft: &life.node.raft, memory: &life.node.log, outcome: &outcome, history };
+        if self.profile.spec {
+            life.spec.follow(now, &input, &seen);
+            life.spec.agree(&life.node);
+        }
         let scene =
             Scene { at, machines: &self.machines, input: &input, outcome: &outcome, now_us: self.now_us };
         self.ledger.check(&scene);

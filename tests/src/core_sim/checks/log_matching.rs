@@ -20,7 +20,8 @@ impl Entries {
         let Some(from) = node.changed_from else { return };
         for index in from.0.max(node.log.compacted.index.0 + 1)..=node.log.last().0 {
             let index = Index(index);
-            let (Some(before), Some(entry)) = (node.log.term_at(index.previous()), node.log.get(index)) else {
+            let (Some(before), Some(entry)) = (node.log.term_at(index.previous()), node.log.get(index))
+            else {
                 continue;
             };
             let own = (before, entry.clone());

@@ -16,7 +16,6 @@ pub fn check(scene: &Scene) {
     if !life.node.raft.is_leader() || !told {
         return;
     }
-    life.spec.agree_on_followers(&life.node.raft);
     let roster = life.node.roster();
     for follower in life.node.raft.status().followers {
         let (node, matched) = (follower.node, follower.matched);

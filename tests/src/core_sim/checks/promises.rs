@@ -17,11 +17,19 @@ pub fn check(scene: &Scene) {
         match sent.message.body {
             Body::VoteReply { granted: true } => {
                 let vote = (disk.hard_state.term, disk.hard_state.vote);
-                require!(vote == (sent.message.term, Some(sent.to.0)), CHECK, "forgettable: {sent}; {vote:?}");
+                require!(
+                    vote == (sent.message.term, Some(sent.to.0)),
+                    CHECK,
+                    "forgettable: {sent}; {vote:?}"
+                );
             }
             Body::Vote { .. } => {
                 let vote = (disk.hard_state.term, disk.hard_state.vote);
-                require!(vote == (sent.message.term, Some(sent.from.0)), CHECK, "forgettable: {sent}; {vote:?}");
+                require!(
+                    vote == (sent.message.term, Some(sent.from.0)),
+                    CHECK,
+                    "forgettable: {sent}; {vote:?}"
+                );
             }
             Body::AppendAck { matched, .. } => {
                 require!(known && matched <= disk.log.last(), CHECK, "forgettable: {sent}; {disk:?}");

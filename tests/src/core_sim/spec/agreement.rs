@@ -25,6 +25,9 @@ impl Replica {
         self.agree_on_hard_state(node);
         self.agree_on_log(node);
         self.agree_on_config(raft);
+        if raft.is_leader() {
+            self.agree_on_followers(raft);
+        }
         let persisted = raft.persisted_index().0;
         require!(
             persisted <= self.durable(),
@@ -82,7 +85,11 @@ impl Replica {
         // What is in a snapshot only has lost its index.
         let known = index > raft.compacted().index.0;
         require!(
-            if known { raft.config_index().0 == index } else { raft.config_index() <= raft.compacted().index },
+            if known {
+                raft.config_index().0 == index
+            } else {
+                raft.config_index() <= raft.compacted().index
+            },
             CHECK,
             "{}: the configuration is entry {index}, the core says {}",
             self.id,
@@ -100,7 +107,7 @@ impl Replica {
     }
 
     /// What the core's leader believes of its followers is what they have said.
-    pub fn agree_on_followers(&self, raft: &Raft) {
+    fn agree_on_followers(&self, raft: &Raft) {
         for follower in raft.status().followers {
             require!(
                 follower.matched.0 == self.matched(follower.node),

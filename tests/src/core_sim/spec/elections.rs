@@ -131,7 +131,11 @@ impl Replica {
     /// The first answer of each stands.
     fn answered(&mut self, now: Time, from: NodeId, granted: bool) {
         if !self.grants.contains(&from) && !self.refusals.contains(&from) {
-            if granted { self.grants.insert(from) } else { self.refusals.insert(from) };
+            if granted {
+                self.grants.insert(from)
+            } else {
+                self.refusals.insert(from)
+            };
             self.count(now);
         }
     }
@@ -158,7 +162,11 @@ impl Replica {
             Body::PreVoteReply { granted } => {
                 let asked = Term(self.term.0 + 1);
                 if self.role == Role::PreCandidate && (!granted || message.term == asked) {
-                    if *granted { self.grants.insert(from) } else { self.refusals.insert(from) };
+                    if *granted {
+                        self.grants.insert(from)
+                    } else {
+                        self.refusals.insert(from)
+                    };
                 }
             }
             Body::Vote { last, transfer } => self.vote(now, from, *last, *transfer),
@@ -166,7 +174,7 @@ impl Replica {
                 self.answered(now, from, *granted);
             }
             Body::VoteReply { .. } => {}
-            Body::TimeoutNow { last } => self.timeout_now(now, from, *last),
+            Body::TimeoutNow { last } => self.timeout_now(from, *last),
             _ => self.replicate(now, envelope, refused),
         }
     }
@@ -192,10 +200,11 @@ impl Replica {
         }
     }
 
-    /// The leader hands over, if this log is still the one it meant.
-    fn timeout_now(&mut self, now: Time, from: NodeId, last: EntryId) {
+    /// The leader hands over, if this log is still the one it meant. No lease forbids it: the leader gave
+    /// its own up before it asked.
+    fn timeout_now(&mut self, from: NodeId, last: EntryId) {
         let meant = self.leader == Some(from) && (last.term, last.index.0) == self.newest();
-        if meant && self.may_campaign(now) {
+        if meant && self.standing == Standing::Normal && self.is_promotable() {
             self.stand(true);
         }
     }
@@ -219,7 +228,7 @@ impl Replica {
     }
 
     fn disk_hangs(&self, since: Time) -> bool {
-        self.writes.front().is_some_and(|(submitted, _)| *submitted <= since)
+        self.waiting_since.is_some_and(|waiting| waiting <= since)
     }
 
     /// A leader steps down if it hears no quorum for an election timeout (CheckQuorum), if its disk hangs
@@ -252,6 +261,7 @@ impl Replica {
         let counted = since > settled && since > self.quiet_until;
         if counted && seen.raft.role() == Role::Leader {
             require!(!self.is_silent(since), CHECK, "{} leads and hears no quorum", self.id);
+            require!(!self.disk_hangs(since), CHECK, "{} leads and its disk hangs", self.id);
         }
     }
 

@@ -68,6 +68,8 @@ pub struct Replica {
     /// On the disk, and on the way to it, oldest first.
     disk: Written,
     writes: VecDeque<(Time, Written)>,
+    /// Since when a write is on its way without any having arrived.
+    waiting_since: Option<Time>,
     /// In an election: who said yes, and who said no. The first word of each stands.
     grants: BTreeSet<NodeId>,
     refusals: BTreeSet<NodeId>,
@@ -136,6 +138,7 @@ impl Replica {
             disk: Written { term, vote, standing, log: log.clone() },
             log,
             writes: VecDeque::new(),
+            waiting_since: None,
             grants: BTreeSet::new(),
             refusals: BTreeSet::new(),
             by_transfer: false,
@@ -197,6 +200,7 @@ impl Replica {
 
     fn submit(&mut self, now: Time) {
         let Replica { term, vote, standing, .. } = *self;
+        self.waiting_since = self.waiting_since.or(Some(now));
         self.writes.push_back((now, Written { term, vote, standing, log: self.log.clone() }));
     }
 
@@ -204,6 +208,7 @@ impl Replica {
         if let Some((_, written)) = self.writes.pop_front() {
             self.disk = written;
         }
+        self.waiting_since = (!self.writes.is_empty()).then_some(now);
         self.count_own_vote(now);
     }
 

@@ -30,9 +30,7 @@ impl Replica {
             Body::BeatAck { round, .. } => {
                 envelope.message.term == self.term && (*round == 0 || self.leader == Some(envelope.to.0))
             }
-            Body::RecoverFloor { last, .. } => {
-                self.leads(envelope.message.term) && last.0 == self.last()
-            }
+            Body::RecoverFloor { last, .. } => self.leads(envelope.message.term) && last.0 == self.last(),
             Body::Quiesce { last, .. } => {
                 let all = self.commit == self.last() && *last == self.newest_id();
                 self.leads(envelope.message.term) && all && self.matched(envelope.to.0) == self.last()
@@ -98,7 +96,13 @@ impl Replica {
     fn may_ack(&self, envelope: &Envelope) -> bool {
         let promised = match envelope.message.body {
             Body::AppendAck { matched, .. } => matched.0,
-            Body::SnapshotAck { id, installed } => if installed { id.index.0 } else { 0 },
+            Body::SnapshotAck { id, installed } => {
+                if installed {
+                    id.index.0
+                } else {
+                    0
+                }
+            }
             _ => return false,
         };
         // A snapshot holds what is committed: every leader has that, whoever leads by now.

@@ -181,5 +181,4 @@ impl Replica {
             self.standing = Standing::Normal;
         }
     }
-
 }
