@@ -92,9 +92,9 @@ mutants! {
     QuotaLeaks,
     /// Sends a probe once and waits for ever.
     ProbesOnce,
-    /// Records a commit index that its disk does not reach.
-    CommitRecordedEarly,
-    /// Rests although it lacks entries.
+    /// Takes an older commit index for the present one.
+    CommitRegresses,
+    /// Rests although a follower lacks entries.
     RestsTooEarly,
     /// Rests on although its leader's shard is gone.
     LostLeaderIgnored,

@@ -82,7 +82,9 @@ impl Raft {
             && !self.configs.membership.is_joint()
             && leading.transfer.is_none()
             && leading.reads.is_idle()
-            && others.all(|(_, peer)| peer.is_settled(last) && heard(peer.heard) && awake(peer.round_acked))
+            && (mutant!(RestsTooEarly)
+                || others
+                    .all(|(_, peer)| peer.is_settled(last) && heard(peer.heard) && awake(peer.round_acked)))
     }
 
     /// The leader has come to rest: so does this replica if it has just what the leader has. If not, it answers as to a
@@ -95,7 +97,6 @@ impl Raft {
         let same = self.accepted == EntryId::new(self.term, last.index)
             && self.log.last() == last
             && (self.commit, self.durability.persisted()) == (last.index, last.index);
-        let same = same || (mutant!(RestsTooEarly) && self.commit == self.log.last().index);
         if same && self.standing == Standing::Normal && !self.owed.is_pending() {
             self.quiesced = true;
             self.quiesced_round = round;

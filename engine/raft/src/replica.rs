@@ -260,15 +260,12 @@ impl Raft {
 
     /// The recorded commit index stops at what a restart will find.
     fn recordable_commit(&self) -> Index {
-        if mutant!(CommitRecordedEarly) {
-            return self.commit;
-        }
         self.commit.min(self.durability.persisted().max(self.log.compacted().index))
     }
 
     /// Raises the commit index; it never falls.
     pub(crate) fn advance_commit(&mut self, to: Index) {
-        if to <= self.commit {
+        if to <= self.commit && !mutant!(CommitRegresses) {
             return;
         }
         self.commit = to;

@@ -28,9 +28,15 @@ impl World {
 
     /// The beats of shards since the last time arrive, or do not.
     pub fn hear_shards(&mut self) {
+        if self.random.u8(..4) == 0 {
+            self.hear_of_broken_links();
+        }
         for from in 0..self.nodes() {
             let vouched = self.vouches(from);
             for at in (0..self.nodes()).filter(|at| *at != from) {
+                if self.cuts.has(from, at) {
+                    self.broken.cut(from, at);
+                }
                 if self.machines[at].life.is_some() {
                     self.hear_shard(at, from, vouched && !self.cuts.has(from, at));
                 }

@@ -25,6 +25,7 @@ impl World {
         self.trace.say(|| format!("{:>9} all faults end", self.now_us));
         self.cuts.heal();
         (0..self.nodes()).for_each(|at| self.start(at));
+        self.hear_of_broken_links();
     }
 
     /// Everybody does all there is to do, at once.

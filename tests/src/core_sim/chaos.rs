@@ -1,5 +1,4 @@
-//! A random life: one thing after another, and now and then a storm, a stretch in which the network is
-//! cut, some disks hardly answer, and everybody is busy.
+//! A random life: one thing after another, and now and then a storm or a lull.
 
 use raft::{EntryId, Index};
 
@@ -60,9 +59,7 @@ impl World {
     /// An operator's step, at the leader if there is one.
     fn operate(&mut self) {
         if self.random.u8(..100) < self.profile.moving {
-            let leaders: Vec<usize> = (0..self.nodes()).filter(|at| self.machines[*at].leads()).collect();
-            if !leaders.is_empty() {
-                let leader = leaders[self.random.usize(..leaders.len())];
+            if let Some(leader) = self.some_leader() {
                 self.change_members(leader);
             }
         }
@@ -76,7 +73,10 @@ impl World {
         let in_order = self.random.u8(..4) > 0;
         let place = if in_order { 0 } else { self.random.usize(..self.network.len()) };
         match self.random.u8(..20) {
-            0 => drop(self.network.remove(place)),
+            0 => {
+                let envelope = self.network.remove(place);
+                self.lose_message(&envelope);
+            }
             1 => self.network.push(self.network[place].clone()),
             _ => {
                 let envelope = self.network.remove(place);
@@ -126,27 +126,77 @@ impl World {
         }
     }
 
-    /// A storm.
+    /// A storm: the network is cut, some disks hardly answer, some messages come very late, and
+    /// everybody is busy. Leaders come and go on both sides, and logs grow apart.
     pub fn storm(&mut self) {
         self.cut_for_a_storm();
         let slow = self.random.u32(..) & self.random.u32(..);
+        let late = [0, 0, 20, 100][self.random.usize(..4)];
         let end = self.now_us + self.random.u64(300..4000) * 1000;
         while self.now_us < end {
             for at in 0..self.nodes() {
                 let persists = slow >> at & 1 == 0 || self.random.u8(..30) == 0;
                 self.busy_turn(at, persists);
             }
-            for envelope in std::mem::take(&mut self.network) {
-                if self.random.u8(..50) > 0 {
-                    self.deliver(envelope, true);
-                }
-            }
+            self.deliver_some(late);
             if self.random.u8(..8) == 0 {
                 self.operate();
+            }
+            if self.random.u8(..20) == 0 {
+                self.hand_over();
             }
             let us = self.random.u64(..100) * 1000;
             self.pass(us);
         }
+        self.crash_some();
+        if self.random.bool() {
+            self.cuts.heal();
+        }
+    }
+
+    /// A lull: nobody wants anything, so the group comes to rest, while links fail one way and nodes
+    /// stop and start.
+    pub fn lull(&mut self) {
+        let end = self.now_us + self.random.u64(1000..6000) * 1000;
+        if self.random.bool() {
+            self.cuts.heal();
+        }
+        while self.now_us < end {
+            for at in 0..self.nodes() {
+                self.act(at, Input::Submit);
+                self.persist_all(at);
+                self.apply(at);
+                self.send_all(at);
+            }
+            self.deliver_some(0);
+            match self.random.u8(..120) {
+                0 => self.crash_some(),
+                1..4 => {
+                    let (from, to) = (self.random.usize(..self.nodes()), self.random.usize(..self.nodes()));
+                    self.cuts.cut(from, to);
+                }
+                4 => self.cuts.heal(),
+                _ => {}
+            }
+            let us = self.random.u64(..150) * 1000;
+            self.pass(us);
+        }
+    }
+
+    /// Of the messages on their way few are lost, `late` of 256 stay, the rest arrives.
+    fn deliver_some(&mut self, late: u8) {
+        for envelope in std::mem::take(&mut self.network) {
+            if self.random.u8(..) < late {
+                self.network.push(envelope);
+            } else if self.random.u8(..50) > 0 {
+                self.deliver(envelope, true);
+            } else {
+                self.lose_message(&envelope);
+            }
+        }
+    }
+
+    fn crash_some(&mut self) {
         for at in 0..self.nodes() {
             match self.random.u8(..9) {
                 0 | 1 => self.crash(at, 1),
@@ -155,9 +205,19 @@ impl World {
                 _ => self.start(at),
             }
         }
-        if self.random.bool() {
-            self.cuts.heal();
+    }
+
+    /// Some leader is asked to hand over to somebody.
+    fn hand_over(&mut self) {
+        let to = self.machines[self.random.usize(..self.nodes())].id;
+        if let Some(leader) = self.some_leader() {
+            self.act(leader, Input::Transfer(to));
         }
+    }
+
+    fn some_leader(&mut self) -> Option<usize> {
+        let leaders: Vec<usize> = (0..self.nodes()).filter(|at| self.machines[*at].leads()).collect();
+        (!leaders.is_empty()).then(|| leaders[self.random.usize(..leaders.len())])
     }
 
     /// What a shard does in one turn, with some chance left.

@@ -31,6 +31,12 @@ impl Cuts {
         self.0 & bit(from, to) != 0
     }
 
+    /// All cut links.
+    pub fn links(self) -> impl Iterator<Item = (usize, usize)> {
+        let links = (0..NODES_MAX).flat_map(|from| (0..NODES_MAX).map(move |to| (from, to)));
+        links.filter(move |&(from, to)| self.has(from, to))
+    }
+
     /// Everybody hears everybody.
     pub fn heal(&mut self) {
         self.0 = 0;

@@ -85,7 +85,7 @@ pub const BUGS: [Bug; 26] = [
     ),
     injected(21, "counters leak", &["InflightLeaks", "QuotaLeaks"]),
     injected(22, "replication gets stuck", &["ProbesOnce", "SnapshotAcksMustMatch"]),
-    injected(23, "the recorded commit index is not that of the log", &["CommitRecordedEarly"]),
+    injected(23, "the commit index falls", &["CommitRegresses"]),
     injected(
         24,
         "a group rests when it must not, or does not wake",

@@ -54,8 +54,11 @@ fn live(seed: u64, spec: bool, trace: Trace) -> Worth {
     for step in 0..STEPS {
         world.chaos();
         if step % 100 == 50 {
-            world.storm();
+            if world.random.u8(..4) > 0 { world.storm() } else { world.lull() }
         }
+    }
+    if world.random.bool() {
+        world.lull();
     }
     world.assert_heals();
     let configs = world.ledger.history.iter().filter(|entry| entry.roster.is_some()).count();

@@ -33,6 +33,8 @@ pub struct World {
     pub network: Vec<Envelope>,
     /// Links that lose everything.
     pub cuts: Cuts,
+    /// Links on which something was lost and whose sender does not know yet, as of a broken connection.
+    pub broken: Cuts,
     /// What the checks remember.
     pub ledger: Ledger,
     /// What this life is like.
@@ -64,6 +66,7 @@ impl World {
             machines,
             network: Vec::new(),
             cuts: Cuts::default(),
+            broken: Cuts::default(),
             ledger: Ledger::default(),
             profile,
             trace,
@@ -109,15 +112,15 @@ impl World {
         }
     }
 
-    /// A node that is down comes back with an old image of its log. Its term and vote it still knows:
-    /// who may have forgotten those can only be removed and added as another.
+    /// A node that is down comes back with an old image of its log, and with what was known to be
+    /// committed of that. Its term and vote it still knows: who may have forgotten those can only be
+    /// removed and added as another.
     pub fn lose(&mut self, at: usize) {
         let machine = &mut self.machines[at];
         let Some(image) = machine.image.take() else { return };
         let before = machine.disk.clone();
         machine.disk.log = image.log;
-        let known = &mut machine.disk.hard_state;
-        known.commit = known.commit.min(machine.disk.log.last());
+        machine.disk.hard_state.commit = image.hard_state.commit;
         self.trace.say(|| format!("{:>9} n{} loses the newest part of {before:?}", self.now_us, at + 1));
         machine.loss = Some(Loss { before, committed: self.ledger.history.len(), healed: false });
     }
@@ -179,12 +182,28 @@ impl World {
 
     fn post(&mut self, sent: Vec<Envelope>) {
         for envelope in sent {
-            if !self.cuts.has(seat(envelope.from.0), seat(envelope.to.0)) {
+            if self.cuts.has(seat(envelope.from.0), seat(envelope.to.0)) {
+                self.lose_message(&envelope);
+            } else {
                 self.network.push(envelope);
             }
         }
         let excess = self.network.len().saturating_sub(NETWORK_MAX);
-        self.network.drain(..excess);
+        let lost: Vec<Envelope> = self.network.drain(..excess).collect();
+        lost.iter().for_each(|envelope| self.lose_message(envelope));
+    }
+
+    /// A message is lost: no link loses anything without breaking, and its sender hears of that, later.
+    pub fn lose_message(&mut self, envelope: &Envelope) {
+        self.broken.cut(seat(envelope.from.0), seat(envelope.to.0));
+    }
+
+    /// Nodes hear of broken links.
+    pub fn hear_of_broken_links(&mut self) {
+        let broken = std::mem::take(&mut self.broken);
+        for (from, to) in broken.links() {
+            self.act(from, Input::Unreachable(self.machines[to].id));
+        }
     }
 
     /// Hands a message to whom it is meant for, unless one is not whom the other takes it for.
@@ -193,7 +212,9 @@ impl World {
         let machine = &self.machines[to];
         let meant = machine.incarnation == envelope.to.1;
         let heard = machine.node().is_some_and(|node| node.hears(&envelope, &self.directory));
-        if meant && heard {
+        if !meant || !heard {
+            self.lose_message(&envelope);
+        } else {
             self.act(to, if has_room { Input::Deliver(envelope) } else { Input::Refuse(envelope) });
         }
     }

@@ -180,6 +180,10 @@ impl Replica {
     }
 
     fn pre_vote(&mut self, now: Time, from: NodeId, term: Term, last: EntryId) {
+        if term > self.term && self.leader == Some(from) {
+            // Whoever asks for a later term leads no more.
+            (self.leader, self.resting) = (None, None);
+        }
         let up_to_date = (last.term, last.index.0) >= self.newest();
         let free = self.standing == Standing::Normal && !self.is_bound_by_lease(now);
         if term > self.term && up_to_date && free && !self.leader_lives(now) {
