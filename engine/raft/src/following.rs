@@ -266,8 +266,8 @@ impl Raft {
     /// The index an ack would name now. Only what is durable, under the leader that sent it, in a
     /// term that is durable; and before all that was taken is durable, only if it says something new.
     fn ackable(&self) -> Option<Index> {
-        let known = self.durability.holds_term(self.term) || mutant!(AcksBeforeTerm);
-        let safe = self.owed.ack_due && self.accepted.term == self.term && known;
+        let safe =
+            self.owed.ack_due && self.accepted.term == self.term && self.durability.holds_term(self.term);
         let durable = if mutant!(AcksUnsynced) { self.log.last().index } else { self.durability.persisted() };
         let matched = self.accepted.index.min(durable);
         (safe && (matched == self.accepted.index || matched > self.owed.ack_floor)).then_some(matched)

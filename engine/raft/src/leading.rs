@@ -250,10 +250,8 @@ impl Raft {
         let State::Leader(leading) = &mut self.state else { return };
         let peers = &leading.peers;
         let held = |slot: usize| if Some(slot) == own { persisted.0 } else { peers[slot].matched.0 };
-        let best = mutant!(CommitsByOne).then(|| (0..peers.len()).map(held).max()).flatten();
-        let index = Index(best.unwrap_or_else(|| self.configs.membership.quorum_value(held)));
-        let counted = self.log.term_at(index) == Some(self.term) || mutant!(OldTermsCommit);
-        if index <= self.commit || !counted {
+        let index = Index(self.configs.membership.quorum_value(held));
+        if index <= self.commit || (!mutant!(OldTermsCommit) && self.log.term_at(index) != Some(self.term)) {
             return;
         }
         leading.quota.release(if mutant!(QuotaLeaks) { Index::ZERO } else { index });
@@ -319,9 +317,10 @@ impl Raft {
             self.wake_leader();
         }
         let State::Leader(leading) = &mut self.state else { return None };
+        let acked = if mutant!(StaleRoundConfirms) { leading.reads.round() } else { round };
         let peer = &mut leading.peers[slot];
         peer.heard = now;
-        peer.round_acked = peer.round_acked.max(round);
+        peer.round_acked = peer.round_acked.max(acked);
         Some((peer, slot))
     }
 

@@ -24,7 +24,7 @@ mutants! {
     OldTermsCommit,
     /// Takes the leader's commit index for its whole log, proven or not.
     CommitsUnproven,
-    /// Confirms a read by answers to the round before it.
+    /// Takes every answer for one to the newest round.
     StaleRoundConfirms,
     /// Opens read rounds before the term's first entry is committed.
     ReadsBeforeNoop,
@@ -38,8 +38,8 @@ mutants! {
     CutsForgotten,
     /// Acks what is not durable.
     AcksUnsynced,
-    /// Acks in a term that is not durable.
-    AcksBeforeTerm,
+    /// Writes entries before the term they were accepted in.
+    LogBeforeTerm,
     /// Votes before that is durable.
     VotesUnsynced,
     /// Votes twice in a term.

@@ -85,7 +85,7 @@ impl Reads {
     /// A quorum has answered `round`.
     pub(crate) fn confirm(&mut self, round: u64) {
         while let Some(first) = self.open.front()
-            && first.round <= round + u64::from(mutant!(StaleRoundConfirms))
+            && first.round <= round
         {
             self.confirmed = Some((first.last, first.index));
             self.open.pop_front();

@@ -194,7 +194,8 @@ impl Durability {
         }
         self.issued += 1;
         self.promise_issued = promise;
-        let hard_state = (promise_dirty || self.hard_state_due).then_some(now);
+        let late = mutant!(LogBeforeTerm) && self.log_dirty;
+        let hard_state = (promise_dirty || self.hard_state_due).then_some(now).filter(|_| !late);
         if hard_state.is_some() {
             self.commit_issued = now.commit;
         }

@@ -23,8 +23,10 @@ impl World {
     /// The faults end.
     pub fn heal(&mut self) {
         self.trace.say(|| format!("{:>9} all faults end", self.now_us));
+        self.faulty = false;
         self.cuts.heal();
         (0..self.nodes()).for_each(|at| self.start(at));
+        self.network.append(&mut self.withheld);
         self.hear_of_broken_links();
     }
 

@@ -7,6 +7,9 @@ use super::graphs::{Cuts, NODES_MAX};
 use super::input::Input;
 use super::world::World;
 
+/// No more messages than these come very late.
+const WITHHELD_MAX: usize = 64;
+
 impl World {
     /// One random thing happens.
     pub fn chaos(&mut self) {
@@ -131,14 +134,15 @@ impl World {
     pub fn storm(&mut self) {
         self.cut_for_a_storm();
         let slow = self.random.u32(..) & self.random.u32(..);
-        let late = [0, 0, 20, 100][self.random.usize(..4)];
+        let late = [0, 8, 60][self.random.usize(..3)];
+        let lost = [5, 5, 60][self.random.usize(..3)];
         let end = self.now_us + self.random.u64(300..4000) * 1000;
         while self.now_us < end {
             for at in 0..self.nodes() {
                 let persists = slow >> at & 1 == 0 || self.random.u8(..30) == 0;
                 self.busy_turn(at, persists);
             }
-            self.deliver_some(late);
+            self.deliver_some(lost, late);
             if self.random.u8(..8) == 0 {
                 self.operate();
             }
@@ -168,7 +172,7 @@ impl World {
                 self.apply(at);
                 self.send_all(at);
             }
-            self.deliver_some(0);
+            self.deliver_some(5, 0);
             match self.random.u8(..120) {
                 0 => self.crash_some(),
                 1..4 => {
@@ -183,15 +187,20 @@ impl World {
         }
     }
 
-    /// Of the messages on their way few are lost, `late` of 256 stay, the rest arrives.
-    fn deliver_some(&mut self, late: u8) {
+    /// Of 256 messages on their way `lost` are lost, `late` get stuck, for about a second, and the rest
+    /// arrives.
+    fn deliver_some(&mut self, lost: u8, late: u8) {
+        for envelope in std::mem::take(&mut self.withheld) {
+            let freed = self.random.u8(..16) == 0;
+            if freed { self.network.push(envelope) } else { self.withheld.push(envelope) }
+        }
         for envelope in std::mem::take(&mut self.network) {
-            if self.random.u8(..) < late {
-                self.network.push(envelope);
-            } else if self.random.u8(..50) > 0 {
-                self.deliver(envelope, true);
-            } else {
+            if self.random.u8(..) < lost {
                 self.lose_message(&envelope);
+            } else if self.random.u8(..) < late && self.withheld.len() < WITHHELD_MAX {
+                self.withheld.push(envelope);
+            } else {
+                self.deliver(envelope, true);
             }
         }
     }

@@ -210,6 +210,8 @@ impl Disk {
             match record {
                 Record::Entries { first, entries } => self.log.write(*first, entries),
                 Record::HardState(hard_state) => self.hard_state = *hard_state,
+                // The log may have been cut at a newer snapshot since the record was made.
+                Record::Snapshot { id, .. } if *id <= self.log.compacted => {}
                 Record::Snapshot { id, base } => self.log.install(*id, base),
             }
         }

@@ -48,7 +48,7 @@ pub const BUGS: [Bug; 26] = [
     injected(3, "a lease outlives the hand-over", &["LeaseOutlivesTransfer"]),
     injected(4, "committed before the own sync", &["LeaderCountsUnsynced"]),
     injected(5, "the end of a superseded write counts (ABA)", &["CutsForgotten"]),
-    injected(6, "entries durable before the term they were accepted in", &["AcksBeforeTerm"]),
+    injected(6, "entries durable before the term they were accepted in", &["LogBeforeTerm"]),
     injected(
         7,
         "two majorities by overlapping changes of members",

@@ -4,7 +4,7 @@
 
 use std::rc::Rc;
 
-use raft::{Config, Event, NodeId, Standing};
+use raft::{Body, Config, Event, NodeId, Standing};
 
 use super::checks::{Ledger, Scene, leases};
 use super::disk::{Disk, Log, Roster};
@@ -31,8 +31,12 @@ pub struct World {
     pub machines: Vec<Machine>,
     /// Messages on their way.
     pub network: Vec<Envelope>,
+    /// Messages that are stuck somewhere and will come late.
+    pub withheld: Vec<Envelope>,
     /// Links that lose everything.
     pub cuts: Cuts,
+    /// Whether anything may go wrong, as it may until the end.
+    pub faulty: bool,
     /// Links on which something was lost and whose sender does not know yet, as of a broken connection.
     pub broken: Cuts,
     /// What the checks remember.
@@ -65,7 +69,9 @@ impl World {
             now_us: 0,
             machines,
             network: Vec::new(),
+            withheld: Vec::new(),
             cuts: Cuts::default(),
+            faulty: true,
             broken: Cuts::default(),
             ledger: Ledger::default(),
             profile,
@@ -151,7 +157,11 @@ impl World {
             let raft = &life.node.raft;
             let (role, term) = (raft.role(), raft.term());
             let cursors = (raft.last().0, raft.persisted_index().0, raft.committed().0);
-            format!("{:>12} {role:?} t{term} (last, persisted, committed) {cursors:?}{outcome}", "")
+            let disk = (machine.disk.log.last().0, machine.disk.hard_state.commit.0);
+            format!(
+                "{:>12} {role:?} t{term} (last, persisted, committed) {cursors:?}, on disk (last, commit) {disk:?}{outcome}",
+                ""
+            )
         });
         let history = &self.ledger.history;
         let seen = Witness { raft: &life.node.raft, memory: &life.node.log, outcome: &outcome, history };
@@ -182,6 +192,12 @@ impl World {
 
     fn post(&mut self, sent: Vec<Envelope>) {
         for envelope in sent {
+            let hands_over = matches!(envelope.message.body, Body::TimeoutNow { .. });
+            if hands_over && self.faulty && self.random.bool() {
+                // Who hands over may be the last to hear that it worked.
+                let leader = seat(envelope.from.0);
+                (0..self.nodes()).filter(|from| *from != leader).for_each(|from| self.cuts.cut(from, leader));
+            }
             if self.cuts.has(seat(envelope.from.0), seat(envelope.to.0)) {
                 self.lose_message(&envelope);
             } else {
