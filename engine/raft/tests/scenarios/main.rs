@@ -8,11 +8,13 @@ mod cluster;
 mod stage;
 
 mod appends;
+mod calls;
 mod confchange;
 mod durability;
 mod graphs;
 mod leaders;
 mod members;
+mod reads;
 mod rest;
 mod restarts;
 mod snapshots;
