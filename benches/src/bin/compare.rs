@@ -1,4 +1,4 @@
-//! `compare redis` and `compare idle`: our figures beside somebody else's, measured alike.
+//! `compare redis`, `compare raft` and `compare idle`: our figures beside somebody else's, measured alike.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use ringraft_benches::cell::Times;
 use ringraft_benches::redis::{Settings, Verdict};
+use ringraft_benches::replication::compare;
 use ringraft_benches::{disk, idle, redis};
 
 /// Other load used the machine: nothing was concluded.
@@ -38,6 +39,12 @@ enum What {
         #[arg(long, default_value_t = 0.5)]
         load_max: f64,
     },
+    /// The Raft core against the crate `raft` (raft-rs): nanoseconds and allocations per operation.
+    Raft {
+        /// Rounds that count; the ratios are medians over them.
+        #[arg(long, default_value_t = 15)]
+        rounds: u32,
+    },
     /// The CPU that three nodes without clients use.
     Idle {
         /// Where all data goes [default: a fresh directory below the current one].
@@ -67,6 +74,12 @@ fn main() -> anyhow::Result<ExitCode> {
             let dir = fresh(dir)?;
             let times = Times { warm_up: WARM_UP, measured: Duration::from_secs_f64(seconds) };
             if let Verdict::Disturbed(why) = redis::run(dir.path(), Settings { rounds, times, load_max })? {
+                eprintln!("no verdict: {why}");
+                return Ok(ExitCode::from(DISTURBED));
+            }
+        }
+        What::Raft { rounds } => {
+            if let compare::Verdict::Disturbed(why) = compare::run(rounds)? {
                 eprintln!("no verdict: {why}");
                 return Ok(ExitCode::from(DISTURBED));
             }
