@@ -3,12 +3,11 @@
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use rustix::time::{ClockId, clock_gettime};
 
 use super::bare::Bare;
 use super::ours::Ours;
 use super::raw_node::Nodes;
-use super::{Meter, NODES, Operation, Pass, Side};
+use super::{Meter, NODES, Operation, Pass, Side, cpu_time};
 use crate::summary::{limit_line, median, ratio_line};
 
 /// Groups of each node, and entries of each proposal.
@@ -17,10 +16,18 @@ const SHAPES: [(usize, u64); 4] = [(1, 1), (1, 16), (10_000, 1), (10_000, 16)];
 const GOAL: f64 = 5.0;
 /// What the slowest side spends on one operation in one round.
 const ROUND_TIME: Duration = Duration::from_millis(40);
-/// A round in which this thread got less of the time than this is done again.
-const SHARE_MIN: f64 = 0.9;
 /// So often, all in all, for each round that counts.
 const TRIES: u32 = 4;
+
+/// How it is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Rounds that count.
+    pub rounds: u32,
+    /// A round in which this thread had a core for less of the time than this share is done again: its time is
+    /// CPU time, but who takes the core leaves other things in its caches.
+    pub share_min: f64,
+}
 
 /// What a comparison ended with.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,12 +43,6 @@ pub enum Verdict {
 struct Figures {
     nanos: Vec<f64>,
     allocations: f64,
-}
-
-/// The CPU time of this thread.
-fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0))
 }
 
 /// Passes that take the slowest side about [`ROUND_TIME`]. All sides do as many.
@@ -62,12 +63,12 @@ const TOGETHER: [&[Operation]; 3] = [
     &[Operation::Beat],
 ];
 
-/// Measures `together` in `rounds` rounds. `figures` is by side and operation.
+/// Measures `together`. `figures` is by side and operation.
 fn measure(
     sides: &mut [Box<dyn Side>],
     figures: &mut [Vec<Figures>],
     together: &[Operation],
-    (pass, groups, rounds): (Pass, usize, u32),
+    (pass, groups, settings): (Pass, usize, Settings),
 ) -> Verdict {
     let run = together[0];
     for (side, figures) in sides.iter_mut().zip(figures.iter_mut()) {
@@ -82,8 +83,8 @@ fn measure(
     }
     let passes = passes(sides, run, pass);
     let (mut round, mut tries) = (0, 0);
-    while round < rounds {
-        if tries == rounds * TRIES {
+    while round < settings.rounds {
+        if tries == settings.rounds * TRIES {
             return Verdict::Disturbed(format!("{round} of {tries} rounds had the machine for themselves"));
         }
         tries += 1;
@@ -96,7 +97,7 @@ fn measure(
             }
         }
         let share = (cpu_time() - cpu).as_secs_f64() / start.elapsed().as_secs_f64();
-        if share < SHARE_MIN {
+        if share < settings.share_min {
             continue;
         }
         round += 1;
@@ -144,7 +145,7 @@ fn ratio(ours: &Figures, theirs: &Figures) -> f64 {
 ///
 /// # Errors
 /// If the sides did not do the same work.
-pub fn run(rounds: u32) -> anyhow::Result<Verdict> {
+pub fn run(settings: Settings) -> anyhow::Result<Verdict> {
     println!(
         "{:<10} {:<17} {:<17} {:>9} {:>9} {:>9}",
         "shape", "operation", "side", "ns/op", "allocs/op", "ratio"
@@ -161,7 +162,7 @@ pub fn run(rounds: u32) -> anyhow::Result<Verdict> {
         let mut figures: Vec<Vec<Figures>> =
             sides.iter().map(|_| Operation::ALL.iter().map(|_| Figures::default()).collect()).collect();
         for together in TOGETHER {
-            let verdict = measure(&mut sides, &mut figures, together, (pass, groups, rounds));
+            let verdict = measure(&mut sides, &mut figures, together, (pass, groups, settings));
             if verdict != Verdict::Measured {
                 return Ok(verdict);
             }

@@ -81,7 +81,7 @@ impl Ours {
             ours.settle(group);
             assert!(ours.nodes[0][group].is_leader(), "the only one that campaigns wins");
         }
-        ours.beat(&mut Meter::of_time(), Pass { repeat: 1, batch: 1 });
+        ours.beat(&mut Meter::of_allocations(), Pass { repeat: 1, batch: 1 });
         ours
     }
 
