@@ -1,8 +1,9 @@
 //! Our core, driven as a shard drives it.
 
+use std::rc::Rc;
 use std::time::Duration;
 
-use raft::{GroupId, Message, NodeId, Raft, Restored, Settings, Time};
+use raft::{Config, GroupId, Message, NodeId, Raft, Restored, Settings, Time};
 
 use super::{COMMAND_BYTES, Meter, NODES, Operation, Pass, Side, WINDOW};
 
@@ -16,10 +17,9 @@ pub struct Ours {
     now: Time,
 }
 
-fn settings(node: NodeId, group: GroupId) -> Settings {
+fn settings(node: NodeId) -> Settings {
     Settings {
         node,
-        group,
         election_timeout_min: Duration::from_millis(1000),
         election_timeout_max: Duration::from_millis(1500),
         beat_interval: BEAT_INTERVAL,
@@ -27,7 +27,8 @@ fn settings(node: NodeId, group: GroupId) -> Settings {
         inflight_bytes_max: 8 << 20,
         uncommitted_bytes_max: 8 << 20,
         seed: 7,
-        preferred: false,
+        quiesce_after: None,
+        lease: None,
     }
 }
 
@@ -56,7 +57,7 @@ fn append(leader: &mut Raft, now: Time, to: NodeId) -> Option<Message> {
 
 /// A follower's part.
 fn follow(follower: &mut Raft, now: Time, message: Message) -> Option<Message> {
-    follower.step(now, LEADER, message);
+    follower.step(now, LEADER, message, &[]);
     persist(follower);
     apply(follower);
     follower.take_message(now, LEADER)
@@ -70,13 +71,14 @@ impl Ours {
     #[must_use]
     pub fn new(groups: usize) -> Ours {
         let now = Time(0);
-        let voters = || Restored { voters: IDS.to_vec(), ..Restored::default() };
+        let restored = || Restored { config: Config::of_voters(&IDS), ..Restored::default() };
+        let groups = u32::try_from(groups).expect("few groups");
         let nodes = IDS.map(|node| {
-            let group = |group| GroupId(u32::try_from(group).expect("few groups"));
-            (1..=groups).map(|number| Raft::new(settings(node, group(number)), voters(), now)).collect()
+            let settings = Rc::new(settings(node));
+            (1..=groups).map(|group| Raft::new(&settings, GroupId(group), false, restored(), now)).collect()
         });
         let mut ours = Ours { nodes, now };
-        for group in 0..groups {
+        for group in 0..ours.groups() {
             ours.nodes[0][group].campaign(now);
             ours.settle(group);
             assert!(ours.nodes[0][group].is_leader(), "the only one that campaigns wins");
@@ -97,7 +99,7 @@ impl Ours {
                     while let Some(message) = append(&mut self.nodes[from][group], now, IDS[to])
                         .or_else(|| self.nodes[from][group].take_message(now, IDS[to]))
                     {
-                        self.nodes[to][group].step(now, IDS[from], message);
+                        self.nodes[to][group].step(now, IDS[from], message, &[]);
                         busy = true;
                     }
                 }
@@ -132,9 +134,9 @@ impl Side for Ours {
                     let to_third = append(leader, now, IDS[2]).expect("a new entry");
                     persist(leader);
                     let ack = follow(second, now, to_second).expect("an ack");
-                    leader.step(now, IDS[1], ack);
+                    leader.step(now, IDS[1], ack, &[]);
                     let ack = follow(third, now, to_third).expect("an ack");
-                    leader.step(now, IDS[2], ack);
+                    leader.step(now, IDS[2], ack, &[]);
                     apply(leader);
                 }
             }
@@ -167,7 +169,7 @@ impl Side for Ours {
         });
         meter.section(Operation::Ack, || {
             for (group, slot, ack) in acks.drain(..) {
-                leaders[group].step(now, IDS[slot + 1], ack);
+                leaders[group].step(now, IDS[slot + 1], ack, &[]);
             }
         });
         leaders.iter_mut().for_each(apply);
@@ -186,7 +188,7 @@ impl Side for Ours {
                         let id = IDS[slot + 1];
                         let beat = leader.take_message(now, id).expect("a beat");
                         let answer = follow(&mut followers[group], now, beat).expect("an answer");
-                        leader.step(now, id, answer);
+                        leader.step(now, id, answer, &[]);
                     }
                 }
             });

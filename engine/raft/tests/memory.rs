@@ -1,7 +1,6 @@
 //! What a replica at rest takes, by the word of the allocator.
 
 #[path = "trio/mod.rs"]
-#[expect(dead_code, reason = "each test binary uses some of it")]
 mod trio;
 
 use raft::{Index, Raft};

@@ -1,8 +1,9 @@
 //! Three nodes with a replica of each of many groups, on a perfect network and a disk that takes no time.
 
+use std::rc::Rc;
 use std::time::Duration;
 
-use raft::{GroupId, Message, NodeId, Raft, Restored, Settings, Time};
+use raft::{Config, GroupId, Message, NodeId, Raft, Restored, Settings, Time};
 
 pub const IDS: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
 pub const ENTRY_BYTES: u64 = 176;
@@ -13,10 +14,9 @@ pub struct Trio {
     pub now: Time,
 }
 
-fn settings(node: NodeId, group: GroupId) -> Settings {
+fn settings(node: NodeId) -> Settings {
     Settings {
         node,
-        group,
         election_timeout_min: Duration::from_millis(1000),
         election_timeout_max: Duration::from_millis(1500),
         beat_interval: Duration::from_millis(100),
@@ -24,7 +24,8 @@ fn settings(node: NodeId, group: GroupId) -> Settings {
         inflight_bytes_max: 8 << 20,
         uncommitted_bytes_max: 8 << 20,
         seed: 7,
-        preferred: false,
+        quiesce_after: Some(Duration::from_secs(1)),
+        lease: Some(Duration::from_millis(800)),
     }
 }
 
@@ -48,9 +49,10 @@ pub fn append(leader: &mut Raft, now: Time, to: NodeId) -> Option<Message> {
 
 impl Trio {
     pub fn new(groups: u32) -> Trio {
-        let restored = || Restored { voters: IDS.to_vec(), ..Restored::default() };
+        let restored = || Restored { config: Config::of_voters(&IDS), ..Restored::default() };
         let nodes = IDS.map(|node| {
-            let raft = |group| Raft::new(settings(node, GroupId(group)), restored(), Time(0));
+            let settings = Rc::new(settings(node));
+            let raft = |group| Raft::new(&settings, GroupId(group), false, restored(), Time(0));
             (1..=groups).map(raft).collect()
         });
         Trio { nodes, now: Time(0) }
@@ -71,7 +73,7 @@ impl Trio {
                 while let Some(message) = append(&mut self.nodes[from][group], now, IDS[to])
                     .or_else(|| self.nodes[from][group].take_message(now, IDS[to]))
                 {
-                    self.nodes[to][group].step(now, IDS[from], message);
+                    self.nodes[to][group].step(now, IDS[from], message, &[]);
                     busy = true;
                 }
             }
@@ -106,14 +108,31 @@ impl Trio {
                 }
                 for (to, message) in sent {
                     let follower = &mut self.nodes[to][group];
-                    follower.step(self.now, IDS[leader], message);
+                    follower.step(self.now, IDS[leader], message, &[]);
                     persist(follower);
                     apply(follower);
                     let ack = follower.take_message(self.now, IDS[leader]).unwrap();
-                    self.nodes[leader][group].step(self.now, IDS[to], ack);
+                    self.nodes[leader][group].step(self.now, IDS[to], ack, &[]);
                 }
             }
             self.settle(group);
         }
+    }
+
+    /// Time passes without requests until every replica rests.
+    pub fn rest(&mut self) {
+        for _ in 0..50 {
+            self.now = self.now + Duration::from_millis(100);
+            for group in 0..self.groups() {
+                let awake = self.nodes.iter_mut().map(|rafts| &mut rafts[group]);
+                let due: Vec<&mut Raft> = awake.filter(|raft| raft.deadline() <= self.now).collect();
+                if due.is_empty() {
+                    continue;
+                }
+                due.into_iter().for_each(|raft| raft.tick(self.now));
+                self.settle(group);
+            }
+        }
+        assert!(self.nodes.iter().flatten().all(Raft::is_quiesced));
     }
 }
