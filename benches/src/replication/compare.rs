@@ -121,7 +121,10 @@ fn verify(sides: &mut [Box<dyn Side>], pass: Pass) -> anyhow::Result<u64> {
     let expected = commits[0][0];
     for (side, commits) in sides.iter().zip(&commits) {
         let name = side.name();
-        ensure!(*commits == [expected; NODES], "{name} committed {commits:?} and not {expected} on each node");
+        ensure!(
+            *commits == [expected; NODES],
+            "{name} committed {commits:?} and not {expected} on each node"
+        );
     }
     Ok(expected)
 }
@@ -154,11 +157,8 @@ pub fn run(settings: Settings) -> anyhow::Result<Verdict> {
     let mut allocations: f64 = 0.0;
     for (groups, batch) in SHAPES {
         let pass = Pass::for_groups(groups, batch);
-        let mut sides: Vec<Box<dyn Side>> = vec![
-            Box::new(Ours::new(groups)),
-            Box::new(Bare::new(groups)),
-            Box::new(Nodes::new(groups)),
-        ];
+        let mut sides: Vec<Box<dyn Side>> =
+            vec![Box::new(Ours::new(groups)), Box::new(Bare::new(groups)), Box::new(Nodes::new(groups))];
         let mut figures: Vec<Vec<Figures>> =
             sides.iter().map(|_| Operation::ALL.iter().map(|_| Figures::default()).collect()).collect();
         for together in TOGETHER {

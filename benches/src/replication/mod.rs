@@ -41,13 +41,8 @@ pub enum Operation {
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Operation; 5] = [
-        Operation::ReplicatedEntry,
-        Operation::Propose,
-        Operation::Append,
-        Operation::Ack,
-        Operation::Beat,
-    ];
+    pub const ALL: [Operation; 5] =
+        [Operation::ReplicatedEntry, Operation::Propose, Operation::Append, Operation::Ack, Operation::Beat];
 
     /// As it stands in tables and result lines.
     #[must_use]

@@ -45,7 +45,9 @@ impl Storage for Log {
         _context: GetEntriesContext,
     ) -> Result<Vec<Entry>> {
         let term = self.term.get();
-        Ok((low..high).map(|index| Entry { index, term, data: command().into(), ..Entry::default() }).collect())
+        Ok((low..high)
+            .map(|index| Entry { index, term, data: command().into(), ..Entry::default() })
+            .collect())
     }
 
     fn term(&self, index: u64) -> Result<u64> {

@@ -1,6 +1,6 @@
 //! A follower as its leader knows it: how far it is, how it is fed, and what it is owed.
 
-use std::collections::VecDeque;
+use smallvec::SmallVec;
 
 use crate::event::FollowerState;
 use crate::id::{EntryId, Index, Time};
@@ -17,32 +17,64 @@ pub(crate) enum Flow {
     Snapshot { asked: Option<Time>, offered: Option<EntryId> },
 }
 
+/// The window is kept in about this many heaps of appends, so that it needs little memory; of a window of fewer
+/// appends each is its own heap.
+const HEAPS: u32 = 8;
+
+/// Appends that were sent one after the other.
+#[derive(Clone, Copy, Debug)]
+struct Heap {
+    /// The last index of the last of them.
+    last: Index,
+    bytes: u32,
+    appends: u32,
+}
+
 /// Appends sent and not acked. Emptied whenever the flow changes, so nothing can leak.
 #[derive(Clone, Debug, Default)]
 struct Inflight {
-    appends: VecDeque<(Index, u32)>,
+    heaps: SmallVec<[Heap; 2]>,
     bytes: u64,
+    appends: u32,
 }
 
 impl Inflight {
-    fn push(&mut self, last: Index, bytes: u32) {
-        self.appends.push_back((last, bytes));
+    fn push(&mut self, last: Index, bytes: u32, window: Window) {
         self.bytes += u64::from(bytes);
+        self.appends += 1;
+        if let Some(heap) = self.heaps.last_mut()
+            && heap.appends < window.appends_max / HEAPS
+            && let Some(sum) = heap.bytes.checked_add(bytes)
+            && u64::from(sum) <= window.bytes_max / u64::from(HEAPS)
+        {
+            *heap = Heap { last, bytes: sum, appends: heap.appends + 1 };
+        } else {
+            self.heaps.push(Heap { last, bytes, appends: 1 });
+        }
     }
 
+    /// Everything up to `matched` arrived. A heap goes when the last of it did.
     fn release(&mut self, matched: Index) {
-        while let Some(&(last, bytes)) = self.appends.front()
-            && last <= matched
+        while let Some(&heap) = self.heaps.first()
+            && heap.last <= matched
         {
-            self.appends.pop_front();
-            self.bytes -= u64::from(bytes);
+            self.heaps.remove(0);
+            self.bytes -= u64::from(heap.bytes);
+            self.appends -= heap.appends;
         }
     }
 
     fn clear(&mut self) {
-        self.appends.clear();
-        self.bytes = 0;
+        *self = Inflight { heaps: core::mem::take(&mut self.heaps), ..Inflight::default() };
+        self.heaps.clear();
     }
+}
+
+/// How much may be sent ahead of the acks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window {
+    pub(crate) appends_max: u32,
+    pub(crate) bytes_max: u64,
 }
 
 /// One follower.
@@ -96,7 +128,7 @@ impl Progress {
 
     /// Gives back memory that a resting group does not need.
     pub(crate) fn shrink(&mut self) {
-        self.inflight.appends = VecDeque::new();
+        self.inflight.heaps.shrink_to_fit();
     }
 
     /// Whether it has everything up to `last`, knows that, and nothing is on its way to it.
@@ -104,7 +136,7 @@ impl Progress {
         self.flow == Flow::Replicate
             && self.matched == last
             && self.commit_sent >= last
-            && self.inflight.appends.is_empty()
+            && self.inflight.heaps.is_empty()
     }
 
     fn enter(&mut self, flow: Flow, next: Index) {
@@ -126,10 +158,12 @@ impl Progress {
     }
 
     /// Whether an append with entries may go out, if there are entries.
-    pub(crate) fn may_send(&self, appends_max: usize, bytes_max: u64) -> bool {
+    pub(crate) fn may_send(&self, window: Window) -> bool {
         match self.flow {
             Flow::Probe { waiting } => !waiting,
-            Flow::Replicate => self.inflight.appends.len() < appends_max && self.inflight.bytes < bytes_max,
+            Flow::Replicate => {
+                self.inflight.appends < window.appends_max && self.inflight.bytes < window.bytes_max
+            }
             Flow::Snapshot { .. } => false,
         }
     }
@@ -157,12 +191,12 @@ impl Progress {
     }
 
     /// Entries up to `last` went out, or none if `last` is before `next`.
-    pub(crate) fn append_sent(&mut self, last: Index, bytes: u32) {
+    pub(crate) fn append_sent(&mut self, last: Index, bytes: u32, window: Window) {
         self.empty_append_due = false;
         match &mut self.flow {
             Flow::Probe { waiting } => *waiting = true,
             Flow::Replicate if last >= self.next => {
-                self.inflight.push(last, bytes);
+                self.inflight.push(last, bytes, window);
                 self.next = last.next();
             }
             Flow::Replicate | Flow::Snapshot { .. } => {}
@@ -252,7 +286,7 @@ impl Progress {
                 *waiting = false;
                 self.empty_append_due = true;
             }
-            Flow::Replicate if silent && !self.inflight.appends.is_empty() => self.empty_append_due = true,
+            Flow::Replicate if silent && !self.inflight.heaps.is_empty() => self.empty_append_due = true,
             _ => self.beat_due = true,
         }
     }

@@ -34,10 +34,7 @@ impl Raft {
     pub(crate) fn check_reach(&mut self, slot: usize) {
         let compacted = self.log.compacted().index;
         let State::Leader(leading) = &mut self.state else { return };
-        if self.configs.membership.nodes()[slot] == self.settings.node {
-            return;
-        }
-        let peer = &mut leading.peers[slot];
+        let Some(peer) = leading.peers.get_mut(slot) else { return };
         if !matches!(peer.flow, Flow::Snapshot { .. }) && peer.next.previous() < compacted {
             peer.enter_snapshot();
             self.ask_for_snapshots();
@@ -50,7 +47,7 @@ impl Raft {
         let (now, patience) = (self.now, self.settings.election_timeout_min);
         let State::Leader(leading) = &mut self.state else { return };
         let mut needed = SmallVec::<[NodeId; 7]>::new();
-        for (peer, &node) in leading.peers.iter_mut().zip(self.configs.membership.nodes()) {
+        for (slot, peer) in leading.peers.iter_mut() {
             let Flow::Snapshot { asked, offered } = &mut peer.flow else { continue };
             let silent = now.saturating_sub(peer.heard) >= patience;
             let recent = asked.is_some_and(|asked| now.saturating_sub(asked) < patience);
@@ -60,7 +57,7 @@ impl Raft {
             *asked = Some(now);
             match offered {
                 Some(_) => peer.offer_due = true,
-                None => needed.push(node),
+                None => needed.push(self.configs.membership.nodes()[slot]),
             }
         }
         for to in needed {
@@ -76,7 +73,7 @@ impl Raft {
         let now = self.now;
         let Some(slot) = self.configs.membership.slot(to) else { return };
         if let State::Leader(leading) = &mut self.state
-            && let peer = &mut leading.peers[slot]
+            && let Some(peer) = leading.peers.get_mut(slot)
             && let Flow::Snapshot { asked, offered } = &mut peer.flow
         {
             (*asked, *offered) = (Some(now), Some(id));
@@ -91,7 +88,7 @@ impl Raft {
         let now = self.now;
         let Some(slot) = self.configs.membership.slot(to) else { return };
         let State::Leader(leading) = &mut self.state else { return };
-        let peer = &mut leading.peers[slot];
+        let Some(peer) = leading.peers.get_mut(slot) else { return };
         let Flow::Snapshot { offered, .. } = peer.flow else { return };
         if offered != Some(id) {
             return;
@@ -129,7 +126,7 @@ impl Raft {
     /// Follower: the snapshot offered at `id` cannot be taken now. The leader offers one again later.
     pub fn decline_snapshot(&mut self, id: EntryId) {
         if !self.is_faulted() && self.leader.is_some() {
-            self.owed.snapshot = Some((id, false));
+            self.owed.set_snapshot(Some((id, false)));
         }
     }
 
@@ -185,7 +182,7 @@ impl Raft {
         }
         let (now, compacted) = (self.now, self.log.compacted().index);
         let State::Leader(leading) = &mut self.state else { return };
-        let peer = &mut leading.peers[slot];
+        let Some(peer) = leading.peers.get_mut(slot) else { return };
         peer.heard = now;
         if installed {
             peer.acked(id.index, compacted);
