@@ -6,15 +6,23 @@ use crate::event::FollowerState;
 use crate::id::{EntryId, Index, Time};
 
 /// How a follower is fed (thesis 10.2.1 and 3.5; the three states are etcd's).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Flow {
     /// Looks for the place where the logs agree. While `waiting`, the last append is unanswered.
     Probe { waiting: bool },
     /// Sends ahead of the acks.
     Replicate,
-    /// Lacks what is compacted. `asked` is when the shard was last asked for a snapshot, `offered`
-    /// which one it named.
-    Snapshot { asked: Option<Time>, offered: Option<EntryId> },
+    /// Lacks what is compacted.
+    Snapshot(Box<Offer>),
+}
+
+/// How far a follower is from getting a snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Offer {
+    /// When the shard was last asked for one.
+    pub(crate) asked: Option<Time>,
+    /// The one it named.
+    pub(crate) offered: Option<EntryId>,
 }
 
 /// The window is kept in about this many heaps of appends, so that it needs little memory; of a window of fewer
@@ -154,7 +162,7 @@ impl Progress {
 
     /// Needs a snapshot; nothing is sent but beats until then.
     pub(crate) fn enter_snapshot(&mut self) {
-        self.enter(Flow::Snapshot { asked: None, offered: None }, self.next);
+        self.enter(Flow::Snapshot(Box::default()), self.next);
     }
 
     /// Whether an append with entries may go out, if there are entries.
@@ -164,7 +172,7 @@ impl Progress {
             Flow::Replicate => {
                 self.inflight.appends < window.appends_max && self.inflight.bytes < window.bytes_max
             }
-            Flow::Snapshot { .. } => false,
+            Flow::Snapshot(_) => false,
         }
     }
 
@@ -174,14 +182,14 @@ impl Progress {
         match self.flow {
             Flow::Probe { waiting: false } => self.empty_append_due || self.next > last,
             Flow::Probe { waiting: true } | Flow::Replicate => self.empty_append_due,
-            Flow::Snapshot { .. } => false,
+            Flow::Snapshot(_) => false,
         }
     }
 
     /// The snapshot to offer, if one is owed.
     pub(crate) fn offer(&self) -> Option<EntryId> {
-        match self.flow {
-            Flow::Snapshot { offered, .. } if self.offer_due => offered,
+        match &self.flow {
+            Flow::Snapshot(offer) if self.offer_due => offer.offered,
             _ => None,
         }
     }
@@ -199,7 +207,7 @@ impl Progress {
                 self.inflight.push(last, bytes, window);
                 self.next = last.next();
             }
-            Flow::Replicate | Flow::Snapshot { .. } => {}
+            Flow::Replicate | Flow::Snapshot(_) => {}
         }
     }
 
@@ -222,14 +230,14 @@ impl Progress {
             Flow::Probe { .. } if news || matched == self.next.previous() => {
                 self.enter(Flow::Replicate, self.matched.next());
             }
-            Flow::Snapshot { .. } if self.matched >= compacted => {
+            Flow::Snapshot(_) if self.matched >= compacted => {
                 self.enter(Flow::Replicate, self.matched.next());
             }
-            Flow::Snapshot { offered: Some(id), .. } if self.matched >= id.index => {
+            Flow::Snapshot(ref offer) if offer.offered.is_some_and(|id| self.matched >= id.index) => {
                 // It has what was offered, and still less than the log begins with: another one.
                 self.enter_snapshot();
             }
-            Flow::Probe { .. } | Flow::Snapshot { .. } => {}
+            Flow::Probe { .. } | Flow::Snapshot(_) => {}
         }
         news
     }
@@ -244,7 +252,7 @@ impl Progress {
                 // Next falls below what was refused, whatever the hint says: each answer is progress.
                 self.probe_at(agree.next().min(probe), false);
             }
-            Flow::Probe { .. } | Flow::Snapshot { .. } => {}
+            Flow::Probe { .. } | Flow::Snapshot(_) => {}
         }
     }
 
@@ -260,14 +268,14 @@ impl Progress {
         match self.flow {
             Flow::Replicate => self.probe_at(self.matched.next(), true),
             Flow::Probe { .. } => self.probe_at(self.next, true),
-            Flow::Snapshot { .. } => {}
+            Flow::Snapshot(_) => {}
         }
     }
 
     /// What was sent may be lost, and what is owed may be repeated.
     pub(crate) fn unreachable(&mut self) {
-        match self.flow {
-            Flow::Snapshot { offered, .. } => self.offer_due = offered.is_some(),
+        match &self.flow {
+            Flow::Snapshot(offer) => self.offer_due = offer.offered.is_some(),
             Flow::Replicate => self.probe_at(self.matched.next(), false),
             // What matches is not known yet: going on asking where the search is, not at the start.
             Flow::Probe { .. } => self.probe_at(self.next, false),
@@ -295,7 +303,7 @@ impl Progress {
         match self.flow {
             Flow::Probe { .. } => FollowerState::Probe,
             Flow::Replicate => FollowerState::Replicate,
-            Flow::Snapshot { .. } => FollowerState::Snapshot,
+            Flow::Snapshot(_) => FollowerState::Snapshot,
         }
     }
 }

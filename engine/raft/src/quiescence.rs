@@ -69,6 +69,8 @@ impl Raft {
     fn is_idle(&self, leading: &Leading) -> bool {
         let Some(after) = self.settings.quiesce_after else { return false };
         let last = self.log.last().index;
+        // Waking counts as hearing everybody; but who has not answered since then may be gone.
+        let awake = |round: u64| round > leading.quiesced_round;
         let heard = |time: Time| self.now.saturating_sub(time) < self.settings.election_timeout_min;
         self.now.saturating_sub(leading.active_at) >= after
             && self.commit_is_current(leading)
@@ -77,7 +79,10 @@ impl Raft {
             && !self.configs.membership.is_joint()
             && leading.transfer.is_none()
             && leading.reads.is_idle()
-            && leading.peers.iter().all(|(_, peer)| peer.is_settled(last) && heard(peer.heard))
+            && leading
+                .peers
+                .iter()
+                .all(|(_, peer)| peer.is_settled(last) && heard(peer.heard) && awake(peer.round_acked))
     }
 
     /// The leader has come to rest: so does this replica if it has just what the leader has. If not, it answers as to a

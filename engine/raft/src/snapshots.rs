@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::event::{Event, Fault, Problem};
 use crate::id::{EntryId, Index, NodeId, Time};
 use crate::membership::{Configurations, Membership};
-use crate::progress::Flow;
+use crate::progress::{Flow, Offer};
 use crate::replica::{Raft, State};
 
 impl Raft {
@@ -35,7 +35,7 @@ impl Raft {
         let compacted = self.log.compacted().index;
         let State::Leader(leading) = &mut self.state else { return };
         let Some(peer) = leading.peers.get_mut(slot) else { return };
-        if !matches!(peer.flow, Flow::Snapshot { .. }) && peer.next.previous() < compacted {
+        if !matches!(peer.flow, Flow::Snapshot(_)) && peer.next.previous() < compacted {
             peer.enter_snapshot();
             self.ask_for_snapshots();
         }
@@ -48,14 +48,14 @@ impl Raft {
         let State::Leader(leading) = &mut self.state else { return };
         let mut needed = SmallVec::<[NodeId; 7]>::new();
         for (slot, peer) in leading.peers.iter_mut() {
-            let Flow::Snapshot { asked, offered } = &mut peer.flow else { continue };
+            let Flow::Snapshot(offer) = &mut peer.flow else { continue };
             let silent = now.saturating_sub(peer.heard) >= patience;
-            let recent = asked.is_some_and(|asked| now.saturating_sub(asked) < patience);
+            let recent = offer.asked.is_some_and(|asked| now.saturating_sub(asked) < patience);
             if silent || recent {
                 continue;
             }
-            *asked = Some(now);
-            match offered {
+            offer.asked = Some(now);
+            match offer.offered {
                 Some(_) => peer.offer_due = true,
                 None => needed.push(self.configs.membership.nodes()[slot]),
             }
@@ -74,9 +74,9 @@ impl Raft {
         let Some(slot) = self.configs.membership.slot(to) else { return };
         if let State::Leader(leading) = &mut self.state
             && let Some(peer) = leading.peers.get_mut(slot)
-            && let Flow::Snapshot { asked, offered } = &mut peer.flow
+            && let Flow::Snapshot(offer) = &mut peer.flow
         {
-            (*asked, *offered) = (Some(now), Some(id));
+            **offer = Offer { asked: Some(now), offered: Some(id) };
             peer.offer_due = true;
         }
     }
@@ -89,8 +89,8 @@ impl Raft {
         let Some(slot) = self.configs.membership.slot(to) else { return };
         let State::Leader(leading) = &mut self.state else { return };
         let Some(peer) = leading.peers.get_mut(slot) else { return };
-        let Flow::Snapshot { offered, .. } = peer.flow else { return };
-        if offered != Some(id) {
+        let Flow::Snapshot(offer) = &mut peer.flow else { return };
+        if offer.offered != Some(id) {
             return;
         }
         if ok {
@@ -98,7 +98,7 @@ impl Raft {
             peer.probe_at(id.index.next(), false);
             self.check_reach(slot);
         } else {
-            peer.flow = Flow::Snapshot { asked: Some(now), offered: None };
+            **offer = Offer { asked: Some(now), offered: None };
             peer.offer_due = false;
         }
     }
@@ -107,7 +107,10 @@ impl Raft {
         if !self.follow(from) {
             return;
         }
-        if id.index <= self.commit {
+        let committed = id.index <= self.commit;
+        if committed && self.log.term_at(id.index).is_some_and(|term| term != id.term) {
+            self.fault(Fault::CommittedConflict { index: id.index });
+        } else if committed {
             // It has all that already. The ack says so, and ends the sending.
             self.accept(Index::ZERO, Index::ZERO);
         } else {
@@ -188,10 +191,10 @@ impl Raft {
             peer.acked(id.index, compacted);
             self.ask_for_snapshots();
             self.commit_by_quorum();
-        } else if let Flow::Snapshot { asked, offered } = &mut peer.flow
-            && *offered == Some(id)
+        } else if let Flow::Snapshot(offer) = &mut peer.flow
+            && offer.offered == Some(id)
         {
-            (*asked, *offered) = (Some(now), None);
+            **offer = Offer { asked: Some(now), offered: None };
         }
     }
 }

@@ -18,9 +18,9 @@ fn allocations(run: impl FnOnce()) -> u64 {
 /// The leader proposes and sends, many times before anything is acked.
 fn lead(leader: &mut Raft, now: Time, batch: u64, appends: &mut Vec<(usize, Message)>) {
     for _ in 0..AHEAD {
-        leader.propose(batch, batch * ENTRY_BYTES).unwrap();
+        leader.propose(batch, batch * ENTRY_BYTES).expect("it leads");
         for to in [1, 2] {
-            appends.push((to, append(leader, now, IDS[to]).unwrap()));
+            appends.push((to, append(leader, now, IDS[to]).expect("a new entry")));
         }
         persist(leader);
     }
@@ -40,7 +40,7 @@ fn replicate(trio: &mut Trio, batch: u64) -> (u64, u64) {
             follower.step(now, IDS[0], message, &[]);
             persist(follower);
             apply(follower);
-            acks.push((to, follower.take_message(now, IDS[0]).unwrap()));
+            acks.push((to, follower.take_message(now, IDS[0]).expect("an ack")));
         }
     });
     leading += allocations(|| {

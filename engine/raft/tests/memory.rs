@@ -14,7 +14,7 @@ const LEADER_BYTES_MAX: i64 = 1024;
 /// and all that they own.
 fn bytes_each(replicas: Vec<Raft>) -> i64 {
     assert_eq!(replicas.capacity(), replicas.len());
-    let len = i64::try_from(replicas.len()).unwrap();
+    let len = i64::try_from(replicas.len()).expect("few");
     // Rounded up.
     -allocation_counter::measure(|| drop(replicas)).bytes_current.div_euclid(len)
 }

@@ -44,7 +44,7 @@ pub fn apply(raft: &mut Raft) {
 pub fn append(leader: &mut Raft, now: Time, to: NodeId) -> Option<Message> {
     let plan = leader.next_append(to)?;
     let bytes = ENTRY_BYTES * (plan.last.0 - plan.first.0 + 1);
-    Some(leader.append(now, to, plan.last, u32::try_from(bytes).unwrap()))
+    Some(leader.append(now, to, plan.last, u32::try_from(bytes).expect("few entries")))
 }
 
 impl Trio {
@@ -100,9 +100,9 @@ impl Trio {
                 let mut sent = Vec::with_capacity(2 * ahead);
                 for _ in 0..ahead {
                     let raft = &mut self.nodes[leader][group];
-                    raft.propose(1, ENTRY_BYTES).unwrap();
+                    raft.propose(1, ENTRY_BYTES).expect("it leads");
                     for to in followers.into_iter().flatten() {
-                        sent.push((to, append(raft, self.now, IDS[to]).unwrap()));
+                        sent.push((to, append(raft, self.now, IDS[to]).expect("a new entry")));
                     }
                     persist(raft);
                 }
@@ -111,7 +111,7 @@ impl Trio {
                     follower.step(self.now, IDS[leader], message, &[]);
                     persist(follower);
                     apply(follower);
-                    let ack = follower.take_message(self.now, IDS[leader]).unwrap();
+                    let ack = follower.take_message(self.now, IDS[leader]).expect("an ack");
                     self.nodes[leader][group].step(self.now, IDS[to], ack, &[]);
                 }
             }
