@@ -58,7 +58,7 @@ impl Raft {
 
     /// Whether this replica may campaign if the leader asks it to. The last term is never followed by another. A voter
     /// whose removal is not committed may have to: it may hold the newest log (thesis 4.2.2).
-    fn may_lead(&self) -> bool {
+    pub(crate) fn may_lead(&self) -> bool {
         let node = self.settings.node;
         let voter = self.configs.membership.is_voter(node)
             || self.configs.fallback().is_some_and(|fallback| fallback.is_voter(node));

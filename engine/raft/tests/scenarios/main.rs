@@ -13,6 +13,7 @@ mod confchange;
 mod durability;
 mod graphs;
 mod leaders;
+mod lives;
 mod members;
 mod reads;
 mod rest;
