@@ -182,6 +182,7 @@ impl Raft {
 
     /// All reads up to the id are confirmed and may be served once the index is applied. `None` when
     /// there is nothing new.
+    #[inline]
     pub fn take_reads(&mut self) -> Option<(ReadId, Index)> {
         match &mut self.state {
             State::Leader(leading) => leading.reads.take_confirmed(),

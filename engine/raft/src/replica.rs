@@ -234,6 +234,7 @@ impl Raft {
     ///
     /// # Panics
     /// If that is more than is committed.
+    #[inline]
     pub fn applied(&mut self, to: Index) {
         assert!(to <= self.commit, "applied {to} of {} committed", self.commit);
         self.applied = self.applied.max(to);
@@ -282,6 +283,7 @@ impl Raft {
     }
 
     /// Time never runs backwards here, whatever is handed in.
+    #[inline]
     pub(crate) fn hear(&mut self, now: Time) {
         self.now = self.now.max(now);
     }
@@ -323,11 +325,13 @@ impl Raft {
     }
 
     /// The next thing that happened, in order.
+    #[inline]
     pub fn take_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
 
     /// Whether the replica stopped for a contradiction.
+    #[inline]
     pub(crate) fn is_faulted(&self) -> bool {
         self.standing == Standing::Faulted
     }

@@ -33,6 +33,12 @@ impl Terms {
 
     /// The run that holds `index`, and the last index of it. `index` must be in the log.
     fn run_at(&self, index: Index) -> (TermRun, Index) {
+        // Nearly all questions are about the end of the log.
+        if let Some(&run) = self.runs.last()
+            && run.first <= index
+        {
+            return (run, self.last);
+        }
         let after = self.runs.partition_point(|run| run.first <= index);
         let run_last = self.runs.get(after).map_or(self.last, |next| next.first.previous());
         (self.runs[after - 1], run_last)
@@ -106,6 +112,11 @@ impl Terms {
         debug_assert!(first > self.compacted.index && last <= self.last);
         if first > last {
             return TermRuns::new();
+        }
+        if let Some(run) = self.runs.last()
+            && run.first <= first
+        {
+            return TermRuns::from_buf([TermRun { first, term: run.term }]);
         }
         let from = self.runs.partition_point(|run| run.first <= first) - 1;
         let parts = self.runs[from..].iter().take_while(|run| run.first <= last);
