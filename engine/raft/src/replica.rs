@@ -227,7 +227,9 @@ impl Raft {
         }
         self.check_recovered();
         self.count_own_vote();
-        self.commit_by_quorum();
+        if self.durability.persisted() > self.commit {
+            self.commit_by_quorum();
+        }
     }
 
     /// The state machine has applied everything up to `to`.

@@ -6,7 +6,8 @@ use smallvec::SmallVec;
 use crate::id::{EntryId, Index, Term};
 use crate::message::{TermRun, TermRuns};
 
-/// The terms of `compacted.index ..= last`.
+/// The terms of `compacted.index ..= last`. Nearly all questions are about the end of the log, so that is looked at
+/// first.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Terms {
     compacted: EntryId,
@@ -33,12 +34,6 @@ impl Terms {
 
     /// The run that holds `index`, and the last index of it. `index` must be in the log.
     fn run_at(&self, index: Index) -> (TermRun, Index) {
-        // Nearly all questions are about the end of the log.
-        if let Some(&run) = self.runs.last()
-            && run.first <= index
-        {
-            return (run, self.last);
-        }
         let after = self.runs.partition_point(|run| run.first <= index);
         let run_last = self.runs.get(after).map_or(self.last, |next| next.first.previous());
         (self.runs[after - 1], run_last)
@@ -46,6 +41,11 @@ impl Terms {
 
     /// `None` if `index` is compacted away or beyond the end.
     pub(crate) fn term_at(&self, index: Index) -> Option<Term> {
+        if let Some(run) = self.runs.last()
+            && run.first <= index
+        {
+            return (index <= self.last).then_some(run.term);
+        }
         if index == self.compacted.index {
             return Some(self.compacted.term);
         }
@@ -69,6 +69,12 @@ impl Terms {
 
     /// Adds the entries after the present end that `runs` and `last` describe.
     pub(crate) fn extend(&mut self, runs: &[TermRun], last: Index) {
+        if let [run] = runs {
+            if last > self.last {
+                self.append(run.term, last);
+            }
+            return;
+        }
         for (at, run) in runs.iter().enumerate() {
             let run_last = runs.get(at + 1).map_or(last, |next| next.first.previous());
             if run_last > self.last {
@@ -138,8 +144,11 @@ impl Terms {
     }
 
     /// The first index in `first ..= last` where this log has no entry or one of another term than
-    /// `runs` say.
+    /// `runs` say, which describe all of that.
     pub(crate) fn first_difference(&self, first: Index, last: Index, runs: &[TermRun]) -> Option<Index> {
+        if first > self.last {
+            return (first <= last).then_some(first);
+        }
         for (at, run) in runs.iter().enumerate() {
             let run_last = runs.get(at + 1).map_or(last, |next| next.first.previous()).min(last);
             let mut index = run.first.max(first);
