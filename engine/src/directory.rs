@@ -169,6 +169,17 @@ impl Directory {
         self.epoch.fetch_add(1, Ordering::Release);
     }
 
+    /// Forgets the nodes that are none any more.
+    pub(crate) fn keep_only(&self, is_member: impl Fn(NodeId) -> bool) {
+        let mut table = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
+        if table.iter().all(|known| is_member(known.node)) {
+            return;
+        }
+        let kept = table.iter().filter(|known| is_member(known.node)).cloned().collect();
+        *table = Arc::new(kept);
+        self.epoch.fetch_add(1, Ordering::Release);
+    }
+
     /// A peer introduced itself with the address where its clients reach it.
     pub(crate) fn learn_client(&self, node: NodeId, client: &net::handshake::Address) {
         let known = self.nodes().iter().find(|facts| facts.node == node).cloned();

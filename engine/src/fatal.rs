@@ -22,6 +22,9 @@ pub enum Fatal {
         /// File and offset, and what is wrong there.
         reason: String,
     },
+    /// The node was removed from its cluster; its data directory is of no use to it any more.
+    #[error("{0}")]
+    NoMember(String),
     /// A shard's thread panicked: a bug.
     #[error("a shard thread panicked: {0}")]
     Panic(String),
@@ -33,6 +36,7 @@ impl Fatal {
         match self {
             Fatal::Log { .. } => 6,
             Fatal::Corruption { .. } => 5,
+            Fatal::NoMember(_) => 1,
             Fatal::Panic(_) => 101,
         }
     }

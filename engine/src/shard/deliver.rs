@@ -99,6 +99,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                     });
                 }
                 ShardMessage::Formed(record) => self.formed(&record),
+                ShardMessage::Neighbours(neighbours) => self.take_neighbours(&neighbours),
                 ShardMessage::TakeSnapshots => self.save_all(),
                 ShardMessage::Shutdown => self.begin_stop(),
             }

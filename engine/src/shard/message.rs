@@ -1,8 +1,11 @@
 //! What other threads hand to a shard: other shards of this node, and callers of the library.
 
+use std::sync::Arc;
+
 use raft::{GroupId, Time};
 use runtime::{MailboxSender, SocketId};
 
+use super::neighbours::Neighbours;
 use super::request::{Kind, Outcome, RequestHead};
 use crate::completion::Completer;
 
@@ -23,8 +26,11 @@ pub(crate) enum ShardMessage {
     Reply { socket: SocketId, slot: u64, part: u32, outcome: Outcome, bytes: Vec<u8> },
     /// A call through the library.
     Call { group: GroupId, kind: Kind, deadline: Time, bytes: Vec<u8>, completer: Completer<CallAnswer> },
-    /// The cluster has formed: the record, as synced to this node's disk.
+    /// The cluster has formed, or taken this node in: the file, as synced to this node's disk.
     Formed(Vec<u8>),
+    /// The members of the cluster, as shard 0 has them from the directory.
+    #[allow(dead_code, reason = "group 0 makes it")]
+    Neighbours(Arc<Neighbours>),
     /// Save the state of every group and compact the log behind it (`ringraft snapshot take`).
     TakeSnapshots,
     /// Hand leaderships over, then stop.

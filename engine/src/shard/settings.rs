@@ -11,6 +11,10 @@ use crate::builder::{Builder, Redirect};
 use crate::directory::Directory;
 use crate::node::{DataDir, Identity};
 
+/// A follower that hears nothing of its leader for this long may campaign; so a peer's shard that has not vouched for
+/// itself for this long is given up for all groups.
+pub(crate) const ELECTION_TIMEOUT_MIN: Duration = Duration::from_millis(1000);
+
 /// The settings of one shard.
 #[derive(Clone)]
 pub(crate) struct ShardSettings {
@@ -70,7 +74,7 @@ impl ShardSettings {
         raft::Settings {
             node: self.node,
             group,
-            election_timeout_min: Duration::from_millis(1000),
+            election_timeout_min: ELECTION_TIMEOUT_MIN,
             election_timeout_max: Duration::from_millis(1500),
             beat_interval: Duration::from_millis(100),
             // A frame a turn and a handful of frames on their way: more only hides a slow follower.
