@@ -56,13 +56,13 @@ fn start(words: &[&str]) -> Stage {
             match key {
                 "window" => settings.inflight_appends_max = usize::from(value),
                 "quota" => settings.uncommitted_bytes_max = 64 * u64::from(value),
-                "preferred" => settings.preferred = settings.node == NodeId(value),
-                "batch" => {}
+                "preferred" | "batch" => {}
                 _ => panic!("unknown setting {key:?}"),
             }
         }
     };
-    let mut stage = Stage::new(words[0].parse().expect("how many nodes"), configure);
+    let preferred = words.iter().find_map(|word| word.strip_prefix("preferred=")).map(node_id);
+    let mut stage = Stage::new(words[0].parse().expect("how many nodes"), preferred, configure);
     if let Some(batch) = words.iter().find_map(|word| word.strip_prefix("batch=")) {
         stage.batch = batch.parse().expect("a number");
     }
@@ -78,8 +78,8 @@ fn forged(term: u64, name: &str) -> Message {
     };
     let body = match name {
         "beat" => Body::Beat { commit, round },
-        "ack-of-the-future" => Body::AppendAck { matched: Index(99), round },
-        "round-of-the-future" => Body::BeatAck { round: 99, proven: true },
+        "ack-of-the-future" => Body::AppendAck { matched: Index(99), round, lease: false },
+        "round-of-the-future" => Body::BeatAck { round: 99, proven: true, lease: false },
         "append-with-a-gap" => append(prev, 3),
         "append-from-the-start" => append(EntryId::ZERO, 1),
         "short-append" => {
@@ -128,10 +128,10 @@ fn command(stage: &mut Stage, line: &str) {
         "crash" => stage.crash(node(), usize::try_from(number(1).unwrap_or(0)).expect("few")),
         "restart" => stage.restart(node()),
         "compact" => stage.node(node()).compact(Index(number(1).expect("an index"))),
-        "install" => assert!(stage.node(node()).install(now), "the snapshot is obsolete"),
+        "install" => assert!(stage.install(node()), "the snapshot is obsolete"),
         "decline" => {
             let node = stage.node(node());
-            let id = node.offered.take().expect("a snapshot was offered");
+            let (_, id) = node.offered.take().expect("a snapshot was offered");
             node.raft.decline_snapshot(id);
         }
         "status" => stage.status(&nodes()),

@@ -3,7 +3,7 @@
 use net::forming::{Birth, Cluster, Former, Output, Tombstone};
 use net::handshake::{Address, ClusterId};
 use net::link::PeerShard;
-use raft::{NodeId, Raft, Restored};
+use raft::{Config, NodeId, Raft, Restored};
 use runtime::Disk;
 
 use super::Shard;
@@ -95,6 +95,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         self.belong_to(cluster);
         let record = &cluster.record;
         let voters: Vec<NodeId> = record.members.iter().map(|member| member.node).collect();
+        let config = Config::of_voters(&voters);
         let shards_min = record.members.iter().map(|member| member.shard_count).min().unwrap_or(1);
         let mut recovered = recovered;
         for group in self.directory.placement.groups_of(self.shard) {
@@ -107,15 +108,16 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                         compacted: known.compacted,
                         runs: known.runs.clone(),
                         last: known.last,
-                        voters: voters.clone(),
+                        config: config.clone(),
+                        configs: Vec::new(),
                         applied: known.snapshot_id.index, // what the machine was loaded from
                     };
                     (restored, machine)
                 }
-                None => (Restored { voters: voters.clone(), ..Restored::default() }, (self.factory)(group)),
+                None => (Restored { config: config.clone(), ..Restored::default() }, (self.factory)(group)),
             };
             let preferred = preferred_leader(group, shards_min, &voters) == Some(self.directory.node);
-            let raft = Raft::new(self.settings.raft(group, preferred), restored, self.now);
+            let raft = Raft::new(&self.raft_settings, group, preferred, restored, self.now);
             self.replicas.push(Replica::new(group, 0, raft, machine));
             self.mark_dirty(self.replicas.len() - 1);
         }

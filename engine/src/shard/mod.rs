@@ -70,6 +70,7 @@ pub(crate) struct Shard<S: StateMachine, D: Disk> {
     now: Time,
     shard: u16,
     settings: ShardSettings,
+    raft_settings: Rc<raft::Settings>,
     directory: Arc<Directory>,
     factory: Arc<dyn Fn(GroupId) -> S + Send + Sync>,
     log: Log<D>,
@@ -137,6 +138,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         let mut shard = Shard {
             now,
             shard: settings.shard,
+            raft_settings: Rc::new(settings.raft()),
             links: Links::new(&settings),
             former: None,
             founders: Vec::new(),
@@ -255,7 +257,8 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                 tracing::info!(group = %replica.group, %term, "stepped down");
                 replica.stepped_down();
             }
-            Event::LeaderChanged { .. } => {}
+            Event::ConfigAppended { id, config } => replica.append_config(&mut self.log, id, &config),
+            Event::LeaderChanged { .. } | Event::ConfigCommitted { .. } | Event::Recovered => {}
             Event::NeedsSnapshot { to } => self.send_snapshot(number, to),
             Event::SnapshotOffered { from, id } => self.expect_snapshot(number, from, id),
             Event::Protocol { from, problem } => {

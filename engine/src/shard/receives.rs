@@ -281,7 +281,8 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         let replica = &mut self.replicas[number];
         // If the log holds that very entry, those behind it stay.
         let reset = replica.raft.term_at(id.index) != Some(id.term);
-        if !replica.raft.snapshot_installed(self.now, id) {
+        let config = replica.raft.config();
+        if !replica.raft.snapshot_installed(self.now, id, &config) {
             let reason = "the log has overtaken it";
             return self.drop_receive(at, reason);
         }

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use raft::{
-    Accepted, Check, EntryId, EntryKind, EntrySpec, GroupId, Index, Message, NodeId, ProposeError, Raft,
-    Time, Write,
+    Accepted, Check, Config, EntryId, EntryKind, EntrySpec, GroupId, Index, Message, NodeId, ProposeError,
+    Raft, Time, Write,
 };
 use raftlog::{BatchSeq, Cached, Log};
 use runtime::{Buffer, Disk};
@@ -142,6 +142,16 @@ impl<S: StateMachine> Replica<S> {
         raft::encode_entry(space, spec, 0, |_| {});
     }
 
+    /// Appends a configuration, which the core has already counted.
+    pub(crate) fn append_config<D: Disk>(&mut self, log: &mut Log<D>, id: EntryId, config: &Config) {
+        let command = config.encode();
+        let bytes = raft::entry_bytes(command.len());
+        let space = log.entries_space(self.group, self.incarnation, id, 1, bytes);
+        let (group, incarnation) = (self.group, self.incarnation);
+        let spec = EntrySpec { group, incarnation, id, kind: EntryKind::Membership };
+        raft::encode_entry(space, spec, command.len(), |out| out.copy_from_slice(&command));
+    }
+
     /// A message from a peer; `entries` are the bytes of its append, shape already checked. What must be
     /// written goes into the log's batch: the one copy a follower makes.
     pub(crate) fn step<D: Disk>(
@@ -152,7 +162,7 @@ impl<S: StateMachine> Replica<S> {
         message: Message,
         entries: &[u8],
     ) {
-        if let Some(accepted) = self.raft.step(now, from, message) {
+        if let Some(accepted) = self.raft.step(now, from, message, &[]) {
             write_accepted(log, self.group, self.incarnation, accepted, entries);
         }
     }

@@ -218,7 +218,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         let replica = &mut self.replicas[number];
         let Ok(slot) = self.saves.store.begin_build(replica.group, id) else { return false };
         tracing::debug!(group = %replica.group, %id, "saving");
-        let voters = replica.raft.voters();
+        let voters = replica.raft.config().voters;
         let spec = BuildSpec {
             store: self.settings.store,
             shard: u32::from(self.shard),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use raft::{GroupId, NodeId};
+use raft::NodeId;
 
 use crate::builder::{Builder, Redirect};
 use crate::directory::Directory;
@@ -14,6 +14,9 @@ use crate::node::{DataDir, Identity};
 /// A follower that hears nothing of its leader for this long may campaign; so a peer's shard that has not vouched for
 /// itself for this long is given up for all groups.
 pub(crate) const ELECTION_TIMEOUT_MIN: Duration = Duration::from_millis(1000);
+
+/// A group that nobody asked anything for so long rests.
+const QUIESCE_AFTER: Duration = Duration::from_secs(2);
 
 /// The settings of one shard.
 #[derive(Clone)]
@@ -69,11 +72,10 @@ impl ShardSettings {
         }
     }
 
-    /// The settings of a group's core.
-    pub(crate) fn raft(&self, group: GroupId, preferred: bool) -> raft::Settings {
+    /// The settings of all groups' cores.
+    pub(crate) fn raft(&self) -> raft::Settings {
         raft::Settings {
             node: self.node,
-            group,
             election_timeout_min: ELECTION_TIMEOUT_MIN,
             election_timeout_max: Duration::from_millis(1500),
             beat_interval: Duration::from_millis(100),
@@ -82,8 +84,9 @@ impl ShardSettings {
             inflight_bytes_max: 8 << 20,
             // Above every connection's limit together with one largest command.
             uncommitted_bytes_max: 64 << 20,
-            seed: self.seed ^ (u64::from(group.0) << 16) ^ u64::from(self.node.0),
-            preferred,
+            seed: self.seed,
+            quiesce_after: Some(QUIESCE_AFTER),
+            lease: None,
         }
     }
 }

@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use raft::{Index, Message, NodeId, Settings, Time};
+use raft::{Config, Index, Message, NodeId, Settings, Time};
 
-use crate::cluster::disk::Disk;
+use crate::cluster::disk::{Disk, Log};
 use crate::cluster::node::{Envelope, Node};
 use crate::cluster::{START, settings, voters};
 
@@ -24,6 +24,8 @@ pub struct Stage {
     nodes: Vec<Option<Node>>,
     disks: Vec<Disk>,
     settings: Vec<Settings>,
+    /// Who should lead.
+    preferred: Option<NodeId>,
     pub held: BTreeSet<NodeId>,
     pub cut: BTreeSet<NodeId>,
     network: Vec<Envelope>,
@@ -39,14 +41,16 @@ fn at(node: NodeId) -> usize {
 }
 
 impl Stage {
-    pub fn new(count: u16, configure: impl Fn(&mut Settings)) -> Stage {
-        let mut stage = Stage { now: START, next_value: 1, batch: 10, ..Stage::default() };
+    pub fn new(count: u16, preferred: Option<NodeId>, configure: impl Fn(&mut Settings)) -> Stage {
+        let mut stage = Stage { now: START, next_value: 1, batch: 10, preferred, ..Stage::default() };
+        let config = Config::of_voters(&voters(count));
         for node in 1..=count {
             let mut settings = settings(node, 7);
             configure(&mut settings);
             stage.settings.push(settings);
             stage.nodes.push(None);
-            stage.disks.push(Disk::default());
+            let log = Log { config: config.clone(), ..Log::default() };
+            stage.disks.push(Disk { log, ..Disk::default() });
             stage.committed.push(Index::ZERO);
         }
         voters(count).into_iter().for_each(|node| stage.restart(node));
@@ -73,8 +77,7 @@ impl Stage {
     pub fn restart(&mut self, id: NodeId) {
         assert!(self.nodes[at(id)].is_none(), "node {id} is up");
         let disk = std::mem::take(&mut self.disks[at(id)]);
-        let members: Vec<NodeId> = self.settings.iter().map(|settings| settings.node).collect();
-        let node = Node::start(self.settings[at(id)].clone(), disk, &members, self.now);
+        let node = Node::start(self.settings[at(id)].clone(), self.preferred == Some(id), disk, self.now);
         self.committed[at(id)] = node.raft.committed();
         self.nodes[at(id)] = Some(node);
     }
@@ -111,6 +114,14 @@ impl Stage {
         }
     }
 
+    /// The snapshot that was offered to `id` has arrived.
+    pub fn install(&mut self, id: NodeId) -> bool {
+        let now = self.now;
+        let Some((from, of)) = self.node(id).offered else { return false };
+        let config = self.node(from).log.config_at(of.index);
+        self.node(id).install(now, &config)
+    }
+
     pub fn persist(&mut self, id: NodeId, count: usize) {
         let now = self.now;
         let node = self.node(id);
@@ -139,7 +150,7 @@ impl Stage {
 
     /// A message that no node has sent.
     pub fn forge(&mut self, from: NodeId, to: NodeId, message: Message) {
-        self.network.push(Envelope { from, to, message, entries: Vec::new() });
+        self.network.push(Envelope { from, to, message, entries: Vec::new(), configs: Vec::new() });
     }
 
     /// All nodes do what a turn's end does: write, send, apply; and it is said what happened.
