@@ -13,7 +13,8 @@ use crate::{
     BatchSeq, Log,
     build::{Builder, Closed, Shape},
     format::{
-        CheckpointRow, RECORDS_MAX, RecordHeader, RecordKind, SegmentRow, batch_flags, record_flags, usize_of,
+        CheckpointRow, RECORDS_MAX, RecordHeader, RecordKind, SegmentRow, batch_flags, hard_state_flags,
+        record_flags, usize_of,
     },
     group::GroupLog,
 };
@@ -129,7 +130,6 @@ impl<D: Disk> Log<D> {
 
 fn encode_row(builder: &mut Builder, group: GroupId, log: &GroupLog, body_bytes: usize) {
     let hard_state = log.hard_state;
-    let vote_flag = if hard_state.vote.is_some() { record_flags::HAS_VOTE } else { 0 };
     let snapshot_flag = if log.snapshot.is_some() { record_flags::HAS_SNAPSHOT } else { 0 };
     let header = RecordHeader {
         group: u64::from(group.0),
@@ -137,7 +137,7 @@ fn encode_row(builder: &mut Builder, group: GroupId, log: &GroupLog, body_bytes:
         commit: hard_state.commit.0,
         incarnation: log.incarnation,
         kind: RecordKind::CheckpointRow.byte(),
-        flags: vote_flag | snapshot_flag,
+        flags: hard_state_flags(&hard_state) | snapshot_flag,
         aux: hard_state.vote.map_or(0, |node| node.0),
         ..RecordHeader::zeroed()
     };

@@ -57,6 +57,8 @@ pub(crate) struct GroupLog {
     pub(crate) visible: Index,
     /// The newest entry that the state machine no longer needs from the cache.
     pub(crate) applied: Index,
+    /// Configurations in `(compacted, last]`, ascending: kept while the log is replayed, for whoever opens it.
+    pub(crate) memberships: Vec<(Index, Rc<[u8]>)>,
     records: VecDeque<Record>,
 }
 
@@ -123,6 +125,7 @@ impl GroupLog {
         };
         self.visible = self.visible.min(from.previous());
         self.applied = self.applied.min(from.previous());
+        self.memberships.retain(|(index, _)| *index < from);
     }
 
     /// Everything up to `id` is no longer needed. What is already compacted stays so.
@@ -139,11 +142,13 @@ impl GroupLog {
         }
         self.visible = self.visible.max(id.index);
         self.applied = self.applied.max(id.index);
+        self.memberships.retain(|(index, _)| *index > id.index);
     }
 
     /// The log is empty and starts after `id`, whatever it held.
     pub(crate) fn restart_after(&mut self, id: EntryId, released: &mut impl FnMut(&Record)) {
         self.records.drain(..).for_each(|record| released(&record));
+        self.memberships.clear();
         self.compacted = id;
         self.last = id;
         self.visible = id.index;
@@ -320,6 +325,24 @@ mod tests {
         log.append(2, record(1, 1, 5, 2), &mut |_| released += 1);
         assert_eq!((released, log.compacted, log.last), (1, EntryId::ZERO, id(5, 1)));
         assert_eq!((log.snapshot, log.hard_state.term), (None, Term(4)), "the vote outlives the log");
+    }
+
+    #[test]
+    fn configurations_go_with_their_entries() {
+        let mut log = GroupLog::default();
+        let kept = |log: &GroupLog| log.memberships.iter().map(|(index, _)| index.0).collect::<Vec<_>>();
+        let add = |log: &mut GroupLog, index| log.memberships.push((Index(index), Rc::from(&b"c"[..])));
+        log.append(0, record(1, 9, 1, 1), &mut |_| {});
+        [2, 5, 9].into_iter().for_each(|index| add(&mut log, index));
+        log.compact(id(1, 2), &mut |_| {});
+        assert_eq!(kept(&log), [5, 9], "the snapshot has the one at its end and all before");
+        log.append(0, record(9, 1, 2, 2), &mut |_| {});
+        assert_eq!(kept(&log), [5], "truncated, and what took its place is none");
+        add(&mut log, 9);
+        log.clip(0, id(1, 3), id(1, 8));
+        assert_eq!(kept(&log), [5]);
+        log.restart_after(id(3, 20), &mut |_| {});
+        assert!(kept(&log).is_empty());
     }
 
     #[test]

@@ -17,7 +17,10 @@ use crate::{
     build::{Builder, Closed, Shape},
     cache::Cache,
     checkpoint::CheckpointState,
-    format::{BLOCK, Identity, RECORD_HEADER_BYTES, RECORDS_MAX, RecordHeader, RecordKind, record_flags},
+    format::{
+        BLOCK, Identity, RECORD_HEADER_BYTES, RECORDS_MAX, RecordHeader, RecordKind, hard_state_flags,
+        record_flags,
+    },
     group::{GroupLog, Record},
     pipeline::Pipeline,
     segments::Segments,
@@ -124,7 +127,7 @@ impl<D: Disk> Log<D> {
         space
     }
 
-    /// Records term, vote and commit of `group`.
+    /// Records term, vote, commit and standing of `group`.
     pub fn hard_state(&mut self, group: GroupId, hard_state: HardState) {
         self.open_batch(0);
         let log = self.groups.entry(group).or_default();
@@ -135,7 +138,7 @@ impl<D: Disk> Log<D> {
             commit: hard_state.commit.0,
             incarnation: log.incarnation,
             kind: RecordKind::HardState.byte(),
-            flags: if hard_state.vote.is_some() { record_flags::HAS_VOTE } else { 0 },
+            flags: hard_state_flags(&hard_state),
             aux: hard_state.vote.map_or(0, |node| node.0),
             ..RecordHeader::zeroed()
         };

@@ -50,6 +50,9 @@ pub struct RecoveredGroup {
     pub runs: Vec<TermRun>,
     /// The last entry; `compacted.index` if there is none.
     pub last: Index,
+    /// The configurations among the entries `compacted.index + 1 ..= last`, ascending: index and command. The one in
+    /// force before them is the snapshot's.
+    pub memberships: Vec<(Index, Vec<u8>)>,
 }
 
 /// What recovery saw.
@@ -81,8 +84,8 @@ impl<D: Disk> Log<D> {
         disk.create_dir(dir).await.map_err(io_error("making", dir))?;
         let mut survey = Survey::of(&disk, dir, &options).await?;
         let extent = extent(&mut survey, dir).await?;
-        let groups = replay(&survey, &extent);
-        let recovered = describe(dir, &groups, &survey, &extent)?;
+        let mut groups = replay(&survey, &extent);
+        let recovered = describe(dir, &mut groups, &survey, &extent)?;
         let last_batch = survey.batch_max;
         let boot_epoch = survey.epoch_max + 1;
         let segments = adopt(&disk, dir, &options, survey, &extent, &groups).await?;
@@ -140,7 +143,7 @@ impl<D: Disk> Log<D> {
 
 fn describe<F: runtime::File>(
     dir: &Path,
-    groups: &BTreeMap<GroupId, GroupLog>,
+    groups: &mut BTreeMap<GroupId, GroupLog>,
     survey: &Survey<F>,
     extent: &Extent,
 ) -> Result<Recovered, OpenError> {
@@ -167,6 +170,10 @@ fn describe<F: runtime::File>(
             snapshot: log.snapshot.as_ref().map(|(_, body)| body.to_vec()),
             runs: log.runs(),
             last: log.last.index,
+            memberships: std::mem::take(&mut log.memberships)
+                .into_iter()
+                .map(|(index, command)| (index, command.to_vec()))
+                .collect(),
         });
     }
     Ok(recovered)

@@ -7,7 +7,7 @@ use runtime::File;
 
 use crate::{
     BatchSeq,
-    format::{BatchHeader, CheckpointRow, RecordHeader, RecordKind, record_flags},
+    format::{BatchHeader, CheckpointRow, RecordHeader, RecordKind, record_flags, standing},
     group::{GroupLog, Place, Record},
     recover::Extent,
     scan::Scanned,
@@ -56,6 +56,8 @@ fn apply(groups: &mut BTreeMap<GroupId, GroupLog>, batch: &Scanned, counts: impl
         match kind {
             RecordKind::Entries => {
                 log.append(record.incarnation, entries_record(&batch.header, record), released);
+                let memberships = raft::entries(body, raft::Check::Shape).flatten();
+                log.memberships.extend(memberships.map(|entry| (entry.id.index, Rc::from(entry.command))));
             }
             RecordKind::HardState => log.hard_state = hard_state(record),
             RecordKind::Compact => log.compact(id, released),
@@ -87,6 +89,7 @@ fn hard_state(record: &RecordHeader) -> HardState {
         term: Term(record.term),
         vote: voted.then_some(NodeId(record.aux)),
         commit: Index(record.commit),
+        standing: standing(record.flags),
     }
 }
 

@@ -6,7 +6,7 @@ use runtime::{Buffer, File};
 
 use crate::format::{
     BLOCK, BLOCK_U64, BatchHeader, Expected, Invalid, RecordHeader, RecordKind, SegmentHeader,
-    decode_batch_header, decode_directory, usize_of, verify_bodies,
+    decode_batch_header, decode_directory, membership_entries, record_flags, usize_of, verify_bodies,
 };
 
 /// Files are read in pieces of this size, or of a batch if that is larger.
@@ -44,7 +44,7 @@ impl<'a, F: File> Window<'a, F> {
 pub(crate) struct Scanned {
     pub(crate) header: BatchHeader,
     pub(crate) records: Vec<RecordHeader>,
-    /// For each record the body, but for entries, which stay on disk.
+    /// For each record the body, but for entries, which stay on disk; of those only configurations are here.
     pub(crate) bodies: Vec<Vec<u8>>,
 }
 
@@ -227,12 +227,15 @@ fn read_batch(header: BatchHeader, batch: &[u8], verify: bool) -> Result<Scanned
         verify_bodies(batch, &records)?;
     }
     let body = |record: &RecordHeader| {
-        let start = usize_of(record.body_offset);
         let is_entries = record.kind == RecordKind::Entries.byte();
-        let bytes = if is_entries { 0 } else { usize_of(record.body_bytes) };
-        batch.get(start..start + bytes).map(<[u8]>::to_vec)
+        if is_entries && record.flags & record_flags::MEMBERSHIP == 0 {
+            return Ok(Vec::new());
+        }
+        let start = usize_of(record.body_offset);
+        let body = batch.get(start..start + usize_of(record.body_bytes));
+        let body = body.ok_or(Invalid::new("a record's body is cut short"))?;
+        if is_entries { membership_entries(record, body) } else { Ok(body.to_vec()) }
     };
-    let bodies: Option<Vec<Vec<u8>>> = records.iter().map(body).collect();
-    let bodies = bodies.ok_or(Invalid::new("a record's body is cut short"))?;
+    let bodies = records.iter().map(body).collect::<Result<_, _>>()?;
     Ok(Scanned { header, records, bodies })
 }

@@ -1,10 +1,11 @@
 //! One batch: `[header 128][directory 64 x n][bodies, 16-aligned][zeros to the block]`.
 
-use raft::{Check, EntryError, entries};
+use raft::{Check, EntryError, EntryKind, entries};
 
 use super::{
     BATCH_HEADER_BYTES, BATCH_MAGIC, BLOCK, BODY_ALIGN, BatchHeader, FORMAT_VERSION, Invalid,
-    RECORD_HEADER_BYTES, RECORDS_MAX, RecordHeader, RecordKind, batch_flags, lsn, u32_of, usize_of,
+    RECORD_HEADER_BYTES, RECORDS_MAX, RecordHeader, RecordKind, batch_flags, lsn, record_flags, u32_of,
+    usize_of,
 };
 use crate::BatchSeq;
 
@@ -35,11 +36,10 @@ pub(crate) fn seal_batch(
         let body = &batch[body_start..body_start + usize_of(record.body_bytes)];
         if record.kind == RecordKind::Entries.byte() {
             let said = verify_entries(&record, body, Check::Shape);
-            assert!(
-                said.is_ok(),
-                "group {}: the encoded entries are not those announced: {said:?}",
-                record.group
-            );
+            let Ok(memberships) = said else {
+                panic!("group {}: the encoded entries are not those announced: {said:?}", record.group)
+            };
+            record.flags |= if memberships { record_flags::MEMBERSHIP } else { 0 };
         }
         record.body_crc = body_checksum(record.kind, body).expect("bodies are made of whole entries");
         record.lsn = lsn(BatchSeq(header.batch_seq), ordinal);
@@ -174,7 +174,9 @@ pub(crate) fn decode_directory(header: &BatchHeader, batch: &[u8]) -> Result<Vec
 /// Fields that a record's kind does not use are zero; those it uses make sense.
 fn check_record(record: &RecordHeader) -> Result<(), Invalid> {
     let kind = RecordKind::from_byte(record.kind).ok_or(Invalid::new("a record of an unknown kind"))?;
-    let vote_ok = record.aux == 0 || record.flags & super::record_flags::HAS_VOTE != 0;
+    let both = record_flags::RECOVERING | record_flags::FAULTED;
+    let vote_ok = record.aux == 0 || record.flags & record_flags::HAS_VOTE != 0;
+    let standing_ok = record.flags & both != both;
     let fields_ok = match kind {
         RecordKind::Entries => {
             record.count > 0
@@ -202,7 +204,7 @@ fn check_record(record: &RecordHeader) -> Result<(), Invalid> {
         }
     };
     let group_ok = u32::try_from(record.group).is_ok();
-    if !fields_ok || !vote_ok || !group_ok || record.flags & !kind.flags_allowed() != 0 {
+    if !fields_ok || !vote_ok || !standing_ok || !group_ok || record.flags & !kind.flags_allowed() != 0 {
         return Err(Invalid::new("a record with impossible fields"));
     }
     Ok(())
@@ -221,14 +223,32 @@ pub(crate) fn verify_bodies(batch: &[u8], records: &[RecordHeader]) -> Result<()
             return Err(Invalid::new("record body checksum mismatch"));
         }
         if record.kind == RecordKind::Entries.byte() {
-            verify_entries(record, body, Check::Checksum)?;
+            let memberships = verify_entries(record, body, Check::Checksum)?;
+            if memberships != (record.flags & record_flags::MEMBERSHIP != 0) {
+                return Err(Invalid::new("a record that says wrongly whether it holds configurations"));
+            }
         }
     }
     Ok(())
 }
 
-fn verify_entries(record: &RecordHeader, body: &[u8], check: Check) -> Result<(), Invalid> {
+/// The configurations among the entries of a record whose flags say that it holds some, whole and back to back. All
+/// of the record is verified, for a configuration that was not the group's could make two leaders of one.
+pub(crate) fn membership_entries(record: &RecordHeader, body: &[u8]) -> Result<Vec<u8>, Invalid> {
+    verify_entries(record, body, Check::Checksum)?;
+    let mut memberships = Vec::new();
+    for entry in entries(body, Check::Shape).flatten() {
+        if entry.kind == EntryKind::Membership {
+            memberships.extend_from_slice(entry.bytes);
+        }
+    }
+    Ok(memberships)
+}
+
+/// Checks that the entries are what their record says; answers whether there are configurations among them.
+fn verify_entries(record: &RecordHeader, body: &[u8], check: Check) -> Result<bool, Invalid> {
     let mut index = record.first_index;
+    let mut memberships = false;
     for entry in entries(body, check) {
         let entry = entry.map_err(|_| Invalid::new("an entry that is not sound"))?;
         let as_said = u64::from(entry.group.0) == record.group
@@ -238,10 +258,11 @@ fn verify_entries(record: &RecordHeader, body: &[u8], check: Check) -> Result<()
         if !as_said {
             return Err(Invalid::new("an entry that is not what its record says"));
         }
+        memberships |= entry.kind == EntryKind::Membership;
         index += 1;
     }
     if index != record.first_index + u64::from(record.count) {
         return Err(Invalid::new("a record with another number of entries than it says"));
     }
-    Ok(())
+    Ok(memberships)
 }

@@ -8,8 +8,11 @@ mod segment;
 mod tests;
 
 use bytemuck::{Pod, Zeroable};
+use raft::{HardState, Standing};
 
-pub(crate) use batch::{Expected, decode_batch_header, decode_directory, seal_batch, verify_bodies};
+pub(crate) use batch::{
+    Expected, decode_batch_header, decode_directory, membership_entries, seal_batch, verify_bodies,
+};
 pub(crate) use segment::{
     Identity, SegmentHeader, decode_segment_header, encode_segment_header, looks_unused,
 };
@@ -55,6 +58,33 @@ pub(crate) mod record_flags {
     pub(crate) const RESET: u8 = 2;
     /// CHECKPOINT_ROW: the group has a snapshot; its body follows the row.
     pub(crate) const HAS_SNAPSHOT: u8 = 4;
+    /// HARD_STATE, CHECKPOINT_ROW: the replica may have lost acknowledged entries and heals from its peers.
+    pub(crate) const RECOVERING: u8 = 8;
+    /// HARD_STATE, CHECKPOINT_ROW: the replica's history contradicts its group's.
+    pub(crate) const FAULTED: u8 = 16;
+    /// ENTRIES: some of them are configurations of the group.
+    pub(crate) const MEMBERSHIP: u8 = 32;
+    /// What a hard state may have.
+    pub(crate) const HARD_STATE: u8 = HAS_VOTE | RECOVERING | FAULTED;
+}
+
+/// The bits that say what a hard state's replica is worth, and whom it voted for.
+pub(crate) fn hard_state_flags(hard_state: &HardState) -> u8 {
+    let vote = if hard_state.vote.is_some() { record_flags::HAS_VOTE } else { 0 };
+    vote | match hard_state.standing {
+        Standing::Normal => 0,
+        Standing::Recovering => record_flags::RECOVERING,
+        Standing::Faulted => record_flags::FAULTED,
+    }
+}
+
+/// The standing in a checked record's flags.
+pub(crate) fn standing(flags: u8) -> Standing {
+    match flags & (record_flags::RECOVERING | record_flags::FAULTED) {
+        0 => Standing::Normal,
+        record_flags::RECOVERING => Standing::Recovering,
+        _ => Standing::Faulted,
+    }
 }
 
 /// What a record says.
@@ -101,10 +131,11 @@ impl RecordKind {
     /// The bits that `flags` may have.
     pub(crate) const fn flags_allowed(self) -> u8 {
         match self {
-            RecordKind::HardState => record_flags::HAS_VOTE,
+            RecordKind::HardState => record_flags::HARD_STATE,
             RecordKind::Snapshot => record_flags::RESET,
-            RecordKind::CheckpointRow => record_flags::HAS_VOTE | record_flags::HAS_SNAPSHOT,
-            RecordKind::Entries | RecordKind::Compact | RecordKind::SegmentTable => 0,
+            RecordKind::CheckpointRow => record_flags::HARD_STATE | record_flags::HAS_SNAPSHOT,
+            RecordKind::Entries => record_flags::MEMBERSHIP,
+            RecordKind::Compact | RecordKind::SegmentTable => 0,
         }
     }
 }

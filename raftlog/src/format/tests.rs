@@ -112,6 +112,54 @@ fn golden_bytes_of_a_batch() {
     assert_eq!(format!("{}\n", hex(&bytes[..end])), include_str!("../../golden/batch.v0.hex"));
 }
 
+/// A batch with a hard state of a replica that heals and an entry that is a configuration.
+fn batch_of_membership() -> (Vec<u8>, usize) {
+    let mut bytes = vec![0; BLOCK];
+    let body_start = BATCH_HEADER_BYTES + 2 * RECORD_HEADER_BYTES;
+    let body_end = body_start + entry_bytes(6);
+    let id = EntryId::new(Term(4), Index(10));
+    let spec = EntrySpec { group: GroupId(7), incarnation: 2, id, kind: EntryKind::Membership };
+    encode_entry(&mut bytes[body_start..body_end], spec, 6, |out| out.copy_from_slice(b"config"));
+    let hard_state = HardState { term: Term(4), standing: Standing::Recovering, ..HardState::default() };
+    let hard_state = RecordHeader {
+        group: 7,
+        term: 4,
+        incarnation: 2,
+        kind: RecordKind::HardState.byte(),
+        flags: hard_state_flags(&hard_state),
+        body_offset: u32_of(body_start),
+        ..RecordHeader::zeroed()
+    };
+    let entries = RecordHeader {
+        group: 7,
+        first_index: 10,
+        term: 4,
+        incarnation: 2,
+        count: 1,
+        body_offset: u32_of(body_start),
+        body_bytes: u32_of(body_end - body_start),
+        kind: RecordKind::Entries.byte(),
+        ..RecordHeader::zeroed()
+    };
+    seal_batch(&mut bytes, batch_header(), &[hard_state, entries], body_end);
+    (bytes, body_end)
+}
+
+#[test]
+fn golden_bytes_of_standing_and_configurations() {
+    let (bytes, end) = batch_of_membership();
+    assert_eq!(format!("{}\n", hex(&bytes[..end])), include_str!("../../golden/membership.v0.hex"));
+    let (_, records) = decode(&bytes).expect("sound");
+    assert_eq!((records[0].flags, records[1].flags), (record_flags::RECOVERING, record_flags::MEMBERSHIP));
+    assert_eq!(standing(records[0].flags), Standing::Recovering);
+    let body = &bytes[end - entry_bytes(6)..end];
+    assert_eq!(membership_entries(&records[1], body).expect("sound"), body);
+    assert!(membership_entries(&RecordHeader { first_index: 11, ..records[1] }, body).is_err());
+    let none = &batch()[BATCH_HEADER_BYTES + 2 * RECORD_HEADER_BYTES..][..entry_bytes(5)];
+    let record = RecordHeader { count: 1, ..decode(&batch()).expect("sound").1[1] };
+    assert_eq!(membership_entries(&record, none), Ok(Vec::new()));
+}
+
 fn decode(bytes: &[u8]) -> Result<(BatchHeader, Vec<RecordHeader>), Invalid> {
     let header = decode_batch_header(bytes)?;
     let records = decode_directory(&header, bytes)?;
@@ -217,6 +265,8 @@ fn sealed_nonsense_is_refused() {
         RecordHeader { kind: 77, ..hard_state },
         RecordHeader { flags: 0x80, ..hard_state },
         RecordHeader { aux: 1, ..hard_state },
+        RecordHeader { flags: record_flags::RECOVERING | record_flags::FAULTED, ..hard_state },
+        RecordHeader { flags: record_flags::MEMBERSHIP, ..hard_state },
         RecordHeader { group: 1 << 40, ..hard_state },
         RecordHeader { count: 1, ..hard_state },
         RecordHeader { kind: 8, ..hard_state },

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, path::Path};
 
 use raft::{
-    EntryId, EntryKind, EntrySpec, GroupId, HardState, Index, NodeId, Term, TermRun, Time, encode_entry,
-    entry_bytes,
+    EntryId, EntryKind, EntrySpec, GroupId, HardState, Index, NodeId, Standing, Term, TermRun, Time,
+    encode_entry, entry_bytes,
 };
 use raftlog::{BatchSeq, Log, OpenError, Options, Recovered};
 use ringraft_tests::disk::{SimDisk, block_on};
@@ -60,6 +60,13 @@ impl GroupModel {
         }
     }
 
+    fn memberships(&self) -> Vec<(Index, Vec<u8>)> {
+        let entries =
+            self.entries.iter().map(|(index, (term, command))| (EntryId::new(*term, Index(*index)), command));
+        let memberships = entries.filter(|(id, _)| kind(*id) == EntryKind::Membership);
+        memberships.map(|(id, command)| (id.index, command.clone())).collect()
+    }
+
     fn runs(&self) -> Vec<TermRun> {
         let mut runs: Vec<TermRun> = Vec::new();
         for (index, (term, _)) in &self.entries {
@@ -72,6 +79,11 @@ impl GroupModel {
 }
 
 pub(super) type Model = BTreeMap<u32, GroupModel>;
+
+/// Some entries are configurations; which, tells their id.
+fn kind(id: EntryId) -> EntryKind {
+    if (id.index.0 + id.term.0).is_multiple_of(5) { EntryKind::Membership } else { EntryKind::Command }
+}
 
 /// A running log, the model after every batch, and what was acknowledged.
 pub(super) struct Life {
@@ -143,7 +155,7 @@ impl Life {
             (first.index.0..).zip(commands.into_iter().zip(space.chunks_exact_mut(each)))
         {
             let id = EntryId::new(first.term, Index(index));
-            let spec = EntrySpec { group: GroupId(group), incarnation: 1, id, kind: EntryKind::Command };
+            let spec = EntrySpec { group: GroupId(group), incarnation: 1, id, kind: kind(id) };
             encode_entry(place, spec, command_bytes, |out| out.copy_from_slice(&command));
             model.entries.insert(index, (first.term, command));
         }
@@ -153,7 +165,7 @@ impl Life {
     /// Appends one entry with this command.
     pub(super) fn append_command(&mut self, group: u32, id: EntryId, command: &[u8]) {
         let space = self.log.entries_space(GroupId(group), 1, id, 1, entry_bytes(command.len()));
-        let spec = EntrySpec { group: GroupId(group), incarnation: 1, id, kind: EntryKind::Command };
+        let spec = EntrySpec { group: GroupId(group), incarnation: 1, id, kind: kind(id) };
         encode_entry(space, spec, command.len(), |out| out.copy_from_slice(command));
         let model = self.model.entry(group).or_default();
         model.entries.split_off(&id.index.0);
@@ -212,7 +224,8 @@ impl Life {
             13..16 => {
                 let vote = rng.bool().then_some(NodeId(rng.u16(1..4)));
                 let commit = Index(rng.u64(compacted.index.0..=last.index.0));
-                self.hard_state(group, HardState { term: last.term, vote, commit });
+                let standing = [Standing::Normal, Standing::Recovering, Standing::Faulted][rng.usize(..3)];
+                self.hard_state(group, HardState { term: last.term, vote, commit, standing });
             }
             16..18 if last.index > compacted.index => {
                 let index = rng.u64(compacted.index.0 + 1..=last.index.0);
@@ -296,6 +309,7 @@ pub(super) fn check(log: &Log<SimDisk>, recovered: &Recovered, model: &Model) {
         assert_eq!(found.compacted, model.compacted, "group {group}");
         assert_eq!(found.last, model.last().index, "group {group}");
         assert_eq!(found.runs, model.runs(), "group {group}");
+        assert_eq!(found.memberships, model.memberships(), "group {group}");
         let snapshot = found.snapshot.clone().map(|body| (found.snapshot_id, body));
         assert_eq!(snapshot, model.snapshot, "group {group}");
         check_entries(log, GroupId(*group), model, 700);
