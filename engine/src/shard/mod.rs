@@ -5,15 +5,19 @@ mod answers;
 mod background;
 mod client;
 mod clients;
+mod control;
 mod deliver;
 mod dispatch;
 mod driver;
+mod events;
 mod forming;
 mod frames;
 mod io;
 mod leading;
 mod links;
 mod loads;
+mod machine;
+mod membership;
 mod message;
 mod outbox;
 mod peers;
@@ -34,7 +38,7 @@ mod transfers;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use raft::{Event, GroupId, Time};
+use raft::{GroupId, Time};
 use raftlog::{BatchSeq, Log, RecoveredGroup};
 use runtime::{Buffer, Disk};
 
@@ -50,6 +54,7 @@ use dispatch::{Buckets, Requests};
 use io::{Action, Dialer, Input};
 use links::Links;
 use loads::Loads;
+use machine::Machine;
 use replica::{Applying, Replica};
 use request::RequestBody;
 use routing::Route;
@@ -72,7 +77,7 @@ pub(crate) struct Shard<S: StateMachine, D: Disk> {
     disk: D,
     background: Backgrounds<S, D>,
     /// What recovery found, until the cluster's record says that the groups may start.
-    recovered: Option<Vec<(RecoveredGroup, S)>>,
+    recovered: Option<Vec<(RecoveredGroup, Machine<S>)>>,
     replicas: Vec<Replica<S>>,
     /// Requests that came before the cluster had formed.
     unstarted: Route,
@@ -91,6 +96,7 @@ pub(crate) struct Shard<S: StateMachine, D: Disk> {
     saves: saves::Saves<D>,
     transfers: transfers::Transfers<D>,
     preferences: leading::Preferences,
+    membership: membership::Membership,
     slices: Vec<Buffer>,
     /// The earliest deadline of any replica's core, and of waiting requests.
     next_tick: Time,
@@ -108,7 +114,7 @@ pub(crate) struct Opened<S, D: Disk> {
     pub(crate) disk: D,
     pub(crate) store: snapshot::Store<D>,
     /// What the log knows of each group, with the state of its snapshot.
-    pub(crate) groups: Vec<(RecoveredGroup, S)>,
+    pub(crate) groups: Vec<(RecoveredGroup, Machine<S>)>,
 }
 
 impl<S: StateMachine, D: Disk> Shard<S, D> {
@@ -148,6 +154,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             saves,
             transfers: transfers::Transfers::new(now, &settings),
             preferences: leading::Preferences::default(),
+            membership: membership::Membership::default(),
             slices: Vec::new(),
             next_tick: now,
             next_expiry: now,
@@ -198,6 +205,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         self.log.submit();
         self.prepare_segments();
         self.apply();
+        self.publish_members();
         self.deliver_answers();
         self.flush();
         Ok(())
@@ -255,6 +263,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             self.clients.tick(self.now, &mut self.actions);
             self.save_if_due();
             self.lead_as_preferred();
+            self.follow_directory();
             self.stop_if_due();
         }
         self.log.tick(self.now);
@@ -271,38 +280,6 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             let replica = &mut self.replicas[number];
             replica.collect_write(&mut self.log);
             self.next_tick = self.next_tick.min(replica.raft.deadline());
-        }
-    }
-
-    /// Acts on what a core reports, which must be before anything else is put into its log: a new leader's no-op
-    /// comes first.
-    fn take_events(&mut self, number: usize) {
-        while let Some(event) = self.replicas[number].raft.take_event() {
-            self.take_event(number, event);
-        }
-    }
-
-    fn take_event(&mut self, number: usize, event: Event) {
-        let replica = &mut self.replicas[number];
-        match event {
-            Event::BecameLeader { term, noop } => {
-                tracing::info!(group = %replica.group, %term, "leads");
-                replica.append_noop(&mut self.log, noop);
-            }
-            Event::SteppedDown { term } => {
-                tracing::info!(group = %replica.group, %term, "stepped down");
-                replica.stepped_down();
-            }
-            Event::LeaderChanged { .. } => {}
-            Event::NeedsSnapshot { to } => self.send_snapshot(number, to),
-            Event::SnapshotOffered { from, id } => self.expect_snapshot(number, from, id),
-            Event::Protocol { from, problem } => {
-                tracing::warn!(group = %replica.group, %from, ?problem, "dropped a message that makes no sense");
-            }
-            Event::Faulted { fault } => {
-                tracing::error!(group = %replica.group, ?fault, "contradictory history: this replica stops taking part");
-            }
-            other => tracing::warn!(group = %replica.group, ?other, "an event of a newer core"),
         }
     }
 

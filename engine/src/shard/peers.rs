@@ -129,7 +129,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
     /// frame contradicts itself.
     fn take_frame(&mut self, link: usize, node: NodeId, shard: u16, body: &[u8], tail: &[u8]) -> bool {
         let Some(parcel) = open_frame(body, tail) else { return false };
-        for (message, range) in parcel.messages {
+        for (message, range, configs) in parcel.messages {
             let Some(number) = self.local(message.group) else { continue };
             self.mark_dirty(number);
             let replica = &mut self.replicas[number];
@@ -137,7 +137,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             // stops reading, for beats and votes stand behind the entries.
             let room = self.log.has_room() && self.log.has_room_for_entries();
             if range.is_empty() || room {
-                replica.step(self.now, &mut self.log, node, message, &tail[range]);
+                replica.step(self.now, &mut self.log, node, message, &tail[range], &configs);
             } else {
                 replica.raft.refuse(self.now, node, message);
             }
