@@ -49,7 +49,10 @@ pub use fatal::{Fatal, FatalHook};
 pub use group::{COMMAND_BYTES_MAX, Group};
 pub use local::LocalCluster;
 pub use members::{Member, MemberState};
-pub use raft::{EntryId, GroupId, Index, NodeId, Term};
+pub use raft::{
+    Config, EntryId, FollowerState, FollowerStatus, GroupId, Index, NodeId, Role, Standing, Term,
+};
+pub use status::{EngineStatus, GroupStatus};
 pub use state_machine::{
     Applied, Frozen, Progress, RestoreError, SaveSink, Simple, SimpleMachine, StateMachine,
 };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use raft::{FollowerState, Time};
+use raft::{FollowerState, FollowerStatus, NodeId, Time};
 use runtime::Disk;
 
 use super::Shard;
@@ -33,18 +33,22 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         }
         self.preferences.next_look = self.now + LOOK_INTERVAL;
         self.preferences.caught_up_since.resize(self.replicas.len(), None);
-        let nodes: Vec<_> = self.links.local.directory.nodes.iter().map(|known| known.node).collect();
-        let shards_min =
-            self.links.local.directory.nodes.iter().map(|known| known.shard_count).min().unwrap_or(1);
+        let (nodes, shards_min) = self.who_may_lead();
         for number in 0..self.replicas.len() {
             let replica = &mut self.replicas[number];
             let preferred = preferred_leader(replica.group, shards_min, &nodes);
             let since = &mut self.preferences.caught_up_since[number];
             let target = preferred.filter(|node| replica.raft.is_leader() && *node != self.directory.node);
-            let status = target.map(|_| replica.raft.status());
+            let looks = replica.raft.is_leader() && (target.is_some() || !replica.raft.is_quiesced());
+            let status = looks.then(|| replica.raft.status());
+            if !replica.raft.is_leader() || status.is_some() {
+                let followers = status.as_ref().map_or_else(Vec::new, |status| status.followers.clone());
+                self.directory.publish_followers(replica.group, followers);
+            }
             let caught_up = target.zip(status).is_some_and(|(node, status)| {
                 let of = status.followers.iter().find(|follower| follower.node == node);
-                of.is_some_and(|of| of.state == FollowerState::Replicate && of.matched >= status.committed)
+                let has_all = |of: &FollowerStatus| !of.learner && of.matched >= status.committed;
+                of.is_some_and(|of| of.state == FollowerState::Replicate && has_all(of))
             });
             *since = if caught_up { since.or(Some(self.now)) } else { None };
             if since.is_some_and(|since| self.now.saturating_sub(since) >= CAUGHT_UP_FOR) {
@@ -56,6 +60,18 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                 }
             }
         }
+    }
+
+    /// The nodes that lead what they should, and the least number of shards of any: those that stay in the cluster.
+    fn who_may_lead(&self) -> (Vec<NodeId>, u16) {
+        let known = &self.links.local.directory.nodes;
+        let nodes = match &self.membership.members {
+            Some(members) => members.active(),
+            None => known.iter().map(|known| known.node).collect(),
+        };
+        let of_them = known.iter().filter(|known| nodes.contains(&known.node));
+        let shards_min = of_them.map(|known| known.shard_count).min().unwrap_or(1);
+        (nodes, shards_min)
     }
 
     /// Begins to stop: every group led here goes to the follower that is furthest.
@@ -71,7 +87,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             }
             let status = replica.raft.status();
             let reachable =
-                status.followers.iter().filter(|follower| self.directory.is_reachable(follower.node));
+                status.followers.iter().filter(|of| !of.learner && self.directory.is_reachable(of.node));
             if let Some(best) = reachable.max_by_key(|follower| follower.matched) {
                 let _refused = replica.raft.transfer(self.now, best.node);
                 self.mark_dirty(number);

@@ -42,6 +42,7 @@ use raft::{GroupId, Time};
 use raftlog::{BatchSeq, Log, RecoveredGroup};
 use runtime::{Buffer, Disk};
 
+pub(crate) use control::{Handover, transfer_request};
 pub(crate) use driver::{ShardStart, run};
 pub(crate) use message::{CallAnswer, ShardMessage};
 pub(crate) use request::{Kind, Outcome};
@@ -71,6 +72,7 @@ pub(crate) struct Shard<S: StateMachine, D: Disk> {
     now: Time,
     shard: u16,
     settings: ShardSettings,
+    raft_settings: Rc<raft::Settings>,
     directory: Arc<Directory>,
     factory: Arc<dyn Fn(GroupId) -> S + Send + Sync>,
     log: Log<D>,
@@ -104,6 +106,8 @@ pub(crate) struct Shard<S: StateMachine, D: Disk> {
     more: bool,
     stopping: Option<Time>,
     stopped: bool,
+    /// Why the node must end.
+    fatal: Option<Fatal>,
     /// What the driver does at the sockets after this turn.
     pub(crate) actions: Vec<Action>,
 }
@@ -133,6 +137,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         let mut shard = Shard {
             now,
             shard: settings.shard,
+            raft_settings: Rc::new(settings.raft()),
             links: Links::new(&settings),
             former: None,
             clients: Clients::new(&settings),
@@ -161,6 +166,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             more: false,
             stopping: None,
             stopped: false,
+            fatal: None,
             actions: Vec::new(),
             settings,
         };
@@ -208,7 +214,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         self.publish_members();
         self.deliver_answers();
         self.flush();
-        Ok(())
+        self.fatal.take().map_or(Ok(()), Err)
     }
 
     /// Learns which batches became durable and lets the promises go that waited for them.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use raft::{GroupId, NodeId};
+use raft::NodeId;
 
 use crate::builder::{Builder, Redirect};
 use crate::directory::Directory;
@@ -65,11 +65,10 @@ impl ShardSettings {
         }
     }
 
-    /// The settings of a group's core.
-    pub(crate) fn raft(&self, group: GroupId, preferred: bool) -> raft::Settings {
+    /// The settings of all groups' cores.
+    pub(crate) fn raft(&self) -> raft::Settings {
         raft::Settings {
             node: self.node,
-            group,
             election_timeout_min: Duration::from_millis(1000),
             election_timeout_max: Duration::from_millis(1500),
             beat_interval: Duration::from_millis(100),
@@ -78,8 +77,9 @@ impl ShardSettings {
             inflight_bytes_max: 8 << 20,
             // Above every connection's limit together with one largest command.
             uncommitted_bytes_max: 64 << 20,
-            seed: self.seed ^ (u64::from(group.0) << 16) ^ u64::from(self.node.0),
-            preferred,
+            seed: self.seed,
+            quiesce_after: Some(Duration::from_secs(5)),
+            lease: None,
         }
     }
 }
@@ -108,6 +108,11 @@ impl SharedDataDir {
         record: &[u8],
     ) -> Result<(), crate::node::DataDirError> {
         self.with(|dir| dir.store_record(crate::node::ClusterId(cluster), record))
+    }
+
+    /// The cluster has removed this node: no start may use the directory again.
+    pub(crate) fn mark_removed(&self, reason: &str) -> Result<(), crate::node::DataDirError> {
+        self.with(|dir| dir.mark_removed(reason))
     }
 
     /// Counts this node's starts.
