@@ -147,7 +147,6 @@ impl Refused {
     }
 }
 
-
 /// Everything that is said before frames flow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {

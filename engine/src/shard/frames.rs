@@ -8,7 +8,7 @@ use runtime::{Buffer, Disk, Part};
 use super::outbox::Outbox;
 use super::replica::Replica;
 use super::request::Outcome;
-use crate::wire::Body;
+use crate::wire::{Beat, Body};
 
 /// Entry bytes one frame carries; a frame with its body stays below net's limit of 1 MiB unless one entry
 /// alone is larger.
@@ -144,6 +144,7 @@ pub(crate) struct Parcel {
     pub(crate) messages: Vec<(Message, std::ops::Range<usize>, Vec<(Index, Config)>)>,
     pub(crate) calls: Vec<(crate::wire::Call, std::ops::Range<usize>)>,
     pub(crate) replies: Vec<(u64, Outcome, std::ops::Range<usize>)>,
+    pub(crate) beat: Option<Beat>,
 }
 
 /// Takes a frame apart. `None`: it contradicts itself; the caller closes the link.
@@ -155,7 +156,7 @@ pub(crate) fn open_frame(body: &[u8], tail: &[u8]) -> Option<Parcel> {
         at = range.end.checked_next_multiple_of(align)?;
         (range.end <= tail.len()).then_some(range)
     };
-    let mut parcel = Parcel { messages: Vec::new(), calls: Vec::new(), replies: Vec::new() };
+    let mut parcel = Parcel { messages: Vec::new(), calls: Vec::new(), replies: Vec::new(), beat: body.beat };
     for message in body.messages {
         let bytes = match &message.body {
             raft::Body::Append { entries_bytes, .. } => *entries_bytes as usize,

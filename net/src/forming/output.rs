@@ -48,7 +48,9 @@ pub enum Notice {
         node: NodeId,
     },
     /// The cluster would take this node, but for its number of groups.
-    #[error("cluster {cluster_id} has {theirs} groups, this node was started for {ours}: start it with --groups {theirs}")]
+    #[error(
+        "cluster {cluster_id} has {theirs} groups, this node was started for {ours}: start it with --groups {theirs}"
+    )]
     GroupCount {
         /// The cluster met.
         cluster_id: ClusterId,

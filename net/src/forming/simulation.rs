@@ -323,7 +323,10 @@ fn run(seed: u64, founders: usize, joiners: usize) -> World {
     let mut steps = 0;
     while !world.is_done() {
         steps += 1;
-        assert!(steps < 50_000, "seed {seed}, {founders} founders, {joiners} join: it does not come to an end");
+        assert!(
+            steps < 50_000,
+            "seed {seed}, {founders} founders, {joiners} join: it does not come to an end"
+        );
         world.step();
     }
     world

@@ -293,7 +293,10 @@ fn every_refusal_has_its_sentence() {
             },
             "node 1 is not yet part of the cluster".into(),
         ),
-        (|hello| hello.caller.node = NodeId(4), "node 2 calls node 4, not the other way round".into()),
+        (
+            |hello| (hello.caller.node, hello.caller.incarnation) = (NodeId(3), 1003),
+            "node 2 calls node 3, not the other way round".into(),
+        ),
     ];
     for (change, sentence) in cases {
         assert_eq!(refused(change), sentence);

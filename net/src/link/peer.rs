@@ -28,6 +28,8 @@ const SETTLED: Duration = Duration::from_secs(1);
 pub struct Link<S> {
     settings: Settings,
     peer: PeerShard,
+    /// What it is unless it is stopped.
+    turn: Role,
     role: Role,
     phase: Phase<S>,
     backoff: Backoff,
@@ -77,20 +79,29 @@ impl<S: Copy + Eq + Debug> Link<S> {
     pub fn new(now: Time, node: NodeId, peer: PeerShard, settings: Settings) -> Link<S> {
         assert!(node != peer.node, "no link of a node to itself");
         let calls = settings.kind == Kind::Snapshot || node < peer.node;
-        let dial_at = match settings.patience {
-            _ if calls => now,
-            Some(patience) => now + patience,
-            None => Time::NEVER,
-        };
-        Link {
+        let turn = if calls { Role::Caller } else { Role::Called };
+        let mut link = Link {
             peer,
-            role: if calls { Role::Caller } else { Role::Called },
-            phase: Phase::Waiting { dial_at },
+            turn,
+            role: Role::Stopped,
+            phase: Phase::Waiting { dial_at: Time::NEVER },
             backoff: Backoff::new(settings.backoff_min, settings.backoff_max, settings.seed),
             outputs: VecDeque::new(),
             counters: Counters::default(),
             log_budget: LogBudget::default(),
             settings,
+        };
+        link.start(now);
+        link
+    }
+
+    /// Dials, as after [`Link::new`], if it was stopped.
+    pub fn start(&mut self, now: Time) {
+        if self.role == Role::Stopped {
+            self.role = self.turn;
+            if matches!(self.phase, Phase::Waiting { .. }) {
+                self.wait(now, Duration::ZERO);
+            }
         }
     }
 
@@ -264,7 +275,8 @@ impl<S: Copy + Eq + Debug> Link<S> {
         }
     }
 
-    /// The peer is no member any more: closes the connection and dials no more.
+    /// The peer is no member any more: closes the connection and dials no more. The peer's own calls can still be
+    /// adopted.
     pub fn stop(&mut self, now: Time) {
         if self.socket().is_some() {
             self.fail(now, Lost::NoMember);

@@ -275,6 +275,10 @@ fn a_stopped_link_stays_down() {
     world.pass(10 * SECOND);
     assert_eq!(world.ends[0].link.counters().dials, 1);
     assert_eq!(world.ends[0].link.deadline(), raft::Time::NEVER);
+    world.ends[0].link.start(world.now);
+    world.settle();
+    assert!(world.ends[0].link.is_up());
+    assert_eq!(world.ends[0].link.counters().dials, 2);
 }
 
 /// Both ends are members, except that the second is formed and the first is not.
@@ -293,7 +297,7 @@ fn who_joins_calls_even_out_of_turn() {
         let mut world = world_with_a_joiner(joiner);
         // The member would not call: it knows nobody there.
         world.ends[1 - joiner].link.stop(world.now);
-        world.pass(3 * SECOND);
+        world.pass(2 * SECOND);
         assert_eq!(world.ends[joiner].seen, ["established for forming"], "end {joiner}");
     }
 }
@@ -310,7 +314,11 @@ fn of_two_calls_at_once_that_of_the_lower_id_stays() {
         world.now = deadline;
         world.settle();
         for end in [0, 1] {
-            assert!(world.ends[end].link.identity().is_some(), "round {round}, end {end}: {:?}", world.ends[end].seen);
+            assert!(
+                world.ends[end].link.identity().is_some(),
+                "round {round}, end {end}: {:?}",
+                world.ends[end].seen
+            );
         }
         let [one, two] = [0, 1].map(|end| world.ends[end].link.socket().expect("up"));
         assert_eq!(one ^ 1, two, "both have the same connection");

@@ -11,7 +11,8 @@ impl World {
         if founders == self.nodes.len() || self.nodes.iter().filter(holds).count() * 2 <= founders {
             return;
         }
-        let record = self.nodes.iter().find_map(|node| node.disk.as_ref()).expect("just counted").record.clone();
+        let record =
+            self.nodes.iter().find_map(|node| node.disk.as_ref()).expect("just counted").record.clone();
         let mut roster = self.rosters.last().cloned().unwrap_or_else(|| Roster::as_formed(&record));
         roster.version += 1;
         let out = self.random.usize(..self.nodes.len());
