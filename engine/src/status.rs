@@ -116,7 +116,7 @@ fn write_status(out: &mut String, directory: &Directory, status: &EngineStatus) 
     for (place, group) in status.groups.iter().enumerate() {
         let range = slots.filter(|_| group.group.0 > 0).map_or(0..0, |slots| slots.slots(group.group));
         out.push_str(if place > 0 { "," } else { "" });
-        write_group(out, group, range)?;
+        write_group(out, status.node, group, range)?;
     }
     out.push_str("],\"nodes\":[");
     for (place, node) in directory.nodes().iter().enumerate() {
@@ -135,13 +135,18 @@ fn write_status(out: &mut String, directory: &Directory, status: &EngineStatus) 
     write!(out, ",\"groups_settled\":{}}}", status.groups_settled)
 }
 
-fn write_group(out: &mut String, group: &GroupStatus, slots: std::ops::Range<u16>) -> std::fmt::Result {
+fn write_group(
+    out: &mut String,
+    node: NodeId,
+    group: &GroupStatus,
+    slots: std::ops::Range<u16>,
+) -> std::fmt::Result {
     write!(out, "{{\"id\":{},\"slots\":[", group.group)?;
     if !slots.is_empty() {
         write!(out, "[{},{}]", slots.start, slots.end - 1)?;
     }
     let leader = group.leader.map_or("null".to_owned(), |node| node.to_string());
-    write!(out, "],\"leader\":{leader},\"role\":\"{}\",\"term\":{}", role(group), group.term)?;
+    write!(out, "],\"leader\":{leader},\"role\":\"{}\",\"term\":{}", role(node, group), group.term)?;
     write!(out, ",\"last\":{},\"committed\":{},\"applied\":{}", group.last, group.committed, group.applied)?;
     write!(out, ",\"quiesced\":{},\"config\":{{", group.quiesced)?;
     let Config { voters, outgoing, learners, learners_next } = &group.config;
@@ -166,11 +171,12 @@ fn write_group(out: &mut String, group: &GroupStatus, slots: std::ops::Range<u16
     Ok(())
 }
 
-fn role(group: &GroupStatus) -> &'static str {
+fn role(node: NodeId, group: &GroupStatus) -> &'static str {
     match (group.standing, group.role) {
         (Standing::Recovering, _) => "recovering",
         (Standing::Faulted, _) => "faulted",
         (_, Role::Leader) => "leader",
+        (_, Role::Follower) if !group.config.is_voter(node) => "learner",
         (_, Role::Follower) => "follower",
         (_, Role::Candidate | Role::PreCandidate) => "candidate",
     }
