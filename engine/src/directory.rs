@@ -140,7 +140,7 @@ impl Directory {
         let mark = 2 * raft.config_index().0 + u64::from(raft.is_config_committed()) + 1;
         if line.config_mark.load(Ordering::Relaxed) != mark {
             line.config_mark.store(mark, Ordering::Relaxed);
-            let (config, committed) = (raft.config().clone(), raft.is_config_committed());
+            let (config, committed) = (raft.config(), raft.is_config_committed());
             line.change_members(|members| (members.config, members.committed) = (config, committed));
         }
         let before = line.leaders.load(Ordering::Relaxed);

@@ -200,7 +200,7 @@ fn wait_for(
     is_done: impl Fn(Option<&str>) -> bool,
 ) -> Result<Option<String>, Failure> {
     let deadline = Instant::now() + wait.unwrap_or_default();
-    let state_of = || {
+    let state_of = || -> Result<Option<String>, Failure> {
         let members = list(targets)?;
         Ok(members.into_iter().find(|member| member.id == node).map(|member| member.state))
     };

@@ -57,7 +57,7 @@ pub(crate) fn reconcile(situation: &Situation<'_>) -> Vec<Change> {
         !listed && situation.removed.iter().any(|tombstone| tombstone.node == *member)
     };
     // A member that the directory never heard of is one that this node has yet to hear of.
-    all.extend(situation.config.members().filter(gone).map(Change::Remove));
+    all.extend(situation.config.members().into_iter().filter(gone).map(Change::Remove));
     // A step that its own new majority could not commit would be the group's last: rather a smaller one.
     let without_living: Vec<Change> =
         all.iter().filter(|change| !situation.disarms_living(change)).cloned().collect();

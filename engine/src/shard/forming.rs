@@ -3,7 +3,7 @@
 use net::forming::{Birth, Cluster, Former, Output};
 use net::handshake::{Address, ClusterId};
 use net::link::PeerShard;
-use raft::{Config, EntryId, GroupId, NodeId, Raft, Restored};
+use raft::{Config, EntryId, NodeId, Raft, Restored};
 use raftlog::RecoveredGroup;
 use snapshot::Manifest;
 use runtime::Disk;

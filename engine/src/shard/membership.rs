@@ -165,7 +165,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         let replaced = self.replaced_disks(number, members);
         let replica = &self.replicas[number];
         let config = replica.raft.config();
-        if replaced.is_empty() && is_as_wanted(config, &members.nodes) && replica.raft.is_config_committed() {
+        if replaced.is_empty() && is_as_wanted(&config, &members.nodes) && replica.raft.is_config_committed() {
             return false;
         }
         if !self.log.has_room() || !self.log.has_room_for_entries() {
@@ -181,7 +181,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         let held = if replica.group == GroupId(0) { self.held_in_directory(members) } else { Vec::new() };
         let changes = reconcile(&Situation {
             me: self.directory.node,
-            config,
+            config: &config,
             nodes: &members.nodes,
             removed: &members.removed,
             followers: &followers,

@@ -15,6 +15,7 @@ mod frames;
 mod io;
 mod leading;
 mod links;
+mod liveness;
 mod loads;
 mod machine;
 mod membership;

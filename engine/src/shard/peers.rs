@@ -44,9 +44,10 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             }
             for event in events {
                 match event {
-                    LinkEvent::Up { link } => self.link_is_up(link),
+                    LinkEvent::Up { link, .. } => self.link_is_up(link),
                     LinkEvent::Down { link } => self.link_is_down(link),
                     LinkEvent::Read { link } => self.read_link(link),
+                    LinkEvent::NoMember { reason } => self.leave_cluster(reason),
                     LinkEvent::Snapshot(caller) => {
                         self.transfers.adopt(self.now, *caller, &self.links.local, &mut self.actions);
                     }

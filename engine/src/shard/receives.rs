@@ -285,7 +285,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         let Some(config) = Config::decode(&manifest.membership) else {
             return self.drop_receive(at, "its configuration is of a newer version");
         };
-        if !replica.raft.snapshot_installed(self.now, id, config.clone()) {
+        if !replica.raft.snapshot_installed(self.now, id, &config) {
             let reason = "the log has overtaken it";
             return self.drop_receive(at, reason);
         }

@@ -11,6 +11,9 @@ use crate::builder::{Builder, Redirect};
 use crate::directory::Directory;
 use crate::node::{DataDir, Identity};
 
+/// A follower that hears no leader campaigns no sooner than this, and a peer's shard is lost after it.
+pub(super) const ELECTION_TIMEOUT_MIN: Duration = Duration::from_millis(1000);
+
 /// The settings of one shard.
 #[derive(Clone)]
 pub(crate) struct ShardSettings {
@@ -69,7 +72,7 @@ impl ShardSettings {
     pub(crate) fn raft(&self) -> raft::Settings {
         raft::Settings {
             node: self.node,
-            election_timeout_min: Duration::from_millis(1000),
+            election_timeout_min: ELECTION_TIMEOUT_MIN,
             election_timeout_max: Duration::from_millis(1500),
             beat_interval: Duration::from_millis(100),
             // A frame a turn and a handful of frames on their way: more only hides a slow follower.
@@ -78,7 +81,7 @@ impl ShardSettings {
             // Above every connection's limit together with one largest command.
             uncommitted_bytes_max: 64 << 20,
             seed: self.seed,
-            quiesce_after: Some(Duration::from_secs(5)),
+            quiesce_after: None,
             lease: None,
         }
     }

@@ -196,7 +196,7 @@ fn every_way_ends_where_the_directory_points() {
         let mut steps = 0;
         while !is_as_wanted(&config, &directory) {
             let followers: Vec<Follower> =
-                config.members().filter(|id| id.0 != 1).map(|id| follower(id.0)).collect();
+                config.members().into_iter().filter(|id| id.0 != 1).map(|id| follower(id.0)).collect();
             let changes = step(&config, &directory, &followers);
             assert!(!changes.is_empty(), "round {round}: {config:?} is stuck before {directory:?}");
             config = config.change(&changes).expect("a change that the core takes");

@@ -15,7 +15,7 @@ impl Links {
         for link in 0..self.entries.len() {
             let node = self.entries[link].peer.node;
             let owes = || raft.has_messages(node) || raft.next_append(node).is_some();
-            if self.entries[link].up && self.concerned(self.entries[link].peer, group) && owes() {
+            if self.entries[link].up && self.concerned(&self.entries[link], group) && owes() {
                 self.note_one(link, replica);
             }
         }
