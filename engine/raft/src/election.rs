@@ -14,18 +14,20 @@ use crate::leading::Leading;
 use crate::message::Body;
 use crate::quorum::{Slots, Tally};
 use crate::replica::{Poll, Raft, State};
+use crate::settings::Standing;
 
 /// The first election of a preferred replica comes after a delay between these.
 const PREFERRED_DELAY_MIN: Duration = Duration::from_millis(50);
 const PREFERRED_DELAY_MAX: Duration = Duration::from_millis(150);
 
 impl Raft {
-    pub(crate) fn set_first_deadline(&mut self) {
-        if *self.membership.nodes() == [self.settings.node] {
+    pub(crate) fn set_first_deadline(&mut self, preferred: bool) {
+        if self.configs.membership.is_alone(self.settings.node) {
             // Nobody else could lead: there is nobody to wait for.
-            self.election_deadline = self.now;
-        } else if self.settings.preferred {
-            self.election_deadline = self.random.deadline(self.now, PREFERRED_DELAY_MIN, PREFERRED_DELAY_MAX);
+            self.election_deadline = self.now.max(self.vote_not_before);
+        } else if preferred {
+            let from = self.now.max(self.vote_not_before);
+            self.election_deadline = self.random.deadline(from, PREFERRED_DELAY_MIN, PREFERRED_DELAY_MAX);
         } else {
             self.reset_election_deadline();
         }
@@ -37,18 +39,27 @@ impl Raft {
     }
 
     /// Whether a leader was heard so lately that no vote may go to anyone else. A leader hears
-    /// itself.
+    /// itself; the leader of a group at rest lives until [`Raft::peer_lost`] says otherwise.
     pub(crate) fn leader_lives(&self) -> bool {
         match self.leader {
-            Some(leader) if leader == self.settings.node => true,
+            Some(leader) if leader == self.settings.node || self.quiesced => true,
             Some(_) => self.now < self.leader_heard + self.settings.election_timeout_min,
             None => false,
         }
     }
 
-    /// Whether this replica may campaign. The last term is never followed by another.
+    /// Whether this replica may campaign of its own accord.
     fn promotable(&self) -> bool {
-        !self.faulted && self.term.next() > self.term && self.membership.is_voter(self.settings.node)
+        self.may_lead() && !self.is_bound_by_lease()
+    }
+
+    /// Whether this replica may campaign if the leader asks it to. The last term is never followed by another. A voter
+    /// whose removal is not committed may have to: it may hold the newest log (thesis 4.2.2).
+    fn may_lead(&self) -> bool {
+        let node = self.settings.node;
+        let voter = self.configs.membership.is_voter(node)
+            || self.configs.fallback().is_some_and(|fallback| fallback.is_voter(node));
+        self.standing == Standing::Normal && self.term.next() > self.term && voter
     }
 
     /// Campaigns now instead of at its election timeout. Nothing happens if it leads, campaigns
@@ -69,17 +80,20 @@ impl Raft {
         }
     }
 
-    /// The own slot, and everybody else's. Only voters campaign, so there is one.
-    fn poll(&self, transfer: bool) -> (usize, Poll) {
-        let own = self.membership.slot(self.settings.node).expect("only a voter campaigns");
-        (own, Poll { to_ask: self.membership.voting().without(own), transfer, ..Poll::default() })
+    /// The own slot, if the configuration in force has one, and the voters to ask.
+    fn poll(&self, transfer: bool) -> (Option<usize>, Poll) {
+        let own = self.configs.membership.slot(self.settings.node);
+        let voting = self.configs.membership.voting();
+        let to_ask = own.map_or(voting, |own| voting.without(own));
+        (own, Poll { to_ask, transfer, ..Poll::default() })
     }
 
     fn start_pre_vote(&mut self) {
         self.reset_election_deadline();
+        self.quiesced = false;
         self.set_leader(None);
         let (own, mut poll) = self.poll(false);
-        poll.granted = poll.granted.with(own);
+        poll.granted = own.map_or(poll.granted, |own| poll.granted.with(own));
         self.state = State::PreCandidate(poll);
         self.count_votes();
     }
@@ -103,7 +117,7 @@ impl Raft {
 
     pub(crate) fn count_own_vote(&mut self) {
         let holds = self.promise_holds();
-        let own = self.membership.slot(self.settings.node);
+        let own = self.configs.membership.slot(self.settings.node);
         if let (State::Candidate(poll), Some(own), true) = (&mut self.state, own, holds)
             && !poll.granted.has(own)
         {
@@ -118,7 +132,7 @@ impl Raft {
             State::Candidate(poll) => (*poll, true),
             State::Follower | State::Leader(_) => return,
         };
-        match self.membership.tally(poll.granted, poll.rejected) {
+        match self.configs.membership.tally(poll.granted, poll.rejected) {
             Tally::Pending => {}
             Tally::Lost => self.state = State::Follower,
             Tally::Won if real => self.become_leader(),
@@ -135,6 +149,7 @@ impl Raft {
             self.reset_election_deadline();
         }
         self.state = State::Follower;
+        self.wake_follower();
         if term > self.term {
             self.term = term;
             self.vote = None;
@@ -146,7 +161,8 @@ impl Raft {
     fn become_leader(&mut self) {
         let noop = EntryId::new(self.term, self.log.last().index.next());
         let beat = self.next_beat(self.now);
-        self.state = State::Leader(Box::new(Leading::new(self.membership.nodes(), noop, self.now, beat)));
+        self.state =
+            State::Leader(Box::new(Leading::new(self.configs.membership.nodes(), noop, self.now, beat)));
         self.log.append(noop.term, noop.index);
         self.durability.appended();
         self.report(Event::BecameLeader { term: self.term, noop });
@@ -158,9 +174,14 @@ impl Raft {
     }
 
     pub(crate) fn step_pre_vote(&mut self, from: NodeId, term: Term, last: EntryId) {
-        let granted = term > self.term && !self.leader_lives() && self.up_to_date(last);
+        let free = !self.leader_lives() && !self.is_bound_by_lease() && self.standing == Standing::Normal;
+        let granted = term > self.term && free && self.up_to_date(last);
         let term = if granted { term } else { self.term };
         self.owed.answer(from, Answer::PreVote { term, granted });
+        // Who asks keeps a timer: if it is a voter, this group is not at rest.
+        if !granted && self.configs.membership.is_voter(from) {
+            self.wake_leader();
+        }
     }
 
     pub(crate) fn step_pre_vote_reply(&mut self, from: NodeId, term: Term, granted: bool) {
@@ -168,14 +189,19 @@ impl Raft {
         if let State::PreCandidate(poll) = &mut self.state
             && (!granted || term == asked)
         {
-            record(poll, self.membership.slot(from), granted);
+            record(poll, self.configs.membership.slot(from), granted);
             self.count_votes();
         }
     }
 
     /// One vote per term (thesis 3.4), for a log that lacks nothing this one has (3.6.1). Whether a
     /// live leader forbids it was decided when the term was met.
-    pub(crate) fn step_vote(&mut self, from: NodeId, last: EntryId) {
+    pub(crate) fn step_vote(&mut self, from: NodeId, last: EntryId, transfer: bool) {
+        let bound = self.is_bound_by_lease() && !transfer;
+        if bound || self.standing != Standing::Normal {
+            self.owed.answer(from, Answer::VoteRefused);
+            return;
+        }
         let again = self.vote == Some(from);
         let free = self.vote.is_none() && self.leader.is_none();
         if (again || free) && self.up_to_date(last) {
@@ -189,20 +215,21 @@ impl Raft {
 
     pub(crate) fn step_vote_reply(&mut self, from: NodeId, granted: bool) {
         if let State::Candidate(poll) = &mut self.state {
-            record(poll, self.membership.slot(from), granted);
+            record(poll, self.configs.membership.slot(from), granted);
             self.count_votes();
         }
     }
 
     /// The leader hands over: campaign at once, without asking first. Void if this log is not the one
-    /// the leader meant, as after a late delivery.
+    /// the leader meant, as after a late delivery. No promise to a lease forbids it: this leader gave up its own
+    /// before it asked, and those of leaders before it were over when it was elected.
     pub(crate) fn step_timeout_now(&mut self, from: NodeId, last: EntryId) {
         if self.is_leader() || self.leader.is_some_and(|leader| leader != from) {
             self.protocol(from, Problem::SecondLeader);
             return;
         }
         let meant = self.leader == Some(from) && last == self.log.last();
-        if meant && self.promotable() {
+        if meant && self.may_lead() {
             self.start_election(true);
         }
     }
@@ -214,6 +241,7 @@ impl Raft {
             Body::Vote { .. } => Answer::VoteRefused,
             Body::Append { .. }
             | Body::Beat { .. }
+            | Body::Quiesce { .. }
             | Body::SnapshotOffer { .. }
             | Body::TimeoutNow { .. } => Answer::NewerTerm,
             _ => return,

@@ -1,6 +1,8 @@
 //! What a replica reports besides messages and writes, and the answers to calls it cannot serve.
 
-use crate::id::{EntryId, Index, NodeId, Term};
+use crate::config::{Config, ConfigError};
+use crate::id::{EntryId, Index, NodeId, Term, Time};
+use crate::settings::Standing;
 
 /// What a replica is in its term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,6 +29,24 @@ pub enum Event {
         /// The id of the first entry of the term.
         noop: EntryId,
     },
+    /// This replica, which leads, has appended `config` as the entry `id`: by [`crate::Raft::change`], or to leave a
+    /// joint configuration that was committed. It is in force at once. The shard encodes it as
+    /// [`crate::EntryKind::Membership`] into this turn's log batch, before anything else enters the group's log.
+    ConfigAppended {
+        /// Its entry.
+        id: EntryId,
+        /// The configuration.
+        config: Config,
+    },
+    /// The configuration in force is known to be committed: it will not be taken back.
+    ConfigCommitted {
+        /// Its entry's index.
+        index: Index,
+        /// The configuration.
+        config: Config,
+    },
+    /// This replica was [`Standing::Recovering`] and has caught up.
+    Recovered,
     /// This replica led `term` and does not any more: its unconfirmed reads fail, its uncommitted
     /// proposals are in doubt.
     SteppedDown {
@@ -81,6 +101,8 @@ pub enum Problem {
     AckBeyondLog,
     /// A round that was never opened.
     RoundBeyondLast,
+    /// A configuration that cannot be, or that is not among the entries it came with.
+    MalformedConfig,
 }
 
 /// A proof that a replica's history cannot be true.
@@ -89,6 +111,8 @@ pub enum Problem {
 pub enum Fault {
     /// The restored state contradicts itself, e.g. more was applied than the log ever held.
     Restored,
+    /// An earlier start of this replica found a contradiction and recorded that.
+    Recorded,
     /// A leader's log has another entry at an index that is committed here.
     CommittedConflict {
         /// The index.
@@ -116,6 +140,33 @@ pub enum ProposeError {
     /// Leadership is being handed over: try again in a moment.
     #[error("leadership is being handed over")]
     Transferring,
+}
+
+/// Why the configuration is not changed. Nothing was appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeError {
+    /// Another node leads, or none: ask it.
+    #[error("not the leader")]
+    NotLeader {
+        /// The leader, if known.
+        leader: Option<NodeId>,
+    },
+    /// The newest configuration is joint, or not committed yet: try again when it is.
+    #[error("the change before this one is not through")]
+    InProgress,
+    /// The leader has not committed an entry of its term yet: try again in a moment. (Without this rule two leaders
+    /// could each commit with a majority of its own: Ongaro's note of 2015 on single-server changes.)
+    #[error("the leader is new and has committed nothing yet")]
+    NotReady,
+    /// Leadership is being handed over: ask the next leader.
+    #[error("leadership is being handed over")]
+    Transferring,
+    /// Everything is as wished.
+    #[error("the configuration is as wished already")]
+    Unchanged,
+    /// The wish cannot be fulfilled.
+    #[error(transparent)]
+    Invalid(#[from] ConfigError),
 }
 
 /// Why a read was not taken.
@@ -174,6 +225,10 @@ pub struct FollowerStatus {
     pub next: Index,
     /// Bytes of entries sent and not acked.
     pub inflight_bytes: u64,
+    /// Whether it has no vote.
+    pub learner: bool,
+    /// When it was last heard.
+    pub heard: Time,
 }
 
 /// A replica at a glance.
@@ -195,12 +250,18 @@ pub struct Status {
     pub applied: Index,
     /// The last entry that is in the snapshot only.
     pub compacted: EntryId,
-    /// Who votes.
-    pub voters: Vec<NodeId>,
+    /// The configuration in force.
+    pub config: Config,
+    /// The index of its entry, 0 for that of a new group.
+    pub config_index: Index,
+    /// Whether it is known to be committed.
+    pub config_committed: bool,
+    /// Whether the replica rests.
+    pub quiesced: bool,
+    /// Whether it may take part.
+    pub standing: Standing,
     /// Whom leadership is being handed to.
     pub transfer: Option<NodeId>,
-    /// Whether the replica stopped for a contradiction.
-    pub faulted: bool,
     /// On a leader: its followers.
     pub followers: Vec<FollowerStatus>,
 }

@@ -5,8 +5,10 @@
 
 use smallvec::SmallVec;
 
+use crate::config::Config;
 use crate::event::{Fault, Problem};
 use crate::id::{EntryId, Index, NodeId, Term};
+use crate::membership::Membership;
 use crate::message::{Accepted, Body, TermRuns};
 use crate::replica::{Raft, State};
 use crate::terms::{runs_describe, term_in};
@@ -30,7 +32,7 @@ pub(crate) enum Answer {
 
 /// What this replica has to say to others as a follower. Cleared when the term changes: an answer of
 /// an older term promises nothing in a newer one.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Owed {
     pub(crate) answers: SmallVec<[(NodeId, Answer); 2]>,
     /// An append was taken, and not all of it is acked.
@@ -56,7 +58,23 @@ impl Owed {
         self.answers.push((to, answer));
     }
 
-    fn saw_round(&mut self, round: u64, answer_anyway: bool) {
+    /// Whether an append was answered only in part, or something else is left to say to the leader.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.ack_due || self.reject.is_some() || self.busy || self.snapshot.is_some()
+    }
+
+    /// The leader comes to rest with `round`: nothing is owed to it any more.
+    pub(crate) fn rest(&mut self, round: u64) {
+        let answers = core::mem::take(&mut self.answers);
+        *self = Owed { answers, round_seen: round.max(self.round_seen), ..Owed::default() };
+    }
+
+    /// Gives back memory that a resting replica does not need.
+    pub(crate) fn shrink(&mut self) {
+        self.answers.shrink_to_fit();
+    }
+
+    pub(crate) fn saw_round(&mut self, round: u64, answer_anyway: bool) {
         self.round_due |= answer_anyway || round > self.round_seen;
         self.round_seen = self.round_seen.max(round);
     }
@@ -73,6 +91,15 @@ pub(crate) struct Append {
 }
 
 impl Append {
+    /// Whether `configs` can be those among the entries.
+    fn has(&self, configs: &[(Index, Config)]) -> bool {
+        let possible = |config: &Config| config.is_sound() && config.check().is_ok();
+        configs.is_sorted_by(|a, b| a.0 < b.0)
+            && configs
+                .iter()
+                .all(|(index, config)| self.prev.index < *index && *index <= self.last && possible(config))
+    }
+
     /// Whether the parts fit together and `term`'s leader could have sent them.
     fn well_formed(&self, term: Term) -> bool {
         let newest = self.runs.last().map_or(self.prev.term, |run| run.term);
@@ -103,6 +130,7 @@ impl Raft {
             return false;
         }
         self.state = State::Follower;
+        self.quiesced = false;
         self.set_leader(Some(from));
         self.leader_heard = self.now;
         self.reset_election_deadline();
@@ -110,7 +138,11 @@ impl Raft {
     }
 
     pub(crate) fn step_beat(&mut self, from: NodeId, commit: Index, round: u64) {
+        if self.quiesced && self.leader == Some(from) && round <= self.quiesced_round {
+            return; // sent before the leader came to rest
+        }
         if self.follow(from) {
+            self.ask_for_floor();
             self.owed.saw_round(round, true);
             self.commit_accepted(commit);
         }
@@ -118,13 +150,22 @@ impl Raft {
 
     /// The leader has committed up to `commit`: so has this replica, as far as its log is proven to
     /// be the leader's.
-    fn commit_accepted(&mut self, commit: Index) {
+    pub(crate) fn commit_accepted(&mut self, commit: Index) {
         if self.accepted.term == self.term {
             self.advance_commit(commit.min(self.accepted.index));
         }
     }
 
-    pub(crate) fn step_append(&mut self, from: NodeId, append: &Append) -> Option<Accepted> {
+    pub(crate) fn step_append(
+        &mut self,
+        from: NodeId,
+        append: &Append,
+        configs: &[(Index, Config)],
+    ) -> Option<Accepted> {
+        if !append.has(configs) {
+            self.protocol(from, Problem::MalformedConfig);
+            return None;
+        }
         if !append.well_formed(self.term) {
             self.protocol(from, Problem::MalformedAppend);
             return None;
@@ -152,7 +193,7 @@ impl Raft {
         };
         let added = self.log.first_difference(prev.index.next(), append.last, &append.runs);
         if let Some(first) = added
-            && !self.replace_from(first, append)
+            && !self.replace_from(first, append, configs)
         {
             return None;
         }
@@ -181,7 +222,7 @@ impl Raft {
 
     /// Makes the log hold the append's entries from `first` on, the first that it does not. False if
     /// that would rewrite what cannot change.
-    fn replace_from(&mut self, first: Index, append: &Append) -> bool {
+    fn replace_from(&mut self, first: Index, append: &Append, configs: &[(Index, Config)]) -> bool {
         if first <= self.commit {
             self.fault(Fault::CommittedConflict { index: first });
             return false;
@@ -192,9 +233,13 @@ impl Raft {
                 return false;
             }
             self.log.truncate_from(first);
+            self.configs.truncate_from(first);
             self.durability.truncated(first.previous());
         }
         self.log.extend(&append.runs, append.last);
+        for (index, config) in configs.iter().filter(|(index, _)| *index >= first) {
+            self.configs.push(*index, Membership::new(config));
+        }
         self.durability.appended();
         true
     }
@@ -208,6 +253,7 @@ impl Raft {
         self.owed.ack_due = true;
         self.owed.ack_floor = self.owed.ack_floor.max(floor);
         self.owed.reject = None;
+        self.check_recovered();
     }
 
     /// The index an ack would name now. Only what is durable, under the leader that sent it, in a
@@ -222,7 +268,10 @@ impl Raft {
     /// What the leader is to be told, if anything.
     pub(crate) fn answer_to_leader(&self) -> Option<Body> {
         let owed = &self.owed;
-        let round = owed.round_seen;
+        let (round, lease) = (owed.round_seen, self.settings.lease.is_some());
+        if let Some(nonce) = self.floor_question() {
+            return Some(Body::Recover { nonce });
+        }
         if let Some((id, installed)) = owed.snapshot {
             return Some(Body::SnapshotAck { id, installed });
         }
@@ -230,18 +279,22 @@ impl Raft {
             return Some(Body::AppendReject { probe, hint, round });
         }
         if let Some(matched) = self.ackable() {
-            return Some(Body::AppendAck { matched, round });
+            return Some(Body::AppendAck { matched, round, lease });
         }
         if owed.busy {
             return Some(Body::AppendBusy { round });
         }
         let proven = self.accepted.term == self.term;
-        owed.round_due.then_some(Body::BeatAck { round, proven })
+        owed.round_due.then_some(Body::BeatAck { round, proven, lease })
     }
 
     /// `answer` went to the leader: what it said is owed no more.
     pub(crate) fn answered_leader(&mut self, answer: &Body) {
         match *answer {
+            Body::Recover { .. } => {
+                self.floor_asked();
+                return;
+            }
             Body::SnapshotAck { .. } => {
                 self.owed.snapshot = None;
                 return;

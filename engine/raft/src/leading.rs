@@ -4,17 +4,23 @@ use std::collections::VecDeque;
 
 use crate::event::{Problem, ProposeError, ReadError, ReadId, TransferError};
 use crate::id::{EntryId, Index, NodeId, Time};
+use crate::lease::Lease;
 use crate::progress::Progress;
 use crate::reads::Reads;
 use crate::replica::{Raft, State};
 
 /// What only a leader needs; followers do not pay for it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Leading {
     /// By slot; the own one is not used.
     pub(crate) peers: Vec<Progress>,
     /// The term's first entry: nothing is served before it is committed.
     pub(crate) noop: EntryId,
+    pub(crate) lease: Lease,
+    /// When somebody last asked for something.
+    pub(crate) active_at: Time,
+    /// The round in which the group came to rest: an answer to it comes from a follower that did not.
+    pub(crate) quiesced_round: u64,
     pub(crate) reads: Reads,
     pub(crate) transfer: Option<Transfer>,
     beat_deadline: Time,
@@ -28,9 +34,10 @@ pub(crate) struct Leading {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Transfer {
     pub(crate) to: NodeId,
-    pub(crate) slot: usize,
-    deadline: Time,
+    pub(crate) deadline: Time,
     pub(crate) sent: bool,
+    /// The leader is no voter any more, and steps down in any case.
+    pub(crate) resigning: bool,
 }
 
 impl Leading {
@@ -38,6 +45,9 @@ impl Leading {
         Leading {
             peers: members.iter().map(|_| Progress::new(noop.index, now)).collect(),
             noop,
+            lease: Lease::default(),
+            active_at: now,
+            quiesced_round: 0,
             reads: Reads::default(),
             transfer: None,
             beat_deadline,
@@ -50,6 +60,24 @@ impl Leading {
         self.transfer.map_or(self.beat_deadline, |transfer| transfer.deadline.min(self.beat_deadline))
     }
 
+    /// A group that rested wakes: silence counts from the next beat on, which is due at once.
+    pub(crate) fn wake(&mut self, now: Time) {
+        self.settled = false;
+        self.beat_deadline = now;
+        for peer in &mut self.peers {
+            peer.quiesce_due = false;
+            peer.heard = peer.heard.max(now);
+        }
+    }
+
+    /// Gives back memory that a resting group does not need.
+    pub(crate) fn shrink(&mut self) {
+        self.reads.shrink();
+        self.lease.shrink();
+        self.quota.heaps = VecDeque::new();
+        self.peers.iter_mut().for_each(Progress::shrink);
+    }
+
     pub(crate) fn transferring_to(&self) -> Option<NodeId> {
         self.transfer.map(|transfer| transfer.to)
     }
@@ -59,7 +87,7 @@ impl Leading {
 /// ones cost no memory.
 const QUOTA_HEAPS: u64 = 64;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Quota {
     bytes: u64,
     heaps: VecDeque<(Index, u64)>,
@@ -103,6 +131,7 @@ impl Raft {
     /// If `count` is 0.
     pub fn propose(&mut self, count: u64, bytes: u64) -> Result<EntryId, ProposeError> {
         assert!(count > 0, "a proposal has entries");
+        self.wake_leader();
         let bytes_max = self.settings.uncommitted_bytes_max;
         let State::Leader(leading) = &mut self.state else {
             return Err(ProposeError::NotLeader { leader: self.leader });
@@ -129,12 +158,19 @@ impl Raft {
     /// [`ReadError::NotLeader`]: ask the leader.
     pub fn read(&mut self, now: Time) -> Result<ReadId, ReadError> {
         self.hear(now);
+        self.wake_leader();
+        let holds = self.is_lease_valid();
+        let commit = self.commit;
         let State::Leader(leading) = &mut self.state else {
             return Err(ReadError::NotLeader { leader: self.leader });
         };
         self.last_read = ReadId(self.last_read.0 + 1);
         leading.reads.park(self.last_read);
-        self.confirm_alone();
+        if holds {
+            leading.reads.confirm_all(self.last_read, commit);
+        } else {
+            self.confirm_alone();
+        }
         Ok(self.last_read)
     }
 
@@ -155,20 +191,19 @@ impl Raft {
     /// [`TransferError`]; nothing has changed.
     pub fn transfer(&mut self, now: Time, to: NodeId) -> Result<(), TransferError> {
         self.hear(now);
+        self.wake_leader();
         let deadline = self.now + self.settings.election_timeout_min;
         let State::Leader(leading) = &mut self.state else {
             return Err(TransferError::NotLeader { leader: self.leader });
         };
-        let slot = self.membership.slot(to).filter(|&slot| self.membership.voting().has(slot));
-        match slot {
-            Some(slot) if to != self.settings.node => {
-                if leading.transferring_to() != Some(to) {
-                    leading.transfer = Some(Transfer { to, slot, deadline, sent: false });
-                }
-                Ok(())
-            }
-            _ => Err(TransferError::NotAVoter { to }),
+        if to == self.settings.node || !self.configs.membership.stays_voter(to) {
+            return Err(TransferError::NotAVoter { to });
         }
+        if leading.transferring_to() != Some(to) {
+            let resigning = leading.transfer.is_some_and(|transfer| transfer.resigning);
+            leading.transfer = Some(Transfer { to, deadline, sent: false, resigning });
+        }
+        Ok(())
     }
 
     /// Whether the term's first entry is committed, so that the commit index is the newest there is.
@@ -178,42 +213,43 @@ impl Raft {
 
     /// Opens a round if reads wait for one.
     pub(crate) fn open_round(&mut self) {
-        let commit = self.commit;
+        let (commit, now) = (self.commit, self.now);
         if let State::Leader(leading) = &mut self.state
             && leading.noop.index <= commit
             && leading.reads.wants_round()
         {
             leading.reads.open_round(commit);
+            leading.lease.opened(leading.reads.round(), now);
         }
     }
 
     /// If this replica is a quorum by itself, a read needs nobody else's word.
     fn confirm_alone(&mut self) {
-        let own = self.membership.slot(self.settings.node);
-        if self.membership.quorum_value(|slot| u64::from(Some(slot) == own)) == 1 {
+        let own = self.configs.membership.slot(self.settings.node);
+        if self.configs.membership.quorum_value(|slot| u64::from(Some(slot) == own)) == 1 {
             self.open_round();
             self.confirm_reads();
         }
     }
 
-    fn confirm_reads(&mut self) {
-        let own = self.membership.slot(self.settings.node);
+    pub(crate) fn confirm_reads(&mut self) {
+        let own = self.configs.membership.slot(self.settings.node);
         let State::Leader(leading) = &mut self.state else { return };
         let newest = leading.reads.round();
         let peers = &leading.peers;
         let acked = |slot: usize| if Some(slot) == own { newest } else { peers[slot].round_acked };
-        leading.reads.confirm(self.membership.quorum_value(acked));
+        leading.reads.confirm(self.configs.membership.quorum_value(acked));
     }
 
     /// Commits what a quorum holds durably, this replica among it only with what it persisted. Only
     /// entries of this term are counted; those before them come along (thesis 3.6.2).
     pub(crate) fn commit_by_quorum(&mut self) {
-        let own = self.membership.slot(self.settings.node);
+        let own = self.configs.membership.slot(self.settings.node);
         let persisted = self.durability.persisted();
         let State::Leader(leading) = &mut self.state else { return };
         let peers = &leading.peers;
         let held = |slot: usize| if Some(slot) == own { persisted.0 } else { peers[slot].matched.0 };
-        let index = Index(self.membership.quorum_value(held));
+        let index = Index(self.configs.membership.quorum_value(held));
         if index <= self.commit || self.log.term_at(index) != Some(self.term) {
             return;
         }
@@ -227,29 +263,39 @@ impl Raft {
         let (now, commit) = (self.now, self.commit);
         let next = self.next_beat(now);
         let State::Leader(leading) = &mut self.state else { return };
-        if leading.transfer.is_some_and(|transfer| now >= transfer.deadline) {
+        if let Some(transfer) = leading.transfer.filter(|transfer| now >= transfer.deadline) {
             leading.transfer = None;
+            if transfer.resigning {
+                self.become_follower(self.term);
+                return;
+            }
         }
+        let State::Leader(leading) = &mut self.state else { return };
         if now < leading.beat_deadline {
             return;
         }
         leading.beat_deadline = next;
         if !core::mem::replace(&mut leading.settled, true) {
             leading.peers.iter_mut().for_each(|peer| peer.heard = peer.heard.max(now));
+            leading.active_at = now;
         }
         leading.reads.next_round();
-        let own = self.membership.slot(self.settings.node);
+        leading.lease.opened(leading.reads.round(), now);
+        let own = self.configs.membership.slot(self.settings.node);
         for (_, peer) in leading.peers.iter_mut().enumerate().filter(|&(slot, _)| Some(slot) != own) {
             let silent = now.saturating_sub(peer.sent) >= self.settings.beat_interval;
             peer.beat(silent, commit);
         }
         let peers = &leading.peers;
         let heard = |slot: usize| if Some(slot) == own { now.0 } else { peers[slot].heard.0 };
-        let quorum_heard = Time(self.membership.quorum_value(heard));
-        if now.saturating_sub(quorum_heard) >= self.settings.election_timeout_min {
+        let quorum_heard = Time(self.configs.membership.quorum_value(heard));
+        let patience = self.settings.election_timeout_min;
+        let disk_hangs = now.saturating_sub(self.durability.waiting_since()) >= patience;
+        if disk_hangs || now.saturating_sub(quorum_heard) >= patience {
             self.become_follower(self.term);
         } else {
             self.ask_for_snapshots();
+            self.quiesce_if_idle();
         }
     }
 
@@ -257,7 +303,7 @@ impl Raft {
     /// leader, the sender no member, or the answer impossible.
     fn answering(&mut self, from: NodeId, round: u64) -> Option<(&mut Progress, usize)> {
         let now = self.now;
-        let slot = self.membership.slot(from)?;
+        let slot = self.configs.membership.slot(from)?;
         if matches!(&self.state, State::Leader(leading) if round > leading.reads.round()) {
             self.protocol(from, Problem::RoundBeyondLast);
         }
@@ -265,6 +311,10 @@ impl Raft {
         if round > leading.reads.round() {
             return None;
         }
+        if self.quiesced && round >= leading.quiesced_round {
+            self.wake_leader();
+        }
+        let State::Leader(leading) = &mut self.state else { return None };
         let peer = &mut leading.peers[slot];
         peer.heard = now;
         peer.round_acked = peer.round_acked.max(round);
@@ -320,14 +370,19 @@ impl Raft {
     /// leader asks that follower again where it is; a candidate repeats its question, a follower its
     /// ack.
     pub fn unreachable(&mut self, peer: NodeId) {
+        if self.configs.membership.slot(peer).is_some() {
+            self.wake_leader();
+        }
         if self.leader == Some(peer) {
             self.repeat_ack();
         }
-        let Some(slot) = self.membership.slot(peer).filter(|_| peer != self.settings.node) else { return };
+        let Some(slot) = self.configs.membership.slot(peer).filter(|_| peer != self.settings.node) else {
+            return;
+        };
         match &mut self.state {
             State::Leader(leading) => {
                 leading.peers[slot].unreachable();
-                if let Some(transfer) = leading.transfer.as_mut().filter(|transfer| transfer.slot == slot) {
+                if let Some(transfer) = leading.transfer.as_mut().filter(|transfer| transfer.to == peer) {
                     transfer.sent = false;
                 }
                 self.check_reach(slot);

@@ -11,12 +11,11 @@
 //! A group of one, from its election to its first commit:
 //!
 //! ```
-//! use std::time::Duration;
-//! use raft::{Event, GroupId, Index, NodeId, Raft, Restored, Settings, Time};
+//! use std::{rc::Rc, time::Duration};
+//! use raft::{Config, Event, GroupId, Index, NodeId, Raft, Restored, Settings, Time};
 //!
-//! let settings = Settings {
+//! let settings = Rc::new(Settings {
 //!     node: NodeId(1),
-//!     group: GroupId(1),
 //!     election_timeout_min: Duration::from_millis(1000),
 //!     election_timeout_max: Duration::from_millis(1500),
 //!     beat_interval: Duration::from_millis(100),
@@ -24,9 +23,11 @@
 //!     inflight_bytes_max: 8 << 20,
 //!     uncommitted_bytes_max: 8 << 20,
 //!     seed: 7,
-//!     preferred: false,
-//! };
-//! let mut raft = Raft::new(settings, Restored { voters: vec![NodeId(1)], ..Restored::default() }, Time(0));
+//!     quiesce_after: None,
+//!     lease: None,
+//! });
+//! let new = Restored { config: Config::of_voters(&[NodeId(1)]), ..Restored::default() };
+//! let mut raft = Raft::new(&settings, GroupId(1), false, new, Time(0));
 //!
 //! raft.tick(raft.deadline());
 //! let vote = raft.take_write().expect("its term and its vote for itself");
@@ -42,21 +43,27 @@
 //! assert_eq!(raft.committed(), first.index);
 //! ```
 
+mod changes;
+mod config;
 mod election;
 pub mod entry;
 mod event;
 mod following;
 pub mod id;
 mod leading;
+mod lease;
 mod membership;
 pub mod message;
 mod progress;
+mod quiescence;
 mod quorum;
 #[cfg(test)]
 mod quorum_corpus;
 mod random;
 mod reads;
+mod recovery;
 mod replica;
+mod restore;
 mod sending;
 mod settings;
 mod snapshots;
@@ -64,16 +71,17 @@ mod status;
 mod terms;
 mod write;
 
+pub use config::{Change, Config, ConfigError, MEMBERS_MAX};
 pub use entry::{
     COMMAND_BYTES_MAX, Check, ENTRY_ALIGN, ENTRY_HEADER_BYTES, Entry, EntryError, EntryHeader, EntryKind,
     EntrySpec, decode_entry, encode_entry, entries, entry_bytes,
 };
 pub use event::{
-    Event, Fault, FollowerState, FollowerStatus, Problem, ProposeError, ReadError, ReadId, Role, Status,
-    TransferError,
+    ChangeError, Event, Fault, FollowerState, FollowerStatus, Problem, ProposeError, ReadError, ReadId, Role,
+    Status, TransferError,
 };
 pub use id::{EntryId, GroupId, Index, NodeId, Term, Time};
 pub use message::{Accepted, AppendPlan, Body, Message, TermRun, TermRuns};
 pub use replica::Raft;
-pub use settings::{HardState, Restored, Settings};
+pub use settings::{HardState, Restored, Settings, Standing};
 pub use write::Write;

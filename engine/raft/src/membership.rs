@@ -3,25 +3,46 @@
 
 use smallvec::SmallVec;
 
-use crate::id::NodeId;
-use crate::quorum::{self, SLOTS_MAX, Slots, Tally};
+use crate::config::Config;
+use crate::id::{Index, NodeId};
+use crate::quorum::{self, Slots, Tally};
 
-/// The configuration in force. Joint configurations come with membership changes; the arithmetic
-/// already knows of two halves, the second of which is empty until then.
-#[derive(Clone, Debug)]
+/// A configuration, made for counting.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Membership {
-    nodes: SmallVec<[NodeId; 7]>,
+    /// By slot, ascending.
+    nodes: SmallVec<[NodeId; 8]>,
+    /// Incoming and outgoing voters.
     halves: [Slots; 2],
+    learners: Slots,
+    learners_next: Slots,
 }
 
 impl Membership {
-    /// `None` if the voters are more than there are slots, or not distinct.
-    pub(crate) fn of_voters(voters: &[NodeId]) -> Option<Membership> {
-        let distinct = voters.iter().enumerate().all(|(at, node)| !voters[..at].contains(node));
-        (distinct && voters.len() <= SLOTS_MAX).then(|| Membership {
-            nodes: SmallVec::from_slice(voters),
-            halves: [Slots::first(voters.len()), Slots::default()],
-        })
+    /// The configuration must be one that may be in force, or empty: nobody belongs to the group yet.
+    pub(crate) fn new(config: &Config) -> Membership {
+        let nodes = SmallVec::from_vec(config.members());
+        let slots = |list: &[NodeId]| {
+            list.iter().fold(Slots::default(), |slots, node| {
+                slots.with(nodes.binary_search(node).expect("a listed node is a member"))
+            })
+        };
+        Membership {
+            halves: [slots(&config.voters), slots(&config.outgoing)],
+            learners: slots(&config.learners),
+            learners_next: slots(&config.learners_next),
+            nodes,
+        }
+    }
+
+    pub(crate) fn config(&self) -> Config {
+        let list = |slots: Slots| slots.iter().map(|slot| self.nodes[slot]).collect();
+        Config {
+            voters: list(self.halves[0]),
+            outgoing: list(self.halves[1]),
+            learners: list(self.learners),
+            learners_next: list(self.learners_next),
+        }
     }
 
     /// All members, by slot.
@@ -33,6 +54,10 @@ impl Membership {
         self.nodes.iter().position(|&member| member == node)
     }
 
+    pub(crate) fn is_joint(&self) -> bool {
+        self.halves[1] != Slots::default()
+    }
+
     /// The slots whose votes and acks count.
     pub(crate) fn voting(&self) -> Slots {
         Slots(self.halves[0].0 | self.halves[1].0)
@@ -40,6 +65,16 @@ impl Membership {
 
     pub(crate) fn is_voter(&self, node: NodeId) -> bool {
         self.slot(node).is_some_and(|slot| self.voting().has(slot))
+    }
+
+    /// Whether `node` votes in the half that is to stay.
+    pub(crate) fn stays_voter(&self, node: NodeId) -> bool {
+        self.slot(node).is_some_and(|slot| self.halves[0].has(slot))
+    }
+
+    /// Whether nobody but `node` votes.
+    pub(crate) fn is_alone(&self, node: NodeId) -> bool {
+        self.slot(node).is_some_and(|slot| self.voting() == Slots::default().with(slot))
     }
 
     /// See [`quorum::quorum_value`].
@@ -50,5 +85,90 @@ impl Membership {
     /// See [`quorum::tally`]. Nobody wins an election without voters.
     pub(crate) fn tally(&self, granted: Slots, rejected: Slots) -> Tally {
         if self.voting().count() == 0 { Tally::Lost } else { quorum::tally(self.halves, granted, rejected) }
+    }
+}
+
+/// The configuration in force: the newest in the log, committed or not (thesis 4.1), and what it would fall back to.
+///
+/// Two are enough. The next configuration is appended only once the one before it is committed, so of those in a log
+/// at most the newest can still be cut off it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Configurations {
+    pub(crate) membership: Membership,
+    /// Where it stands in the log; 0, or the compacted index or less, if it came otherwise.
+    pub(crate) index: Index,
+    previous: Option<Box<(Index, Membership)>>,
+}
+
+impl Configurations {
+    pub(crate) fn new(index: Index, membership: Membership) -> Configurations {
+        Configurations { membership, index, previous: None }
+    }
+
+    /// The log has a new configuration at `index`, which is in force at once.
+    pub(crate) fn push(&mut self, index: Index, membership: Membership) {
+        debug_assert!(index > self.index);
+        let before = core::mem::replace(&mut self.membership, membership);
+        self.previous = Some(Box::new((self.index, before)));
+        self.index = index;
+    }
+
+    /// The log lost its entries from `first` on. True: the configuration in force is another one now.
+    pub(crate) fn truncate_from(&mut self, first: Index) -> bool {
+        if self.index < first || first == Index::ZERO {
+            return false;
+        }
+        let Some(previous) = self.previous.take() else { return false };
+        (self.index, self.membership) = *previous;
+        true
+    }
+
+    /// Everything up to `commit` stays. True: that the configuration in force stays is news.
+    pub(crate) fn commit(&mut self, commit: Index) -> bool {
+        self.index <= commit && self.previous.take().is_some()
+    }
+
+    /// The configuration that would be in force if the newest, uncommitted one were cut off the log.
+    pub(crate) fn fallback(&self) -> Option<&Membership> {
+        self.previous.as_ref().map(|previous| &previous.1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(voters: &[u16]) -> Membership {
+        let voters: Vec<_> = voters.iter().map(|&node| NodeId(node)).collect();
+        Membership::new(&Config::of_voters(&voters))
+    }
+
+    #[test]
+    fn a_membership_is_its_configuration() {
+        let list = |numbers: &[u16]| numbers.iter().map(|&number| NodeId(number)).collect();
+        let config = Config {
+            voters: list(&[2, 9]),
+            outgoing: list(&[2, 3]),
+            learners: list(&[4]),
+            learners_next: list(&[3]),
+        };
+        let membership = Membership::new(&config);
+        assert_eq!(membership.config(), config);
+        assert!(membership.is_voter(NodeId(3)) && !membership.stays_voter(NodeId(3)));
+        assert!(!membership.is_voter(NodeId(4)) && membership.is_joint());
+        assert!(of(&[7]).is_alone(NodeId(7)) && !of(&[7, 8]).is_alone(NodeId(7)));
+    }
+
+    #[test]
+    fn a_truncated_configuration_gives_way_to_the_one_before() {
+        let mut stack = Configurations::new(Index(0), of(&[1, 2, 3]));
+        stack.push(Index(5), of(&[1, 2, 3, 4]));
+        assert!(!stack.truncate_from(Index(6)));
+        assert!(stack.truncate_from(Index(4)));
+        assert_eq!((stack.index, stack.membership.clone()), (Index(0), of(&[1, 2, 3])));
+        stack.push(Index(5), of(&[1]));
+        assert!(!stack.commit(Index(4)) && stack.fallback().is_some());
+        assert!(stack.commit(Index(5)) && !stack.commit(Index(6)), "news once");
+        assert!(stack.fallback().is_none());
     }
 }

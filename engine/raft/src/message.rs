@@ -87,6 +87,8 @@ pub enum Body {
         matched: Index,
         /// The newest round seen.
         round: u64,
+        /// Whether the sender keeps the promise that leases rest on, also across its restarts.
+        lease: bool,
     },
     /// `prev` of an append is not in this log.
     AppendReject {
@@ -118,6 +120,29 @@ pub enum Body {
         /// Whether any append of this leader was taken. If not, as after a restart within a term, the
         /// follower cannot tell which of its entries are the leader's, and is to be probed.
         proven: bool,
+        /// Whether the sender keeps the promise that leases rest on, also across its restarts.
+        lease: bool,
+    },
+    /// There is nothing to do: if this is all you have, and all of it committed, keep no timer until somebody speaks
+    /// again. Who has something else answers as to a beat.
+    Quiesce {
+        /// The newest entry, which is committed.
+        last: EntryId,
+        /// The newest round, opened for this.
+        round: u64,
+    },
+    /// The sender may have lost entries that it acknowledged: forget what it acknowledged, and say how far it has to
+    /// come.
+    Recover {
+        /// Names the question.
+        nonce: u64,
+    },
+    /// The answer to `Recover`.
+    RecoverFloor {
+        /// The question's.
+        nonce: u64,
+        /// The leader's newest entry when it answered.
+        last: Index,
     },
     /// The leader has compacted what the follower lacks, and holds a snapshot up to `id` for it.
     SnapshotOffer {

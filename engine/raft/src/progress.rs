@@ -18,7 +18,7 @@ pub(crate) enum Flow {
 }
 
 /// Appends sent and not acked. Emptied whenever the flow changes, so nothing can leak.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Inflight {
     appends: VecDeque<(Index, u32)>,
     bytes: u64,
@@ -46,7 +46,7 @@ impl Inflight {
 }
 
 /// One follower.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Progress {
     pub(crate) flow: Flow,
     /// The newest index known to be durable there and equal to the leader's.
@@ -64,6 +64,12 @@ pub(crate) struct Progress {
     pub(crate) beat_due: bool,
     pub(crate) empty_append_due: bool,
     pub(crate) offer_due: bool,
+    /// It is to be told that the group rests.
+    pub(crate) quiesce_due: bool,
+    /// It asked how far it has to come after a loss, under this number.
+    pub(crate) floor_due: Option<u64>,
+    /// The send time of the newest round that it acknowledged with a promise to the lease.
+    pub(crate) lease_from: Time,
 }
 
 impl Progress {
@@ -82,7 +88,23 @@ impl Progress {
             beat_due: false,
             empty_append_due: false,
             offer_due: false,
+            quiesce_due: false,
+            floor_due: None,
+            lease_from: Time(0),
         }
+    }
+
+    /// Gives back memory that a resting group does not need.
+    pub(crate) fn shrink(&mut self) {
+        self.inflight.appends = VecDeque::new();
+    }
+
+    /// Whether it has everything up to `last`, knows that, and nothing is on its way to it.
+    pub(crate) fn is_settled(&self, last: Index) -> bool {
+        self.flow == Flow::Replicate
+            && self.matched == last
+            && self.commit_sent >= last
+            && self.inflight.appends.is_empty()
     }
 
     fn enter(&mut self, flow: Flow, next: Index) {

@@ -5,17 +5,12 @@ use smallvec::SmallVec;
 
 /// A set of slots, as bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Slots(pub u64);
+pub(crate) struct Slots(pub u32);
 
-/// Slots are bits of a `u64`.
-pub(crate) const SLOTS_MAX: usize = 64;
+/// Slots are bits of a `u32`: seven nodes are the most there are, and a change may replace them all.
+pub(crate) const SLOTS_MAX: usize = 32;
 
 impl Slots {
-    pub(crate) fn first(count: usize) -> Slots {
-        debug_assert!(count <= SLOTS_MAX);
-        (0..count).fold(Slots::default(), |slots, slot| slots.with(slot))
-    }
-
     pub(crate) fn with(self, slot: usize) -> Slots {
         Slots(self.0 | 1 << slot)
     }
@@ -36,7 +31,7 @@ impl Slots {
         Slots(self.0 & other.0)
     }
 
-    fn iter(self) -> impl Iterator<Item = usize> {
+    pub(crate) fn iter(self) -> impl Iterator<Item = usize> {
         (0..SLOTS_MAX).filter(move |&slot| self.has(slot))
     }
 }
@@ -99,7 +94,7 @@ mod tests {
     proptest! {
         #[test]
         fn quorum_value_agrees_with_its_definition(
-            values in proptest::collection::vec(0_u64..20, 9), incoming in 0_u64..512, outgoing in 0_u64..512,
+            values in proptest::collection::vec(0_u64..20, 9), incoming in 0_u32..512, outgoing in 0_u32..512,
         ) {
             let halves = [Slots(incoming), Slots(outgoing)];
             let expected = naive(halves[0], &values).min(naive(halves[1], &values));
@@ -108,7 +103,7 @@ mod tests {
 
         #[test]
         fn an_election_is_won_exactly_if_the_quorum_value_of_its_grants_is_one(
-            granted in 0_u64..512, rejected in 0_u64..512, incoming in 1_u64..512, outgoing in 0_u64..512,
+            granted in 0_u32..512, rejected in 0_u32..512, incoming in 1_u32..512, outgoing in 0_u32..512,
         ) {
             let (granted, rejected) = (Slots(granted), Slots(rejected & !granted));
             let halves = [Slots(incoming), Slots(outgoing)];

@@ -12,12 +12,13 @@ impl Random {
     /// would split votes for ever.
     pub(crate) fn new(seed: u64, node: u16, group: u32) -> Random {
         let mut random = Random(seed);
-        random.0 ^= random.next().rotate_left(17) ^ u64::from(node) << 32 ^ u64::from(group);
-        random.next();
+        random.0 ^= random.draw().rotate_left(17) ^ u64::from(node) << 32 ^ u64::from(group);
+        random.draw();
         random
     }
 
-    fn next(&mut self) -> u64 {
+    /// Any number.
+    pub(crate) fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -28,6 +29,6 @@ impl Random {
     /// Uniform in `now + min .. now + max`.
     pub(crate) fn deadline(&mut self, now: Time, min: Duration, max: Duration) -> Time {
         let span = micros(max.saturating_sub(min)).max(1);
-        now + min + Duration::from_micros(self.next() % span)
+        now + min + Duration::from_micros(self.draw() % span)
     }
 }

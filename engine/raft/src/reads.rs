@@ -12,7 +12,7 @@ use crate::id::Index;
 /// More unconfirmed rounds than this are not opened: later reads wait and share the next one.
 const ROUNDS_MAX: usize = 16;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Round {
     round: u64,
     last: ReadId,
@@ -20,7 +20,7 @@ struct Round {
 }
 
 /// A leader's reads.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Reads {
     /// The newest round opened.
     round: u64,
@@ -53,6 +53,23 @@ impl Reads {
         if let Some(last) = self.parked.take() {
             self.open.push_back(Round { round: self.round, last, index });
         }
+    }
+
+    /// All reads there are may be served at `index`, without any round. `last` is the newest.
+    pub(crate) fn confirm_all(&mut self, last: ReadId, index: Index) {
+        self.parked = None;
+        self.open.clear();
+        self.confirmed = Some((last, index));
+    }
+
+    /// Whether no read waits for anything.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.parked.is_none() && self.open.is_empty() && self.confirmed.is_none()
+    }
+
+    /// Gives back memory that a resting group does not need.
+    pub(crate) fn shrink(&mut self) {
+        self.open = VecDeque::new();
     }
 
     /// A new round without reads, so that beats are told apart.

@@ -2,16 +2,19 @@
 //! modules beside it, each an `impl Raft`: `election`, `following`, `leading`, `snapshots`, `sending`.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
+use crate::config::Config;
 use crate::event::{Event, Fault, Problem, ReadId};
 use crate::following::{Append, Owed};
-use crate::id::{EntryId, Index, NodeId, Term, Time, micros};
+use crate::id::{EntryId, GroupId, Index, NodeId, Term, Time, micros};
 use crate::leading::Leading;
-use crate::membership::Membership;
+use crate::membership::Configurations;
 use crate::message::{Accepted, Body, Message};
 use crate::quorum::Slots;
 use crate::random::Random;
-use crate::settings::{HardState, Restored, Settings};
+use crate::recovery::Recovery;
+use crate::settings::{HardState, Settings, Standing};
 use crate::terms::Terms;
 use crate::write::{Durability, Write};
 
@@ -27,9 +30,10 @@ const EVENTS_MAX: usize = 64;
 /// is committed. When the write is durable it goes back through [`persisted`](Raft::persisted).
 /// For each link, pull appends before messages: an append carries the commit index and the round,
 /// and no beat is owed after it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Raft {
-    pub(crate) settings: Settings,
+    pub(crate) settings: Rc<Settings>,
+    pub(crate) group: GroupId,
     /// The newest moment handed in.
     pub(crate) now: Time,
     pub(crate) term: Term,
@@ -47,17 +51,24 @@ pub struct Raft {
     /// When the commit index is to be recorded, if it is not.
     pub(crate) commit_due: Time,
     pub(crate) durability: Durability,
-    pub(crate) membership: Membership,
+    pub(crate) configs: Configurations,
     pub(crate) election_deadline: Time,
     pub(crate) owed: Owed,
     pub(crate) last_read: ReadId,
-    pub(crate) faulted: bool,
+    pub(crate) standing: Standing,
+    pub(crate) recovery: Option<Box<Recovery>>,
+    /// At rest: no timer, no message, until somebody wakes it.
+    pub(crate) quiesced: bool,
+    /// Follower: beats of this and earlier rounds were sent before the leader came to rest.
+    pub(crate) quiesced_round: u64,
+    /// A promise to a leader's lease from before the last restart may hold until then.
+    pub(crate) vote_not_before: Time,
     pub(crate) random: Random,
-    events: VecDeque<Event>,
+    pub(crate) events: VecDeque<Event>,
 }
 
 /// What a replica is, with what only that needs.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum State {
     Follower,
     PreCandidate(Poll),
@@ -75,65 +86,25 @@ pub(crate) struct Poll {
 }
 
 impl Raft {
-    /// A replica as it was when it stopped. If `restored` contradicts itself the replica is faulted
-    /// from the start and says so in its first event.
-    #[must_use]
-    pub fn new(settings: Settings, restored: Restored, now: Time) -> Raft {
-        let hard_state = restored.hard_state;
-        let log = Terms::restore(restored.compacted, &restored.runs, restored.last);
-        let membership = Membership::of_voters(&restored.voters);
-        let commit = hard_state.commit.max(restored.compacted.index).max(restored.applied);
-        let sound = commit <= restored.last
-            && log.as_ref().is_some_and(|log| log.last().term <= hard_state.term)
-            && membership.is_some();
-        let mut log = log.unwrap_or_else(|| {
-            Terms::restore(EntryId::ZERO, &[], Index::ZERO).expect("nothing describes an empty log")
-        });
-        if !sound {
-            log.reset(EntryId::ZERO);
-        }
-        let last = log.last();
-        let mut raft = Raft {
-            now,
-            term: hard_state.term,
-            vote: hard_state.vote,
-            state: State::Follower,
-            leader: None,
-            leader_heard: Time(0),
-            log,
-            accepted: EntryId::ZERO,
-            commit: commit.min(last.index),
-            applied: restored.applied.max(restored.compacted.index).min(last.index),
-            commit_due: Time::NEVER,
-            durability: Durability::restored((settings.node, settings.group), hard_state, last.index),
-            membership: membership.unwrap_or_else(|| Membership::of_voters(&[]).expect("no voters")),
-            election_deadline: Time::NEVER,
-            owed: Owed::default(),
-            last_read: ReadId(0),
-            faulted: false,
-            random: Random::new(settings.seed, settings.node.0, settings.group.0),
-            events: VecDeque::new(),
-            settings,
-        };
-        raft.set_first_deadline();
-        if !sound {
-            raft.fault(Fault::Restored);
-        }
-        raft
-    }
-
     /// Takes a message from `from`. What the message makes the log hold is returned: the shard must
-    /// add those entries to its log before it calls [`Raft::take_write`].
+    /// add those entries to its log before it calls [`Raft::take_write`]. `configs` are the configurations among an
+    /// append's entries, each with its index, ascending: the one kind of entry whose content the core must know.
     ///
     /// No message can make this panic. One that no correct peer sends is dropped and reported as
     /// [`Event::Protocol`]; one that proves a contradiction in committed history ends in
     /// [`Event::Faulted`].
-    pub fn step(&mut self, now: Time, from: NodeId, message: Message) -> Option<Accepted> {
+    pub fn step(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        message: Message,
+        configs: &[(Index, Config)],
+    ) -> Option<Accepted> {
         self.hear(now);
-        if self.faulted {
+        if self.is_faulted() {
             return None;
         }
-        if message.group != self.settings.group || from == self.settings.node {
+        if message.group != self.group || from == self.settings.node {
             self.protocol(from, Problem::WrongGroup);
             return None;
         }
@@ -143,17 +114,26 @@ impl Raft {
         match message.body {
             Body::PreVote { last } => self.step_pre_vote(from, message.term, last),
             Body::PreVoteReply { granted } => self.step_pre_vote_reply(from, message.term, granted),
-            Body::Vote { last, transfer: _ } => self.step_vote(from, last),
+            Body::Vote { last, transfer } => self.step_vote(from, last, transfer),
             Body::VoteReply { granted } => self.step_vote_reply(from, granted),
             Body::Append { prev, last, runs, entries_bytes, commit, round } => {
                 let append = Append { prev, last, runs, entries_bytes, commit, round };
-                return self.step_append(from, &append);
+                return self.step_append(from, &append, configs);
             }
-            Body::AppendAck { matched, round } => self.step_append_ack(from, matched, round),
+            Body::AppendAck { matched, round, lease } => {
+                self.learn_lease(from, round, lease);
+                self.step_append_ack(from, matched, round);
+            }
             Body::AppendReject { probe, hint, round } => self.step_append_reject(from, probe, hint, round),
             Body::AppendBusy { round } => self.step_append_busy(from, round),
             Body::Beat { commit, round } => self.step_beat(from, commit, round),
-            Body::BeatAck { round, proven } => self.step_beat_ack(from, round, proven),
+            Body::BeatAck { round, proven, lease } => {
+                self.learn_lease(from, round, lease);
+                self.step_beat_ack(from, round, proven);
+            }
+            Body::Quiesce { last, round } => self.step_quiesce(from, last, round),
+            Body::Recover { nonce } => self.step_recover(from, nonce),
+            Body::RecoverFloor { nonce, last } => self.step_recover_floor(from, nonce, last),
             Body::SnapshotOffer { id } => self.step_snapshot_offer(from, id),
             Body::SnapshotAck { id, installed } => self.step_snapshot_ack(from, id, installed),
             Body::TimeoutNow { last } => self.step_timeout_now(from, last),
@@ -165,12 +145,12 @@ impl Raft {
     /// `AppendBusy`. Any other message is stepped as usual.
     pub fn refuse(&mut self, now: Time, from: NodeId, message: Message) {
         let Body::Append { commit, round, .. } = message.body else {
-            let accepted = self.step(now, from, message);
+            let accepted = self.step(now, from, message, &[]);
             debug_assert!(accepted.is_none(), "only appends bring entries");
             return;
         };
         let beat = Message { body: Body::Beat { commit, round }, ..message };
-        self.step(now, from, beat);
+        self.step(now, from, beat, &[]);
         if self.leader == Some(from) {
             self.owed.busy = true;
         }
@@ -189,7 +169,7 @@ impl Raft {
         match message.body {
             // Asking changes nothing, and the grant of a pre-vote repeats the term asked about.
             Body::PreVote { .. } | Body::PreVoteReply { granted: true } => true,
-            Body::Vote { transfer: false, .. } if self.leader_lives() => false,
+            Body::Vote { transfer: false, .. } if self.leader_lives() || self.is_bound_by_lease() => false,
             _ => {
                 self.become_follower(message.term);
                 true
@@ -200,7 +180,7 @@ impl Raft {
     /// Does what is due. Before [`Raft::deadline`] nothing is.
     pub fn tick(&mut self, now: Time) {
         self.hear(now);
-        if self.faulted {
+        if self.is_faulted() {
             return;
         }
         if self.now >= self.commit_due {
@@ -210,7 +190,9 @@ impl Raft {
             }
         }
         if self.is_leader() {
-            self.tick_leader();
+            if !self.quiesced {
+                self.tick_leader();
+            }
         } else if self.now >= self.election_deadline {
             self.election_timeout();
         }
@@ -219,10 +201,11 @@ impl Raft {
     /// When [`Raft::tick`] next has something to do. It moves with every input.
     #[must_use]
     pub fn deadline(&self) -> Time {
-        if self.faulted {
+        if self.is_faulted() {
             return Time::NEVER;
         }
         let own = match &self.state {
+            State::Leader(_) if self.quiesced => Time::NEVER,
             State::Leader(leading) => leading.deadline(),
             _ => self.election_deadline,
         };
@@ -235,13 +218,14 @@ impl Raft {
     /// # Panics
     /// If the write is another replica's.
     pub fn persisted(&mut self, write: Write) {
-        self.durability.complete(&write);
-        if self.faulted {
+        self.durability.complete(self.now, &write);
+        if self.is_faulted() {
             return;
         }
         if let Some(id) = self.durability.take_installed() {
             self.owed.snapshot = Some((id, true));
         }
+        self.check_recovered();
         self.count_own_vote();
         self.commit_by_quorum();
     }
@@ -258,11 +242,16 @@ impl Raft {
     /// What must become durable, as of now, if anything: take it at the end of a turn, after the
     /// entries it covers went to the log, and hand it back to [`Raft::persisted`] in order.
     pub fn take_write(&mut self) -> Option<Write> {
-        if self.faulted {
+        let hard_state = HardState {
+            term: self.term,
+            vote: self.vote,
+            commit: self.recordable_commit(),
+            standing: self.standing,
+        };
+        if self.is_faulted() && self.durability.standing_issued() == Standing::Faulted {
             return None;
         }
-        let hard_state = HardState { term: self.term, vote: self.vote, commit: self.recordable_commit() };
-        self.durability.take(hard_state, self.log.last())
+        self.durability.take(self.now, hard_state, self.log.last())
     }
 
     /// The recorded commit index stops at what a restart will find.
@@ -279,6 +268,11 @@ impl Raft {
         if self.commit_due == Time::NEVER {
             self.commit_due = self.next_beat(self.now + self.settings.election_timeout_min);
         }
+        if self.configs.commit(to) {
+            let config = self.configs.membership.config();
+            self.report(Event::ConfigCommitted { index: self.configs.index, config });
+        }
+        self.follow_configuration();
     }
 
     /// The first multiple of the beat interval after `time`: all groups of a shard wake together.
@@ -312,7 +306,8 @@ impl Raft {
         self.become_follower(self.term);
         self.set_leader(None);
         self.owed = Owed::default();
-        self.faulted = true;
+        self.wake_follower();
+        self.standing = Standing::Faulted;
         self.report(Event::Faulted { fault });
     }
 
@@ -324,11 +319,27 @@ impl Raft {
     }
 
     pub(crate) fn message(&self, body: Body) -> Message {
-        Message { group: self.settings.group, term: self.term, body }
+        Message { group: self.group, term: self.term, body }
     }
 
     /// The next thing that happened, in order.
     pub fn take_event(&mut self) -> Option<Event> {
         self.events.pop_front()
+    }
+
+    /// Whether the replica stopped for a contradiction.
+    pub(crate) fn is_faulted(&self) -> bool {
+        self.standing == Standing::Faulted
+    }
+
+    /// Gives back memory that a resting replica does not need.
+    pub(crate) fn shrink(&mut self) {
+        if self.events.is_empty() {
+            self.events = VecDeque::new();
+        }
+        self.owed.shrink();
+        if let State::Leader(leading) = &mut self.state {
+            leading.shrink();
+        }
     }
 }

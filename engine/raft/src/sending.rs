@@ -21,6 +21,8 @@ enum Due {
 /// What a leader owes a follower.
 enum Owes {
     TimeoutNow,
+    Floor(u64),
+    Quiesce,
     Offer(EntryId),
     EmptyAppend,
     Beat,
@@ -34,7 +36,8 @@ impl Raft {
     }
 
     fn due(&self, to: NodeId) -> Option<Due> {
-        if self.faulted || to == self.settings.node {
+        // A standing that a crash would forget is told to nobody.
+        if self.is_faulted() || to == self.settings.node || self.durability.standing() != self.standing {
             return None;
         }
         let sendable = |answer: Answer| answer != Answer::VoteGranted || self.promise_holds();
@@ -52,14 +55,17 @@ impl Raft {
     }
 
     fn asks(&self, poll: &Poll, to: NodeId) -> bool {
-        self.membership.slot(to).is_some_and(|slot| poll.to_ask.has(slot))
+        self.configs.membership.slot(to).is_some_and(|slot| poll.to_ask.has(slot))
     }
 
     fn owes(&self, leading: &Leading, to: NodeId) -> Option<Owes> {
-        let slot = self.membership.slot(to)?;
+        let slot = self.configs.membership.slot(to)?;
         let peer = &leading.peers[slot];
         let last = self.log.last().index;
-        let handing_over = |transfer: crate::leading::Transfer| transfer.slot == slot && !transfer.sent;
+        let handing_over = |transfer: crate::leading::Transfer| transfer.to == to && !transfer.sent;
+        if let Some(nonce) = peer.floor_due {
+            return Some(Owes::Floor(nonce));
+        }
         if leading.transfer.is_some_and(handing_over) && peer.matched == last {
             return Some(Owes::TimeoutNow);
         }
@@ -72,7 +78,10 @@ impl Raft {
         let reads = &leading.reads;
         let round_due =
             peer.round_sent < reads.awaited() || (reads.wants_round() && self.commit_is_current(leading));
-        (peer.beat_due || (round_due && self.membership.voting().has(slot))).then_some(Owes::Beat)
+        if peer.beat_due || (round_due && self.configs.membership.voting().has(slot)) {
+            return Some(Owes::Beat);
+        }
+        peer.quiesce_due.then_some(Owes::Quiesce)
     }
 
     /// The next message for `to`: votes, acks, beats, offers, anything but entries. Call it while the
@@ -98,14 +107,14 @@ impl Raft {
             Answer::PreVote { term, granted } => (term, Body::PreVoteReply { granted }),
             Answer::VoteGranted => (self.term, Body::VoteReply { granted: true }),
             Answer::VoteRefused => (self.term, Body::VoteReply { granted: false }),
-            Answer::NewerTerm => (self.term, Body::BeatAck { round: 0, proven: false }),
+            Answer::NewerTerm => (self.term, Body::BeatAck { round: 0, proven: false, lease: false }),
         };
         Message { term, ..self.message(body) }
     }
 
     /// A candidate's question.
     fn ask(&mut self, to: NodeId) -> Option<Message> {
-        let slot = self.membership.slot(to)?;
+        let slot = self.configs.membership.slot(to)?;
         let last = self.log.last();
         let (term, body) = match &mut self.state {
             State::PreCandidate(poll) => {
@@ -124,17 +133,31 @@ impl Raft {
     /// A leader's message without entries.
     fn lead(&mut self, to: NodeId, owes: &Owes) -> Option<Message> {
         self.open_round();
-        let slot = self.membership.slot(to)?;
+        let slot = self.configs.membership.slot(to)?;
         let (now, commit, last) = (self.now, self.commit, self.log.last());
         let State::Leader(leading) = &mut self.state else { return None };
         let round = leading.reads.round();
         let peer = &mut leading.peers[slot];
         let body = match *owes {
             Owes::TimeoutNow => {
+                leading.lease.void();
+                let message = Message { group: self.group, term: self.term, body: Body::TimeoutNow { last } };
+                let mut resigning = false;
                 if let Some(transfer) = &mut leading.transfer {
-                    transfer.sent = true;
+                    (transfer.sent, resigning) = (true, transfer.resigning);
                 }
-                return Some(self.message(Body::TimeoutNow { last }));
+                if resigning {
+                    self.become_follower(self.term);
+                }
+                return Some(message);
+            }
+            Owes::Floor(nonce) => {
+                peer.floor_due = None;
+                return Some(self.message(Body::RecoverFloor { nonce, last: last.index }));
+            }
+            Owes::Quiesce => {
+                peer.quiesce_due = false;
+                Body::Quiesce { last, round }
             }
             Owes::Offer(id) => {
                 peer.offer_due = false;
@@ -155,7 +178,7 @@ impl Raft {
     /// The entries that could go to `to` now: it lacks them, and its window permits. The shard decides
     /// how many of them fit into the frame, and calls [`Raft::append`].
     pub fn next_append(&self, to: NodeId) -> Option<AppendPlan> {
-        let slot = self.membership.slot(to).filter(|_| to != self.settings.node)?;
+        let slot = self.configs.membership.slot(to).filter(|_| to != self.settings.node)?;
         let State::Leader(leading) = &self.state else { return None };
         let peer = &leading.peers[slot];
         let last = self.log.last().index;
@@ -179,7 +202,7 @@ impl Raft {
         assert!(plan.first <= last && last <= plan.last, "sending up to {last} of {plan:?}");
         let runs = self.log.runs(plan.first, last);
         let (now, commit) = (self.now, self.commit);
-        let slot = self.membership.slot(to).expect("next_append found it");
+        let slot = self.configs.membership.slot(to).expect("next_append found it");
         let State::Leader(leading) = &mut self.state else { unreachable!("only a leader plans appends") };
         let round = leading.reads.round();
         let peer = &mut leading.peers[slot];

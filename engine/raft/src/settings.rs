@@ -2,16 +2,15 @@
 
 use core::time::Duration;
 
-use crate::id::{EntryId, GroupId, Index, NodeId, Term};
+use crate::config::Config;
+use crate::id::{EntryId, Index, NodeId, Term};
 use crate::message::TermRun;
 
-/// How a replica behaves. The same on all nodes of a group, but for `node`, `seed` and `preferred`.
+/// How replicas behave. Shared by all groups of a shard, and the same on all nodes but for `node` and `seed`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// This node.
     pub node: NodeId,
-    /// The group.
-    pub group: GroupId,
     /// A follower that hears no leader campaigns no sooner than this after it heard the last one,
     /// and refuses its vote to others for this long. A leader that hears no quorum for this long
     /// steps down. Usually 1.0 s.
@@ -28,8 +27,27 @@ pub struct Settings {
     pub uncommitted_bytes_max: u64,
     /// Seeds the election timeouts; mixed with `node` and `group`, so one seed may serve all.
     pub seed: u64,
-    /// This node is where the group's leader should be: its first election comes after 50 to 150 ms.
-    pub preferred: bool,
+    /// A group with nothing to do for this long rests: its replicas keep no timer and say nothing, until somebody
+    /// asks for something or [`crate::Raft::peer_lost`] says that the leader's shard is not there any more. `None`:
+    /// never. Only for a shard that watches its peers' shards.
+    pub quiesce_after: Option<Duration>,
+    /// Reads by lease (thesis 6.4.1): a leader serves reads without asking for this long after it sent what a quorum
+    /// has acknowledged. Must be shorter than `election_timeout_min` by more than clocks may drift apart in that
+    /// time. A voter that runs with it neither votes nor campaigns for this long after its start. `None`: reads ask.
+    pub lease: Option<Duration>,
+}
+
+/// Whether a replica may take part.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Standing {
+    /// It may.
+    #[default]
+    Normal,
+    /// It may lack entries it has acknowledged: it takes entries from a leader, and does nothing else until it has
+    /// caught up. See [`crate::Raft::recover`].
+    Recovering,
+    /// What it knows contradicts itself: it does nothing until it is removed and added again.
+    Faulted,
 }
 
 /// What must be durable before a replica promises anything (thesis Figure 3.1, "persistent state").
@@ -42,9 +60,11 @@ pub struct HardState {
     /// An index known to be committed, never beyond what the log holds durably. Recorded lazily:
     /// it saves time after a restart and promises nothing.
     pub commit: Index,
+    /// Whether the replica may take part.
+    pub standing: Standing,
 }
 
-/// What a replica knew when it last stopped. All zero, but for the voters, for a new group.
+/// What a replica knew when it last stopped. All zero, but for the configuration, for a new group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Restored {
     /// The newest durable hard state.
@@ -55,8 +75,11 @@ pub struct Restored {
     pub runs: Vec<TermRun>,
     /// The newest entry's index.
     pub last: Index,
-    /// Who votes.
-    pub voters: Vec<NodeId>,
+    /// The configuration in force at `compacted`. Empty for a replica that was just created and has not heard from
+    /// its leader.
+    pub config: Config,
+    /// The configurations among the entries after `compacted`, ascending.
+    pub configs: Vec<(Index, Config)>,
     /// The newest index applied to the state machine.
     pub applied: Index,
 }

@@ -3,8 +3,10 @@
 
 use smallvec::SmallVec;
 
+use crate::config::Config;
 use crate::event::{Event, Fault, Problem};
 use crate::id::{EntryId, Index, NodeId, Time};
+use crate::membership::{Configurations, Membership};
 use crate::progress::Flow;
 use crate::replica::{Raft, State};
 
@@ -23,7 +25,7 @@ impl Raft {
     }
 
     fn check_all_reach(&mut self) {
-        for slot in 0..self.membership.nodes().len() {
+        for slot in 0..self.configs.membership.nodes().len() {
             self.check_reach(slot);
         }
     }
@@ -32,7 +34,7 @@ impl Raft {
     pub(crate) fn check_reach(&mut self, slot: usize) {
         let compacted = self.log.compacted().index;
         let State::Leader(leading) = &mut self.state else { return };
-        if self.membership.nodes()[slot] == self.settings.node {
+        if self.configs.membership.nodes()[slot] == self.settings.node {
             return;
         }
         let peer = &mut leading.peers[slot];
@@ -48,7 +50,7 @@ impl Raft {
         let (now, patience) = (self.now, self.settings.election_timeout_min);
         let State::Leader(leading) = &mut self.state else { return };
         let mut needed = SmallVec::<[NodeId; 7]>::new();
-        for (peer, &node) in leading.peers.iter_mut().zip(self.membership.nodes()) {
+        for (peer, &node) in leading.peers.iter_mut().zip(self.configs.membership.nodes()) {
             let Flow::Snapshot { asked, offered } = &mut peer.flow else { continue };
             let silent = now.saturating_sub(peer.heard) >= patience;
             let recent = asked.is_some_and(|asked| now.saturating_sub(asked) < patience);
@@ -72,7 +74,7 @@ impl Raft {
     pub fn offer_snapshot(&mut self, now: Time, to: NodeId, id: EntryId) {
         self.hear(now);
         let now = self.now;
-        let Some(slot) = self.membership.slot(to) else { return };
+        let Some(slot) = self.configs.membership.slot(to) else { return };
         if let State::Leader(leading) = &mut self.state
             && let peer = &mut leading.peers[slot]
             && let Flow::Snapshot { asked, offered } = &mut peer.flow
@@ -87,7 +89,7 @@ impl Raft {
     pub fn snapshot_sent(&mut self, now: Time, to: NodeId, id: EntryId, ok: bool) {
         self.hear(now);
         let now = self.now;
-        let Some(slot) = self.membership.slot(to) else { return };
+        let Some(slot) = self.configs.membership.slot(to) else { return };
         let State::Leader(leading) = &mut self.state else { return };
         let peer = &mut leading.peers[slot];
         let Flow::Snapshot { offered, .. } = peer.flow else { return };
@@ -108,7 +110,10 @@ impl Raft {
         if !self.follow(from) {
             return;
         }
-        if id.index <= self.commit {
+        let committed = id.index <= self.commit;
+        if committed && self.log.term_at(id.index).is_some_and(|term| term != id.term) {
+            self.fault(Fault::CommittedConflict { index: id.index });
+        } else if committed {
             // It has all that already. The ack says so, and ends the sending.
             self.accept(Index::ZERO, Index::ZERO);
         } else {
@@ -126,7 +131,7 @@ impl Raft {
 
     /// Follower: the snapshot offered at `id` cannot be taken now. The leader offers one again later.
     pub fn decline_snapshot(&mut self, id: EntryId) {
-        if !self.faulted && self.leader.is_some() {
+        if !self.is_faulted() && self.leader.is_some() {
             self.owed.snapshot = Some((id, false));
         }
     }
@@ -136,15 +141,24 @@ impl Raft {
     /// hears of it when that batch, and the write taken in this turn, is durable.
     ///
     /// The log now starts after `id`; but if it held that very entry, those after it stay. False: the
-    /// snapshot is obsolete, as is then whatever was made of it; nothing has changed.
-    pub fn snapshot_installed(&mut self, now: Time, id: EntryId) -> bool {
+    /// snapshot is obsolete, as is then whatever was made of it; nothing has changed. `config` is the configuration in
+    /// force at `id`, as the snapshot names it.
+    ///
+    /// # Panics
+    /// If `config` is none that can be in force: the shard has checked the snapshot.
+    pub fn snapshot_installed(&mut self, now: Time, id: EntryId, config: &Config) -> bool {
+        assert!(config.is_sound() && config.check().is_ok(), "a snapshot's configuration is one: {config:?}");
         self.hear(now);
-        if self.faulted || id.index <= self.commit {
+        if self.is_faulted() || id.index <= self.commit {
             return false;
         }
+        self.wake_follower();
         if self.log.id_at(id.index) == Some(id) {
             self.log.compact(id);
             self.durability.install(id);
+            if self.configs.index <= id.index {
+                self.configs = Configurations::new(id.index, Membership::new(config));
+            }
         } else if self.is_leader() {
             // A snapshot holds what is committed, and a leader holds all that is.
             self.fault(Fault::CommittedConflict { index: id.index });
@@ -152,6 +166,10 @@ impl Raft {
         } else {
             self.log.reset(id);
             self.durability.reset(id);
+            self.configs = Configurations::new(id.index, Membership::new(config));
+        }
+        if !self.is_leader() {
+            self.state = State::Follower; // whoever was asked for votes was asked in another configuration
         }
         self.check_all_reach();
         self.advance_commit(id.index);
@@ -163,7 +181,7 @@ impl Raft {
     }
 
     pub(crate) fn step_snapshot_ack(&mut self, from: NodeId, id: EntryId, installed: bool) {
-        let Some(slot) = self.membership.slot(from) else { return };
+        let Some(slot) = self.configs.membership.slot(from) else { return };
         if self.is_leader() && id.index > self.log.last().index {
             self.protocol(from, Problem::AckBeyondLog);
             return;

@@ -1,8 +1,10 @@
 //! Looking at a replica without changing it.
 
+use crate::config::Config;
 use crate::event::{FollowerStatus, Role, Status};
 use crate::id::{EntryId, GroupId, Index, NodeId, Term};
 use crate::replica::{Raft, State};
+use crate::settings::Standing;
 
 impl Raft {
     /// The newest committed index: the shard applies everything up to it.
@@ -31,7 +33,7 @@ impl Raft {
     /// The group.
     #[must_use]
     pub fn group(&self) -> GroupId {
-        self.settings.group
+        self.group
     }
 
     /// The newest term heard of.
@@ -76,10 +78,40 @@ impl Raft {
         self.log.compacted()
     }
 
-    /// Who votes.
+    /// The configuration in force: the newest in the log, committed or not.
     #[must_use]
-    pub fn voters(&self) -> &[NodeId] {
-        self.membership.nodes()
+    pub fn config(&self) -> Config {
+        self.configs.membership.config()
+    }
+
+    /// The index of its entry; 0 for that of a new group.
+    #[must_use]
+    pub fn config_index(&self) -> Index {
+        self.configs.index
+    }
+
+    /// Whether it is known to be committed.
+    #[must_use]
+    pub fn is_config_committed(&self) -> bool {
+        self.configs.index <= self.commit
+    }
+
+    /// Whether `node` belongs to the group in any way.
+    #[must_use]
+    pub fn is_member(&self, node: NodeId) -> bool {
+        self.configs.membership.slot(node).is_some()
+    }
+
+    /// Whether the replica rests: it keeps no timer and owes nobody anything.
+    #[must_use]
+    pub fn is_quiesced(&self) -> bool {
+        self.quiesced
+    }
+
+    /// Whether it may take part.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.standing
     }
 
     /// The term of the entry at `index`; `None` before `compacted` and after `last`.
@@ -95,7 +127,7 @@ impl Raft {
         let mut transfer = None;
         if let State::Leader(leading) = &self.state {
             transfer = leading.transferring_to();
-            let members = self.membership.nodes().iter().zip(&leading.peers);
+            let members = self.configs.membership.nodes().iter().zip(&leading.peers);
             followers.extend(members.filter(|&(&node, _)| node != self.settings.node).map(
                 |(&node, peer)| FollowerStatus {
                     node,
@@ -103,6 +135,8 @@ impl Raft {
                     matched: peer.matched,
                     next: peer.next,
                     inflight_bytes: peer.inflight_bytes(),
+                    learner: !self.configs.membership.is_voter(node),
+                    heard: peer.heard,
                 },
             ));
         }
@@ -115,9 +149,12 @@ impl Raft {
             committed: self.commit,
             applied: self.applied,
             compacted: self.log.compacted(),
-            voters: self.membership.nodes().to_vec(),
+            config: self.config(),
+            config_index: self.configs.index,
+            config_committed: self.is_config_committed(),
+            quiesced: self.quiesced,
+            standing: self.standing,
             transfer,
-            faulted: self.faulted,
             followers,
         }
     }

@@ -7,7 +7,7 @@ use crate::id::{EntryId, Index, Term};
 use crate::message::{TermRun, TermRuns};
 
 /// The terms of `compacted.index ..= last`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Terms {
     compacted: EntryId,
     /// Ascending in both; the first begins at `compacted.index + 1` unless the log is empty.

@@ -5,8 +5,11 @@
 
 use smallvec::SmallVec;
 
-use crate::id::{EntryId, GroupId, Index, NodeId, Term};
-use crate::settings::HardState;
+use crate::id::{EntryId, GroupId, Index, NodeId, Term, Time};
+use crate::settings::{HardState, Standing};
+
+/// What a hard state promises.
+type Promise = (Term, Option<NodeId>, Standing);
 
 /// What a replica wants on disk since the last time it was asked: its hard state, its newest
 /// entries, or both. Votes and acks that depend on it stay inside until it is handed back to
@@ -18,7 +21,7 @@ pub struct Write {
     sequence: u64,
     /// The hard state and the end of the log as of this write, whether or not they are part of it.
     /// So the newest write speaks for all before it.
-    promise: (Term, Option<NodeId>),
+    promise: Promise,
     log_last: Index,
     hard_state: Option<HardState>,
     last: Option<EntryId>,
@@ -47,17 +50,19 @@ impl Write {
 }
 
 /// The replica's end of its ordered stream of writes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Durability {
     owner: (NodeId, GroupId),
     /// Of the newest write handed out; 0 before the first.
     issued: u64,
     /// Of the newest write known durable.
     done: u64,
-    /// The term and vote that are durable.
-    promise: (Term, Option<NodeId>),
-    /// The term and vote of the newest write handed out.
-    promise_issued: (Term, Option<NodeId>),
+    /// The term, vote and standing that are durable.
+    promise: Promise,
+    /// Those of the newest write handed out.
+    promise_issued: Promise,
+    /// Since when a write has been out without any having come back; `NEVER` while none is out.
+    waiting_since: Time,
     /// The commit index of the newest hard state handed out.
     commit_issued: Index,
     /// All entries up to here are durable as they now are in the log.
@@ -81,13 +86,14 @@ struct Cut {
 impl Durability {
     /// Everything restored from disk is durable.
     pub(crate) fn restored(owner: (NodeId, GroupId), hard_state: HardState, last: Index) -> Durability {
-        let promise = (hard_state.term, hard_state.vote);
+        let promise = (hard_state.term, hard_state.vote, hard_state.standing);
         Durability {
             owner,
             issued: 0,
             done: 0,
             promise,
             promise_issued: promise,
+            waiting_since: Time::NEVER,
             commit_issued: hard_state.commit,
             persisted: last,
             cuts: SmallVec::new(),
@@ -103,12 +109,27 @@ impl Durability {
 
     /// Whether this term, and this vote in it, survive a crash.
     pub(crate) fn holds(&self, term: Term, vote: Option<NodeId>) -> bool {
-        self.promise == (term, vote)
+        (self.promise.0, self.promise.1) == (term, vote)
     }
 
     /// Whether `term` survives a crash, whatever the vote in it.
     pub(crate) fn holds_term(&self, term: Term) -> bool {
         self.promise.0 == term
+    }
+
+    /// The standing that survives a crash.
+    pub(crate) fn standing(&self) -> Standing {
+        self.promise.2
+    }
+
+    /// The standing of the newest write handed out.
+    pub(crate) fn standing_issued(&self) -> Standing {
+        self.promise_issued.2
+    }
+
+    /// Since when a write has been out without any having come back: a disk that hangs.
+    pub(crate) fn waiting_since(&self) -> Time {
+        self.waiting_since
     }
 
     /// The snapshot whose installation has become durable, once.
@@ -158,13 +179,16 @@ impl Durability {
     }
 
     /// The write that brings the disk to `now`, the replica's state; `None` if nothing changed.
-    pub(crate) fn take(&mut self, now: HardState, last: EntryId) -> Option<Write> {
-        let promise = (now.term, now.vote);
+    pub(crate) fn take(&mut self, time: Time, now: HardState, last: EntryId) -> Option<Write> {
+        let promise = (now.term, now.vote, now.standing);
         let promise_dirty = promise != self.promise_issued;
         let must_sync =
             promise_dirty || self.log_dirty || self.installed.is_some_and(|(at, _)| at > self.issued);
         if !must_sync && !self.hard_state_due {
             return None;
+        }
+        if self.issued == self.done {
+            self.waiting_since = time;
         }
         self.issued += 1;
         self.promise_issued = promise;
@@ -186,12 +210,13 @@ impl Durability {
     }
 
     /// `write`, and so all before it, is durable. One that comes after a newer one says nothing new.
-    pub(crate) fn complete(&mut self, write: &Write) {
+    pub(crate) fn complete(&mut self, time: Time, write: &Write) {
         assert_eq!(write.owner, self.owner, "a write goes back to the replica that made it");
         if write.sequence <= self.done {
             return;
         }
         self.done = write.sequence;
+        self.waiting_since = if self.done == self.issued { Time::NEVER } else { time };
         self.promise = write.promise;
         self.cuts.retain(|cut| cut.first_valid_write > write.sequence);
         let valid = self.cuts.iter().map(|cut| cut.kept).min().unwrap_or(write.log_last);
@@ -210,7 +235,9 @@ mod tests {
     fn write(stream: &mut Durability, term: u64, last: u64) -> Write {
         stream.appended();
         let id = EntryId::new(Term(term), Index(last));
-        stream.take(HardState { term: Term(term), ..HardState::default() }, id).expect("the log is dirty")
+        stream
+            .take(Time(0), HardState { term: Term(term), ..HardState::default() }, id)
+            .expect("the log is dirty")
     }
 
     #[test]
@@ -221,11 +248,11 @@ mod tests {
         let second = write(&mut stream, 2, 4);
         stream.truncated(Index(2));
         let third = write(&mut stream, 3, 5);
-        stream.complete(&first);
+        stream.complete(Time(0), &first);
         assert_eq!(stream.persisted(), Index(2), "5 looks like what A wrote, but is C's");
-        stream.complete(&second);
+        stream.complete(Time(0), &second);
         assert_eq!(stream.persisted(), Index(2));
-        stream.complete(&third);
+        stream.complete(Time(0), &third);
         assert_eq!(stream.persisted(), Index(5));
         assert!(stream.holds_term(Term(3)));
     }
@@ -237,7 +264,7 @@ mod tests {
         stream.truncated(Index(7));
         stream.truncated(Index(3));
         stream.truncated(Index(5));
-        stream.complete(&first);
+        stream.complete(Time(0), &first);
         assert_eq!(stream.persisted(), Index(3));
     }
 
@@ -246,9 +273,9 @@ mod tests {
         let mut stream = stream();
         let _lost = write(&mut stream, 1, 3);
         let newest = write(&mut stream, 1, 6);
-        stream.complete(&newest);
+        stream.complete(Time(0), &newest);
         assert_eq!(stream.persisted(), Index(6));
-        stream.complete(&_lost);
+        stream.complete(Time(0), &_lost);
         assert_eq!(stream.persisted(), Index(6));
     }
 
@@ -258,11 +285,12 @@ mod tests {
         let before = write(&mut stream, 1, 9);
         let id = EntryId::new(Term(2), Index(5));
         stream.reset(id);
-        let reset = stream.take(HardState { term: Term(2), ..HardState::default() }, id).expect("a reset");
+        let reset =
+            stream.take(Time(0), HardState { term: Term(2), ..HardState::default() }, id).expect("a reset");
         assert!(reset.must_sync() && reset.hard_state().is_some());
-        stream.complete(&before);
+        stream.complete(Time(0), &before);
         assert_eq!((stream.persisted(), stream.take_installed()), (Index(0), None));
-        stream.complete(&reset);
+        stream.complete(Time(0), &reset);
         assert_eq!((stream.persisted(), stream.take_installed()), (Index(5), Some(id)));
         assert_eq!(stream.take_installed(), None, "told once");
     }
@@ -271,9 +299,9 @@ mod tests {
     fn a_commit_index_alone_needs_no_sync() {
         let mut stream = stream();
         let hard_state = HardState { commit: Index(4), ..HardState::default() };
-        assert!(stream.take(hard_state, EntryId::ZERO).is_none(), "recorded lazily");
+        assert!(stream.take(Time(0), hard_state, EntryId::ZERO).is_none(), "recorded lazily");
         stream.record_commit();
-        let write = stream.take(hard_state, EntryId::ZERO).expect("due");
+        let write = stream.take(Time(0), hard_state, EntryId::ZERO).expect("due");
         assert!(!write.must_sync());
         assert_eq!(write.hard_state(), Some(hard_state));
         assert_eq!(write.last(), None);

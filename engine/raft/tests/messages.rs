@@ -3,8 +3,13 @@
 
 mod cluster;
 
+use std::rc::Rc;
+
 use proptest::prelude::*;
-use raft::{Body, EntryId, Event, GroupId, Index, Message, NodeId, Raft, Restored, Term, TermRun, Time};
+use raft::{
+    Body, Config, EntryId, Event, GroupId, Index, Message, NodeId, Raft, Restored, Standing, Term, TermRun,
+    Time,
+};
 
 fn entry_id() -> impl Strategy<Value = EntryId> {
     (0_u64..5, 0_u64..8).prop_map(|(term, index)| EntryId::new(Term(term), Index(index)))
@@ -43,7 +48,7 @@ fn body() -> impl Strategy<Value = Body> {
         any::<bool>().prop_map(|granted| Body::VoteReply { granted }),
         append(),
         sound_append(),
-        (index(), round()).prop_map(|(matched, round)| Body::AppendAck { matched, round }),
+        (index(), round()).prop_map(|(matched, round)| Body::AppendAck { matched, round, lease: false }),
         (index(), entry_id(), round()).prop_map(|(probe, hint, round)| Body::AppendReject {
             probe,
             hint,
@@ -51,7 +56,10 @@ fn body() -> impl Strategy<Value = Body> {
         }),
         round().prop_map(|round| Body::AppendBusy { round }),
         (index(), round()).prop_map(|(commit, round)| Body::Beat { commit, round }),
-        (round(), any::<bool>()).prop_map(|(round, proven)| Body::BeatAck { round, proven }),
+        (round(), any::<bool>()).prop_map(|(round, proven)| Body::BeatAck { round, proven, lease: !proven }),
+        (entry_id(), round()).prop_map(|(last, round)| Body::Quiesce { last, round }),
+        round().prop_map(|nonce| Body::Recover { nonce }),
+        (round(), index()).prop_map(|(nonce, last)| Body::RecoverFloor { nonce, last }),
         entry_id().prop_map(|id| Body::SnapshotOffer { id }),
         (entry_id(), any::<bool>()).prop_map(|(id, installed)| Body::SnapshotAck { id, installed }),
         entry_id().prop_map(|last| Body::TimeoutNow { last }),
@@ -98,14 +106,14 @@ proptest! {
     fn no_sequence_of_messages_panics(
         messages in proptest::collection::vec((1_u16..6, message(), 0_u64..400, any::<bool>()), 1..60),
     ) {
-        let restored = Restored { voters: cluster::voters(3), ..Restored::default() };
+        let restored = Restored { config: Config::of_voters(&cluster::voters(3)), ..Restored::default() };
         let mut now = cluster::START;
-        let mut raft = Raft::new(cluster::settings(1, 5), restored, now);
+        let mut raft = Raft::new(&Rc::new(cluster::settings(1, 5)), cluster::GROUP, false, restored, now);
         let mut commit = Index(0);
         for (from, message, millis, persist) in messages {
             now = now + core::time::Duration::from_millis(millis);
             raft.tick(now);
-            raft.step(now, NodeId(from), message);
+            raft.step(now, NodeId(from), message, &[]);
             pull(&mut raft, now, persist);
             let _ = raft.propose(2, 200);
             let _ = raft.read(now);
@@ -120,20 +128,26 @@ proptest! {
 #[test]
 fn a_restored_state_that_contradicts_itself_faults() {
     let sound = Restored {
-        hard_state: raft::HardState { term: Term(3), vote: None, commit: Index(2) },
+        hard_state: raft::HardState { term: Term(3), commit: Index(2), ..raft::HardState::default() },
         compacted: EntryId::ZERO,
         runs: vec![TermRun { first: Index(1), term: Term(2) }],
         last: Index(5),
-        voters: cluster::voters(3),
+        config: Config::of_voters(&cluster::voters(3)),
+        configs: Vec::new(),
         applied: Index(1),
     };
     let faults = |spoil: fn(&mut Restored)| {
         let mut restored = sound.clone();
         spoil(&mut restored);
-        let mut raft = Raft::new(cluster::settings(1, 5), restored, cluster::START);
-        let faulted = raft.status().faulted;
+        let mut raft =
+            Raft::new(&Rc::new(cluster::settings(1, 5)), cluster::GROUP, false, restored, cluster::START);
+        let faulted = raft.standing() == Standing::Faulted;
         assert_eq!(faulted, matches!(raft.take_event(), Some(Event::Faulted { .. })));
-        assert!(!faulted || (raft.take_write().is_none() && raft.deadline() == Time::NEVER));
+        if faulted {
+            let write = raft.take_write().expect("the standing is to be recorded");
+            assert_eq!(write.hard_state().unwrap().standing, Standing::Faulted);
+            assert!(raft.take_write().is_none() && raft.deadline() == Time::NEVER);
+        }
         faulted
     };
     assert!(!faults(|_| ()));
@@ -142,5 +156,5 @@ fn a_restored_state_that_contradicts_itself_faults() {
     assert!(faults(|restored| restored.hard_state.term = Term(1)), "an entry of a term never heard of");
     assert!(faults(|restored| restored.runs.clear()), "entries without a term");
     assert!(faults(|restored| restored.compacted = EntryId::new(Term(1), Index(7))), "ends before it begins");
-    assert!(faults(|restored| restored.voters.push(NodeId(1))), "a voter twice");
+    assert!(faults(|restored| restored.config.voters.push(NodeId(1))), "a voter twice");
 }

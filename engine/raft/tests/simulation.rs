@@ -10,10 +10,10 @@ mod cluster;
 use std::time::Duration;
 
 use cluster::check::Checker;
-use cluster::disk::Disk;
+use cluster::disk::{Disk, Log};
 use cluster::node::{Envelope, Node};
 use cluster::{START, settings, voters};
-use raft::{Body, Index, NodeId, ReadId, Time};
+use raft::{Body, Config, Index, NodeId, ReadId, Time};
 
 /// A place in the cluster: a running node, or the disk of one that is down.
 enum Place {
@@ -53,7 +53,9 @@ impl Simulation {
         let mut random = fastrand::Rng::with_seed(seed);
         let voters = voters(*random.choice(&[1, 2, 3, 3, 3, 4, 5]).unwrap());
         let restless = *random.choice(&[0, 10, 40]).unwrap();
-        let places = voters.iter().map(|_| Place::Down(Disk::default())).collect();
+        let config = Config::of_voters(&voters);
+        let new = || Disk { log: Log { config: config.clone(), ..Log::default() }, ..Disk::default() };
+        let places = voters.iter().map(|_| Place::Down(new())).collect();
         let (network, cut, reads) = (Vec::new(), Vec::new(), Vec::new());
         let checker = Checker::default();
         let mut simulation = Simulation {
@@ -77,9 +79,9 @@ impl Simulation {
     fn restart(&mut self, at: usize) {
         if let Place::Down(disk) = &mut self.places[at] {
             self.lives += 1;
-            let mut settings = settings(self.voters[at].0, self.lives);
-            settings.preferred = at == 0 && self.random.bool();
-            let node = Node::start(settings, std::mem::take(disk), &self.voters, self.now);
+            let settings = settings(self.voters[at].0, self.lives);
+            let preferred = at == 0 && self.random.bool();
+            let node = Node::start(settings, preferred, std::mem::take(disk), self.now);
             self.checker.restarted(node.id);
             self.places[at] = Place::Up(Box::new(node));
         }
@@ -219,7 +221,10 @@ impl Simulation {
             991..994 => self.cut.push((self.voters[at], other)),
             994..996 => self.cut.clear(),
             996..998 => self.end_snapshot(at, other),
-            _ => drop(self.with(at, Node::install)),
+            _ => {
+                let config = Config::of_voters(&self.voters);
+                self.with(at, |node, now| node.install(now, &config));
+            }
         }
     }
 
@@ -236,10 +241,11 @@ impl Simulation {
             for at in 0..nodes {
                 let persists = slow >> at & 1 == 0 || self.random.u8(..30) == 0;
                 let (submits, installs) = (self.random.u8(..4) > 0, self.random.u8(..8) == 0);
+                let config = Config::of_voters(&self.voters);
                 self.with(at, |node, now| {
                     node.raft.tick(now);
                     if installs {
-                        node.install(now);
+                        node.install(now, &config);
                     }
                     if submits {
                         node.submit();
@@ -285,10 +291,11 @@ impl Simulation {
     fn calm(&mut self, duration: Duration) {
         let end = self.now + duration;
         while self.now < end {
+            let config = Config::of_voters(&self.voters);
             for at in 0..self.places.len() {
                 self.with(at, |node, now| {
                     node.raft.tick(now);
-                    node.install(now);
+                    node.install(now, &config);
                     node.submit();
                     (0..node.in_flight()).for_each(|_| node.persist(now));
                 });

@@ -1,5 +1,6 @@
 //! The loop of a shard's thread: wait, gather, one turn, carry out what it decided.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -162,7 +163,10 @@ impl<S: StateMachine> Driver<S> {
     fn take_in(&mut self, event: Event) {
         let input = match event {
             Event::Accepted { listener, socket } if Some(listener) == self.listeners.client => {
-                Input::ClientAccepted { socket }
+                let unknown = || SocketAddr::from(([0, 0, 0, 0], 0));
+                let address = self.ring.peer_address(socket).unwrap_or_else(unknown);
+                let local_address = self.ring.local_address(socket).unwrap_or_else(unknown);
+                Input::ClientAccepted { socket, address, local_address }
             }
             Event::Accepted { listener, socket } if listener == self.listeners.peer => {
                 Input::PeerAccepted { socket }

@@ -18,7 +18,9 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         for input in inputs.drain(..) {
             let Some(input) = self.transfers.take_input(self.now, input, &self.links.local) else { continue };
             match input {
-                Input::ClientAccepted { socket } => self.clients.accept(socket, &mut self.actions),
+                Input::ClientAccepted { socket, address, local_address } => {
+                    self.clients.accept(socket, [address, local_address], &mut self.actions);
+                }
                 Input::PeerAccepted { socket } => self.links.accept(self.now, socket, &mut self.actions),
                 Input::Connected { socket } => self.links.connected(self.now, socket),
                 Input::ClientData { socket, data } => self.clients.take_data(socket, data),

@@ -28,7 +28,8 @@ async fn write_and_read_back(context: Context, dir: std::path::PathBuf) {
     let options = Options { segment_bytes: 64 * 1024, cap_bytes: 1 << 20, ..Options::new([1; 16], 0, 1) };
     let (mut log, recovered) = Log::open(context.disk(), &dir, options.clone()).await.expect("a new log");
     assert!(recovered.groups.is_empty());
-    let hard_state = HardState { term: Term(1), vote: Some(NodeId(2)), commit: Index(0), ..HardState::default() };
+    let hard_state =
+        HardState { term: Term(1), vote: Some(NodeId(2)), commit: Index(0), ..HardState::default() };
     log.hard_state(GROUP, hard_state);
     for index in 1..=60 {
         append(&mut log, index);

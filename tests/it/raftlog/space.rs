@@ -57,7 +57,10 @@ fn only_a_durable_checkpoint_frees() {
 #[test]
 fn idle_groups_pin_nothing() {
     let mut life = Life::first(2);
-    life.hard_state(2, HardState { term: Term(9), vote: Some(NodeId(3)), commit: raft::Index(0), ..HardState::default() });
+    life.hard_state(
+        2,
+        HardState { term: Term(9), vote: Some(NodeId(3)), commit: raft::Index(0), ..HardState::default() },
+    );
     life.append_next(1, 3, 10);
     let last = life.group(1).last();
     life.snapshot(1, last, b"idle", false);
@@ -87,7 +90,15 @@ fn a_full_log_refuses_entries_and_still_votes_and_compacts() {
     }
     assert!(life.log.stats().file_bytes <= options(0).cap_bytes);
     for term in 1..300 {
-        life.hard_state(0, HardState { term: Term(term), vote: Some(NodeId(1)), commit: raft::Index(0), ..HardState::default() });
+        life.hard_state(
+            0,
+            HardState {
+                term: Term(term),
+                vote: Some(NodeId(1)),
+                commit: raft::Index(0),
+                ..HardState::default()
+            },
+        );
         life.quiesce();
     }
     assert!(life.log.is_full() && life.log.stats().file_bytes <= options(0).cap_bytes);
@@ -96,11 +107,17 @@ fn a_full_log_refuses_entries_and_still_votes_and_compacts() {
     let mut life = life.reopen(4);
     life.compact_all();
     for term in 300..310 {
-        life.hard_state(0, HardState { term: Term(term), vote: None, commit: raft::Index(0), ..HardState::default() });
+        life.hard_state(
+            0,
+            HardState { term: Term(term), vote: None, commit: raft::Index(0), ..HardState::default() },
+        );
         life.quiesce();
     }
     for _ in 0..20 {
-        life.hard_state(0, HardState { term: Term(310), vote: None, commit: raft::Index(0), ..HardState::default() });
+        life.hard_state(
+            0,
+            HardState { term: Term(310), vote: None, commit: raft::Index(0), ..HardState::default() },
+        );
         life.quiesce();
     }
     assert!(life.log.has_room_for_entries(), "{:?}", life.log.stats());
@@ -120,7 +137,10 @@ fn failing_to_make_files_is_survived() {
         life.quiesce();
         assert!(life.group(0).entries.len() < 100, "entries stop before the files end");
     }
-    life.hard_state(0, HardState { term: Term(1), vote: Some(NodeId(1)), commit: raft::Index(0), ..HardState::default() });
+    life.hard_state(
+        0,
+        HardState { term: Term(1), vote: Some(NodeId(1)), commit: raft::Index(0), ..HardState::default() },
+    );
     life.quiesce();
     life.disk.set_free_bytes(None);
     for _ in 0..1000 {
@@ -190,7 +210,10 @@ fn a_checkpoint_larger_than_a_segment_is_complete() {
         );
         for group in 0..1000 {
             let term = Term(u64::from(group) + round + 1);
-            log.hard_state(GroupId(group), HardState { term, vote: None, commit: raft::Index(0), ..HardState::default() });
+            log.hard_state(
+                GroupId(group),
+                HardState { term, vote: None, commit: raft::Index(0), ..HardState::default() },
+            );
             if group % 50 == 0 {
                 log.submit();
                 while let Some(job) = log.wanted() {

@@ -1,7 +1,9 @@
 //! What survives a crash: a model of a shard's log for one group. Records arrive in batches, in
 //! order; a crash loses the batches that were not finished.
 
-use raft::{EntryId, HardState, Index, NodeId, Restored, Term, TermRun};
+use std::collections::BTreeMap;
+
+use raft::{Config, EntryId, HardState, Index, Restored, Term, TermRun};
 
 /// An entry: its term, and a number that stands for its command. 0 is a leader's no-op.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +17,10 @@ pub struct Entry {
 pub struct Log {
     pub compacted: EntryId,
     pub entries: Vec<Entry>,
+    /// The configuration in force at `compacted`.
+    pub config: Config,
+    /// The configurations among the entries.
+    pub configs: BTreeMap<Index, Config>,
 }
 
 impl Log {
@@ -38,24 +44,33 @@ impl Log {
     }
 
     /// Entries from `first` on are replaced by `entries`.
-    pub fn write(&mut self, first: Index, entries: &[Entry]) {
+    pub fn write(&mut self, first: Index, entries: &[Entry], configs: &[(Index, Config)]) {
         assert!(first > self.compacted.index && first <= self.last().next(), "a hole before {first}");
         let at = self.position(first).expect("not compacted");
         self.entries.truncate(at);
         self.entries.extend_from_slice(entries);
+        self.configs.split_off(&first);
+        self.configs.extend(configs.iter().cloned());
     }
 
     pub fn compact(&mut self, id: EntryId) {
         assert_eq!(self.term_at(id.index), Some(id.term), "compacting to an entry that is not there");
         self.entries.drain(..usize::try_from(id.index.0 - self.compacted.index.0).unwrap());
+        self.config = self.config_at(id.index);
+        self.configs = self.configs.split_off(&id.index.next());
         self.compacted = id;
     }
 
-    pub fn install(&mut self, id: EntryId) {
+    /// The configuration in force at `index`.
+    pub fn config_at(&self, index: Index) -> Config {
+        self.configs.range(..=index).next_back().map_or(&self.config, |(_, config)| config).clone()
+    }
+
+    pub fn install(&mut self, id: EntryId, config: &Config) {
         if self.term_at(id.index) == Some(id.term) {
             self.compact(id);
         } else {
-            *self = Log { compacted: id, entries: Vec::new() };
+            *self = Log { compacted: id, config: config.clone(), ..Log::default() };
         }
     }
 
@@ -73,9 +88,9 @@ impl Log {
 /// One record of a batch.
 #[derive(Clone, Debug)]
 pub enum Record {
-    Entries { first: Index, entries: Vec<Entry> },
+    Entries { first: Index, entries: Vec<Entry>, configs: Vec<(Index, Config)> },
     HardState(HardState),
-    Snapshot(EntryId),
+    Snapshot(EntryId, Config),
 }
 
 /// What is durable.
@@ -89,23 +104,24 @@ impl Disk {
     pub fn apply(&mut self, batch: &[Record]) {
         for record in batch {
             match record {
-                Record::Entries { first, entries } => self.log.write(*first, entries),
+                Record::Entries { first, entries, configs } => self.log.write(*first, entries, configs),
                 Record::HardState(hard_state) => {
                     assert!(hard_state.term >= self.hard_state.term, "the durable term fell");
                     self.hard_state = *hard_state;
                 }
-                Record::Snapshot(id) => self.log.install(*id),
+                Record::Snapshot(id, config) => self.log.install(*id, config),
             }
         }
     }
 
-    pub fn restored(&self, voters: &[NodeId]) -> Restored {
+    pub fn restored(&self) -> Restored {
         Restored {
             hard_state: self.hard_state,
             compacted: self.log.compacted,
             runs: self.log.runs(),
             last: self.log.last(),
-            voters: voters.to_vec(),
+            config: self.log.config.clone(),
+            configs: self.log.configs.clone().into_iter().collect(),
             applied: self.log.compacted.index,
         }
     }

@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use raft::{GroupId, NodeId, Settings, Time};
 
+/// The group of all stories.
+pub const GROUP: GroupId = GroupId(1);
+
 pub fn settings(node: u16, seed: u64) -> Settings {
     Settings {
         node: NodeId(node),
-        group: GroupId(1),
         election_timeout_min: Duration::from_millis(1000),
         election_timeout_max: Duration::from_millis(1500),
         beat_interval: Duration::from_millis(100),
@@ -21,7 +23,8 @@ pub fn settings(node: u16, seed: u64) -> Settings {
         inflight_bytes_max: 64 * 32,
         uncommitted_bytes_max: 64 * 64,
         seed,
-        preferred: false,
+        quiesce_after: None,
+        lease: None,
     }
 }
 

@@ -1,9 +1,14 @@
 //! One node: a replica, and what a shard does for it, in miniature.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
-use raft::{Body, EntryId, Event, Index, Message, NodeId, ProposeError, Raft, ReadId, Settings, Time, Write};
+use raft::{
+    Body, Change, ChangeError, Config, EntryId, Event, Index, Message, NodeId, ProposeError, Raft, ReadId,
+    Settings, Time, Write,
+};
 
+use super::GROUP;
 use super::disk::{Disk, Entry, Log, Record};
 
 /// A message on its way, with the entries that follow it in the frame.
@@ -13,6 +18,8 @@ pub struct Envelope {
     pub to: NodeId,
     pub message: Message,
     pub entries: Vec<Entry>,
+    /// The configurations among them.
+    pub configs: Vec<(Index, Config)>,
 }
 
 #[derive(Debug)]
@@ -32,15 +39,15 @@ pub struct Node {
     in_flight: VecDeque<Batch>,
     /// What happened, until the cluster looks.
     pub events: VecDeque<Event>,
-    /// A snapshot that the leader has offered.
-    pub offered: Option<EntryId>,
+    /// A snapshot that a leader has offered.
+    pub offered: Option<(NodeId, EntryId)>,
     pub reads: Vec<(ReadId, Index)>,
 }
 
 impl Node {
-    pub fn start(settings: Settings, disk: Disk, voters: &[NodeId], now: Time) -> Node {
+    pub fn start(settings: Settings, preferred: bool, disk: Disk, now: Time) -> Node {
         let id = settings.node;
-        let raft = Raft::new(settings, disk.restored(voters), now);
+        let raft = Raft::new(&Rc::new(settings), GROUP, preferred, disk.restored(), now);
         let log = disk.log.clone();
         let (building, in_flight) = (Vec::new(), VecDeque::new());
         let (events, reads) = (VecDeque::new(), Vec::new());
@@ -52,10 +59,14 @@ impl Node {
         while let Some(event) = self.raft.take_event() {
             match event {
                 Event::BecameLeader { noop, .. } => {
-                    self.add(noop.index, vec![Entry { term: noop.term, value: 0 }]);
+                    self.add(noop.index, vec![Entry { term: noop.term, value: 0 }], Vec::new());
+                }
+                Event::ConfigAppended { id, ref config } => {
+                    let entry = Entry { term: id.term, value: 0 };
+                    self.add(id.index, vec![entry], vec![(id.index, config.clone())]);
                 }
                 Event::NeedsSnapshot { to } => self.raft.offer_snapshot(now, to, self.log.compacted),
-                Event::SnapshotOffered { id, .. } => self.offered = Some(id),
+                Event::SnapshotOffered { from, id } => self.offered = Some((from, id)),
                 Event::SteppedDown { .. } => self.reads.clear(),
                 _ => {}
             }
@@ -64,9 +75,9 @@ impl Node {
         self.raft.applied(self.raft.committed());
     }
 
-    fn add(&mut self, first: Index, entries: Vec<Entry>) {
-        self.log.write(first, &entries);
-        self.building.push(Record::Entries { first, entries });
+    fn add(&mut self, first: Index, entries: Vec<Entry>, configs: Vec<(Index, Config)>) {
+        self.log.write(first, &entries, &configs);
+        self.building.push(Record::Entries { first, entries, configs });
     }
 
     pub fn step(&mut self, now: Time, envelope: Envelope) {
@@ -74,18 +85,27 @@ impl Node {
             Body::Append { prev, .. } => prev.index.0,
             _ => 0,
         };
-        if let Some(accepted) = self.raft.step(now, envelope.from, envelope.message) {
+        let accepted = self.raft.step(now, envelope.from, envelope.message, &envelope.configs);
+        if let Some(accepted) = accepted {
             let position = |index: Index| usize::try_from(index.0 - prev - 1).unwrap();
             let range = position(accepted.first)..=position(accepted.last);
-            self.add(accepted.first, envelope.entries[range].to_vec());
+            let configs = envelope.configs.into_iter().filter(|(index, _)| *index >= accepted.first);
+            self.add(accepted.first, envelope.entries[range].to_vec(), configs.collect());
         }
         self.settle(now);
     }
 
     pub fn propose(&mut self, values: &[u64]) -> Result<EntryId, ProposeError> {
         let first = self.raft.propose(values.len() as u64, 64 * values.len() as u64)?;
-        self.add(first.index, values.iter().map(|&value| Entry { term: first.term, value }).collect());
+        let entries = values.iter().map(|&value| Entry { term: first.term, value }).collect();
+        self.add(first.index, entries, Vec::new());
         Ok(first)
+    }
+
+    pub fn change(&mut self, now: Time, changes: &[Change]) -> Result<EntryId, ChangeError> {
+        let id = self.raft.change(now, changes)?;
+        self.settle(now);
+        Ok(id)
     }
 
     /// Hands what changed to the log.
@@ -129,13 +149,13 @@ impl Node {
         }
     }
 
-    /// The snapshot that was offered has arrived.
-    pub fn install(&mut self, now: Time) -> bool {
-        let Some(id) = self.offered.take() else { return false };
-        let installed = self.raft.snapshot_installed(now, id);
+    /// The snapshot that was offered has arrived, made in `config`.
+    pub fn install(&mut self, now: Time, config: &Config) -> bool {
+        let Some((_, id)) = self.offered.take() else { return false };
+        let installed = self.raft.snapshot_installed(now, id, config);
         if installed {
-            self.log.install(id);
-            self.building.push(Record::Snapshot(id));
+            self.log.install(id, config);
+            self.building.push(Record::Snapshot(id, config.clone()));
         }
         self.settle(now);
         installed
@@ -149,11 +169,13 @@ impl Node {
                 (plan.first.0..=last.0).map(|index| self.log.get(Index(index)).unwrap()).collect();
             let bytes = u32::try_from(entries.len() * 64).unwrap();
             let message = self.raft.append(now, to, last, bytes);
-            out.push(Envelope { from: self.id, to, message, entries });
+            let range = self.log.configs.range(plan.first..=last);
+            let configs = range.map(|(index, config)| (*index, config.clone())).collect();
+            out.push(Envelope { from: self.id, to, message, entries, configs });
         }
         while self.raft.has_messages(to) {
             let Some(message) = self.raft.take_message(now, to) else { break };
-            out.push(Envelope { from: self.id, to, message, entries: Vec::new() });
+            out.push(Envelope { from: self.id, to, message, entries: Vec::new(), configs: Vec::new() });
         }
         if let Some(confirmed) = self.raft.take_reads() {
             self.reads.push(confirmed);

@@ -1,14 +1,17 @@
-//! The stage on which stories are played: the nodes, the network between them, and what is said.
+//! The stage on which stories are played: the nodes, the network between them, and what is said. Beside
+//! it, [`lone`]: one replica without a network, for tables of inputs and answers.
+#![allow(dead_code, reason = "each test uses its part")]
 
+pub mod lone;
 mod words;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use raft::{Index, Message, NodeId, Settings, Time};
+use raft::{Change, Config, Index, Message, NodeId, Settings, Time};
 
-use crate::cluster::disk::Disk;
+use crate::cluster::disk::{Disk, Log};
 use crate::cluster::node::{Envelope, Node};
 use crate::cluster::{START, settings, voters};
 
@@ -24,8 +27,12 @@ pub struct Stage {
     nodes: Vec<Option<Node>>,
     disks: Vec<Disk>,
     settings: Vec<Settings>,
+    /// Who should lead.
+    preferred: Option<NodeId>,
     pub held: BTreeSet<NodeId>,
     pub cut: BTreeSet<NodeId>,
+    /// Directed links that lose everything.
+    pub cut_links: BTreeSet<Link>,
     network: Vec<Envelope>,
     committed: Vec<Index>,
     next_value: u64,
@@ -39,14 +46,23 @@ fn at(node: NodeId) -> usize {
 }
 
 impl Stage {
-    pub fn new(count: u16, configure: impl Fn(&mut Settings)) -> Stage {
-        let mut stage = Stage { now: START, next_value: 1, batch: 10, ..Stage::default() };
+    /// The first `voters_count` nodes are the group; the others know of no configuration.
+    pub fn new(
+        count: u16,
+        voters_count: u16,
+        preferred: Option<NodeId>,
+        configure: impl Fn(&mut Settings),
+    ) -> Stage {
+        let mut stage = Stage { now: START, next_value: 1, batch: 10, preferred, ..Stage::default() };
+        let config = Config::of_voters(&voters(voters_count));
         for node in 1..=count {
             let mut settings = settings(node, 7);
             configure(&mut settings);
             stage.settings.push(settings);
             stage.nodes.push(None);
-            stage.disks.push(Disk::default());
+            let config = if node <= voters_count { config.clone() } else { Config::default() };
+            let log = Log { config, ..Log::default() };
+            stage.disks.push(Disk { log, ..Disk::default() });
             stage.committed.push(Index::ZERO);
         }
         voters(count).into_iter().for_each(|node| stage.restart(node));
@@ -73,8 +89,7 @@ impl Stage {
     pub fn restart(&mut self, id: NodeId) {
         assert!(self.nodes[at(id)].is_none(), "node {id} is up");
         let disk = std::mem::take(&mut self.disks[at(id)]);
-        let members: Vec<NodeId> = self.settings.iter().map(|settings| settings.node).collect();
-        let node = Node::start(self.settings[at(id)].clone(), disk, &members, self.now);
+        let node = Node::start(self.settings[at(id)].clone(), self.preferred == Some(id), disk, self.now);
         self.committed[at(id)] = node.raft.committed();
         self.nodes[at(id)] = Some(node);
     }
@@ -83,6 +98,22 @@ impl Stage {
         let node = self.nodes[at(id)].take().expect("a node that is up");
         self.disks[at(id)] = node.crash(survive);
         self.network.retain(|envelope| envelope.from != id && envelope.to != id);
+    }
+
+    /// The node stops if it runs, and starts with `disk`, and the configuration it started with before.
+    pub fn start_with(&mut self, id: NodeId, mut disk: Disk) {
+        if self.nodes[at(id)].is_some() {
+            self.crash(id, 0);
+        }
+        disk.log.config = self.disks[at(id)].log.config.clone();
+        self.disks[at(id)] = disk;
+        self.restart(id);
+    }
+
+    /// The leader of the newest term.
+    pub fn leader(&self) -> Option<NodeId> {
+        let leaders = self.nodes.iter().flatten().filter(|node| node.raft.is_leader());
+        leaders.max_by_key(|node| node.raft.term()).map(|node| node.id)
     }
 
     pub fn propose(&mut self, id: NodeId, count: u64) {
@@ -111,6 +142,39 @@ impl Stage {
         }
     }
 
+    /// The snapshot that was offered to `id` has arrived.
+    pub fn install(&mut self, id: NodeId) -> bool {
+        let now = self.now;
+        let Some((from, of)) = self.node(id).offered else { return false };
+        let config = self.node(from).log.config_at(of.index);
+        self.node(id).install(now, &config)
+    }
+
+    pub fn change(&mut self, id: NodeId, changes: &[Change]) {
+        let now = self.now;
+        if let Err(error) = self.node(id).change(now, changes) {
+            self.say(&format!("{id} refused: {error}"));
+        }
+    }
+
+    pub fn lease(&mut self, id: NodeId) {
+        let now = self.now;
+        let holds = self.node(id).raft.lease_holds(now);
+        self.say(&format!("{id} holds {} lease", if holds { "a" } else { "no" }));
+    }
+
+    /// Says when the nodes have something to do by themselves.
+    pub fn timers(&mut self) {
+        for id in self.up() {
+            let (now, deadline) = (self.now, self.node(id).raft.deadline());
+            if deadline == Time::NEVER {
+                self.say(&format!("{id} sleeps"));
+            } else {
+                self.say(&format!("{id} wakes in {} ms", deadline.saturating_sub(now).as_millis()));
+            }
+        }
+    }
+
     pub fn persist(&mut self, id: NodeId, count: usize) {
         let now = self.now;
         let node = self.node(id);
@@ -130,6 +194,12 @@ impl Stage {
         self.network.extend(taken.iter().cloned().chain(taken.iter().cloned()));
     }
 
+    /// What is on the link arrives in the opposite order.
+    pub fn reverse(&mut self, link: Link) {
+        let taken = self.take(link);
+        self.network.extend(taken.into_iter().rev());
+    }
+
     pub fn refuse(&mut self, link: Link) {
         let now = self.now;
         for envelope in self.take(link) {
@@ -139,7 +209,7 @@ impl Stage {
 
     /// A message that no node has sent.
     pub fn forge(&mut self, from: NodeId, to: NodeId, message: Message) {
-        self.network.push(Envelope { from, to, message, entries: Vec::new() });
+        self.network.push(Envelope { from, to, message, entries: Vec::new(), configs: Vec::new() });
     }
 
     /// All nodes do what a turn's end does: write, send, apply; and it is said what happened.
@@ -168,7 +238,8 @@ impl Stage {
         }
         out.retain(|envelope| {
             let up = self.nodes[at(envelope.to)].is_some();
-            up && !self.cut.contains(&envelope.from) && !self.cut.contains(&envelope.to)
+            let cut = [envelope.from, envelope.to].iter().any(|node| self.cut.contains(node));
+            up && !cut && !self.cut_links.contains(&(envelope.from, envelope.to))
         });
         self.network.extend(out);
     }

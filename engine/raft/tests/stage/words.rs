@@ -1,6 +1,6 @@
 //! How messages, events and nodes are told in a story.
 
-use raft::{Body, Event, Message, NodeId, Role, Status};
+use raft::{Body, Event, Message, NodeId, Role, Standing, Status};
 
 fn granted(granted: bool) -> &'static str {
     if granted { "granted" } else { "refused" }
@@ -19,12 +19,15 @@ pub fn message(from: NodeId, to: NodeId, message: &Message) -> String {
         Body::Append { prev, last, commit, round, .. } => {
             format!("Append prev={prev} entries {}..={last}, commit={commit} round={round}", prev.index.0 + 1)
         }
-        Body::AppendAck { matched, round } => format!("AppendAck matched={matched} round={round}"),
+        Body::AppendAck { matched, round, .. } => format!("AppendAck matched={matched} round={round}"),
         Body::AppendReject { probe, hint, .. } => format!("AppendReject probe={probe} hint={hint}"),
         Body::AppendBusy { round } => format!("AppendBusy round={round}"),
         Body::Beat { commit, round } => format!("Beat commit={commit} round={round}"),
-        Body::BeatAck { round, proven: true } => format!("BeatAck round={round}"),
-        Body::BeatAck { round, proven: false } => format!("BeatAck round={round}, unproven"),
+        Body::BeatAck { round, proven: true, .. } => format!("BeatAck round={round}"),
+        Body::BeatAck { round, proven: false, .. } => format!("BeatAck round={round}, unproven"),
+        Body::Quiesce { last, round } => format!("Quiesce last={last} round={round}"),
+        Body::Recover { nonce: _ } => "Recover".to_owned(),
+        Body::RecoverFloor { nonce: _, last } => format!("RecoverFloor last={last}"),
         Body::SnapshotOffer { id } => format!("SnapshotOffer {id}"),
         Body::SnapshotAck { id, installed: true } => format!("SnapshotAck {id} installed"),
         Body::SnapshotAck { id, installed: false } => format!("SnapshotAck {id} declined"),
@@ -43,6 +46,11 @@ pub fn event(node: NodeId, event: &Event) -> String {
         Event::NeedsSnapshot { to } => format!("{node} needs a snapshot for {to}"),
         Event::SnapshotOffered { from, id } => format!("{node} is offered snapshot {id} by {from}"),
         Event::Protocol { from, problem } => format!("{node} reports {from}: {problem:?}"),
+        Event::ConfigAppended { id, config } => format!("{node} appends configuration {config} as {id}"),
+        Event::ConfigCommitted { index, config } => {
+            format!("{node} has configuration {config} of {index} for good")
+        }
+        Event::Recovered => format!("{node} has recovered"),
         Event::Faulted { fault } => format!("{node} faulted: {fault:?}"),
         other => panic!("{other:?}"),
     }
@@ -70,10 +78,23 @@ pub fn status(node: NodeId, status: &Status, terms: &[u64]) -> String {
     );
     for follower in &status.followers {
         let (state, matched, next) = (follower.state, follower.matched, follower.next);
-        line += &format!("; {}: {state:?} matched={matched} next={next}", follower.node);
+        let learner = if follower.learner { " learner" } else { "" };
+        line += &format!("; {}: {state:?} matched={matched} next={next}{learner}", follower.node);
     }
     if let Some(to) = status.transfer {
         line += &format!("; handing over to {to}");
+    }
+    if status.config_index.0 > 0 {
+        let certainty = if status.config_committed { "" } else { ", not committed" };
+        line += &format!("; configuration {} of {}{certainty}", status.config, status.config_index);
+    }
+    if status.quiesced {
+        line += "; at rest";
+    }
+    match status.standing {
+        Standing::Normal => {}
+        Standing::Recovering => line += "; recovering",
+        Standing::Faulted => line += "; faulted",
     }
     line
 }

@@ -1,0 +1,96 @@
+//! A replica that may have lost entries it acknowledged, and how it comes back.
+//!
+//! It asks its leader how far it has to come, which also makes the leader forget what it acknowledged, and takes
+//! entries as any follower. Until it has come that far it neither votes nor campaigns: so nobody is elected by the
+//! word of a replica that has forgotten what it promised to keep. Everything it ever acknowledged that may be
+//! committed is in the log of any leader of its term or later, at most at that leader's end when it answers.
+
+use crate::event::Event;
+use crate::id::{Index, NodeId, Time};
+use crate::progress::Progress;
+use crate::replica::{Raft, State};
+use crate::settings::Standing;
+
+/// How far a recovering replica is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Recovery {
+    /// Names the question: an answer to one of an earlier start is none.
+    nonce: u64,
+    ask_due: bool,
+    /// Where the leader's log ended when it answered.
+    floor: Option<Index>,
+}
+
+impl Raft {
+    /// This replica may have lost entries that it acknowledged, but neither its term nor its vote: from now on, and
+    /// after a restart, it is [`Standing::Recovering`] until it has caught up with a leader. It says nothing before
+    /// that standing is durable. (A replica whose term and vote may be lost can never be trusted again: its node must
+    /// be removed and added as a new one.)
+    pub fn recover(&mut self, now: Time) {
+        self.hear(now);
+        if self.standing == Standing::Normal {
+            self.become_follower(self.term);
+            self.standing = Standing::Recovering;
+            self.start_recovery();
+        }
+    }
+
+    pub(crate) fn start_recovery(&mut self) {
+        let nonce = self.random.draw() ^ self.now.0;
+        self.recovery = Some(Box::new(Recovery { nonce, ask_due: true, floor: None }));
+    }
+
+    /// The question to the leader, if one is due.
+    pub(crate) fn floor_question(&self) -> Option<u64> {
+        let recovery = self.recovery.as_ref()?;
+        (recovery.ask_due && recovery.floor.is_none()).then_some(recovery.nonce)
+    }
+
+    pub(crate) fn floor_asked(&mut self) {
+        if let Some(recovery) = &mut self.recovery {
+            recovery.ask_due = false;
+        }
+    }
+
+    /// The leader is there: ask it, again while it has not answered.
+    pub(crate) fn ask_for_floor(&mut self) {
+        if let Some(recovery) = &mut self.recovery {
+            recovery.ask_due = true;
+        }
+    }
+
+    /// A follower has lost entries: what it acknowledged is void.
+    pub(crate) fn step_recover(&mut self, from: NodeId, nonce: u64) {
+        self.wake_leader();
+        let (now, next) = (self.now, self.log.last().index);
+        let Some(slot) = self.configs.membership.slot(from) else { return };
+        let State::Leader(leading) = &mut self.state else { return };
+        leading.peers[slot] = Progress::new(next, now);
+        leading.peers[slot].floor_due = Some(nonce);
+        self.check_reach(slot);
+    }
+
+    pub(crate) fn step_recover_floor(&mut self, from: NodeId, nonce: u64, last: Index) {
+        if self.leader != Some(from) {
+            return;
+        }
+        if let Some(recovery) = self.recovery.as_mut().filter(|recovery| recovery.nonce == nonce) {
+            recovery.floor = recovery.floor.max(Some(last));
+            self.check_recovered();
+        }
+    }
+
+    /// Whether the replica has come as far as it had to, durably and with the leader's entries.
+    pub(crate) fn check_recovered(&mut self) {
+        let Some(floor) = self.recovery.as_ref().and_then(|recovery| recovery.floor) else { return };
+        let caught_up = self.accepted.term == self.term
+            && self.accepted.index >= floor
+            && self.durability.persisted() >= floor
+            && self.standing == Standing::Recovering;
+        if caught_up {
+            self.standing = Standing::Normal;
+            self.recovery = None;
+            self.report(Event::Recovered);
+        }
+    }
+}
