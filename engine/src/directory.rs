@@ -50,7 +50,6 @@ struct GroupLine {
     flags: AtomicU8,
     /// Tells the configuration in `members` from others: twice its index, and one more when it is committed.
     config_mark: AtomicU64,
-    has_followers: AtomicBool,
     members: RwLock<Arc<GroupMembers>>,
 }
 
@@ -182,10 +181,7 @@ impl Directory {
     /// Publishes the followers of a group that this node leads; none if it does not.
     pub(crate) fn publish_followers(&self, group: GroupId, followers: Vec<FollowerStatus>) {
         let Some(line) = self.line(group) else { return };
-        let had = line.has_followers.swap(!followers.is_empty(), Ordering::Relaxed);
-        if had || !followers.is_empty() {
-            line.change_members(|members| members.followers = followers);
-        }
+        line.change_members(|members| members.followers = followers);
     }
 
     /// Whether the group's newest configuration, as this node knows it, is committed and `is_right`. While no leader of
@@ -266,14 +262,15 @@ impl Directory {
         }
     }
 
-    /// Forgets nodes that are members no more.
-    pub(crate) fn forget_all_but(&self, is_member: impl Fn(NodeId) -> bool) {
+    /// Forgets the nodes that are none any more.
+    pub(crate) fn keep_only(&self, is_member: impl Fn(NodeId) -> bool) {
         let mut table = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
-        let stays = |facts: &NodeFacts| facts.node == self.node || is_member(facts.node);
-        if !table.iter().all(stays) {
-            *table = Arc::new(table.iter().filter(|facts| stays(facts)).cloned().collect());
-            self.epoch.fetch_add(1, Ordering::Release);
+        if table.iter().all(|known| is_member(known.node)) {
+            return;
         }
+        let kept = table.iter().filter(|known| is_member(known.node)).cloned().collect();
+        *table = Arc::new(kept);
+        self.epoch.fetch_add(1, Ordering::Release);
     }
 
     /// A peer introduced itself with the address where its clients reach it.

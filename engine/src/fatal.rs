@@ -24,11 +24,8 @@ pub enum Fatal {
     },
     /// The cluster has removed this node. Its data directory is of no more use and is refused from now on; to come
     /// back it is added again, with an empty one.
-    #[error("{reason}")]
-    Removed {
-        /// What the cluster said.
-        reason: String,
-    },
+    #[error("{0}")]
+    NoMember(String),
     /// A shard's thread panicked: a bug.
     #[error("a shard thread panicked: {0}")]
     Panic(String),
@@ -40,7 +37,7 @@ impl Fatal {
         match self {
             Fatal::Log { .. } => 6,
             Fatal::Corruption { .. } => 5,
-            Fatal::Removed { .. } => 1,
+            Fatal::NoMember(_) => 1,
             Fatal::Panic(_) => 101,
         }
     }

@@ -21,6 +21,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             Event::BecameLeader { term, noop } => {
                 tracing::info!(group = %replica.group, %term, "leads");
                 replica.append_noop(&mut self.log, noop);
+                self.preferences.leads(number);
                 self.membership.look_soon(self.now);
             }
             Event::SteppedDown { term } => {

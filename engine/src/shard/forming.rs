@@ -1,16 +1,17 @@
 //! Forming the cluster (shard 0 talks, all shards listen), and starting the groups once it has formed.
 
-use net::forming::{Birth, Cluster, Former, Output};
+use net::forming::{Birth, Cluster, Former, Output, Tombstone};
 use net::handshake::{Address, ClusterId};
 use net::link::PeerShard;
 use raft::{Config, EntryId, NodeId, Raft, Restored};
 use raftlog::RecoveredGroup;
-use snapshot::Manifest;
 use runtime::Disk;
+use snapshot::Manifest;
 
 use super::Shard;
 use super::machine::Machine;
 use super::message::ShardMessage;
+use super::neighbours::Neighbours;
 use super::replica::Replica;
 use crate::members::Members;
 use crate::placement::preferred_leader;
@@ -65,8 +66,8 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                 Output::Send { to, message } => self.links.send_forming(self.now, to, message),
                 Output::Sync(cluster) => {
                     // The one blocking write of a shard: once in the life of a directory, before it serves.
-                    let id = cluster.record.cluster_id.0;
-                    if let Err(error) = self.settings.data_dir.store_record(id, &cluster.encode()) {
+                    let (id, bytes) = (cluster.record.cluster_id.0, cluster.encode());
+                    if let Err(error) = self.settings.data_dir.store_record(id, &bytes) {
                         tracing::error!(%error, "cannot store the cluster's record; forming waits");
                         return;
                     }
@@ -80,7 +81,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                     self.start_groups(&cluster);
                 }
                 Output::Reconnect(node) => self.links.regreet(self.now, node),
-                Output::Notice(notice) => tracing::warn!(?notice, "forming waits"),
+                Output::Notice(notice) => tracing::warn!("waiting: {notice}"),
             }
         }
     }
@@ -97,9 +98,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
     /// log or a snapshot says.
     fn start_groups(&mut self, cluster: &Cluster) {
         let Some(mut recovered) = self.recovered.take() else { return };
-        self.links.local.identity.cluster_id = cluster.record.cluster_id;
-        self.directory.set_cluster(cluster.record.cluster_id.0);
-        self.meet_members(&cluster.roster, &[]);
+        self.belong_to(cluster);
         let founders: Vec<NodeId> = cluster.record.members.iter().map(|member| member.node).collect();
         let shards_min = cluster.roster.members.iter().map(|member| member.shard_count).min().unwrap_or(1);
         let nodes: Vec<NodeId> = cluster.roster.members.iter().map(|member| member.node).collect();
@@ -121,8 +120,18 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             self.replicas.push(Replica::new(group, raft, machine, config));
             self.mark_dirty(self.replicas.len() - 1);
         }
-        self.next_tick = self.now;
         self.offer_unstarted();
+    }
+
+    /// This node is a member from now on: who the others are.
+    fn belong_to(&mut self, cluster: &Cluster) {
+        let record = &cluster.record;
+        self.links.local.identity.cluster_id = record.cluster_id;
+        self.directory.set_cluster(record.cluster_id.0);
+        let founder =
+            |member: &net::forming::Member| Tombstone { node: member.node, incarnation: member.incarnation };
+        self.founders = record.members.iter().map(founder).collect();
+        self.take_neighbours(&Neighbours { roster: cluster.roster.clone(), awaited: Vec::new() });
     }
 }
 
@@ -133,7 +142,7 @@ fn restored(known: RecoveredGroup, founders: &[NodeId]) -> Restored {
     let config = match &known.snapshot {
         Some(body) => decode(&Manifest::decode(body).expect(READABLE).membership),
         None if known.compacted == EntryId::ZERO => Config::of_voters(founders),
-        None => unreachable!("a log is compacted behind a snapshot only"),
+        None => unreachable!("a log is compacted behind a snapshot only: checked when it was opened"),
     };
     Restored {
         hard_state: known.hard_state,

@@ -21,6 +21,7 @@ use super::outbox::Outbox;
 use super::request::{Encode, Outcome, Request, RequestHead};
 use super::settings::ShardSettings;
 use crate::directory::Directory;
+use crate::wire::Beat;
 use peers::Standing;
 
 /// A link to one shard of a peer, with what waits for it.
@@ -70,6 +71,8 @@ pub(super) struct Links {
     incarnations: Vec<(NodeId, u64)>,
     builder: FrameBuilder,
     pub(super) liveness: Liveness,
+    /// What links say of this shard.
+    beat: Beat,
     log_budget: LogBudget,
     seed: u64,
 }
@@ -100,6 +103,7 @@ impl Links {
             incarnations: Vec::new(),
             builder: FrameBuilder::default(),
             liveness: Liveness::new(super::settings::ELECTION_TIMEOUT_MIN),
+            beat: Beat { boot: settings.boot, vouches: true },
             // A scan of the port or a foreign cluster must not fill the disk with log lines.
             log_budget: LogBudget::new(10, Duration::from_secs(10)),
             seed: settings.seed,

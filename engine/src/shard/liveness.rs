@@ -125,6 +125,8 @@ impl BatchClock {
 mod tests {
     use super::*;
 
+    const NONE: [usize; 0] = [];
+
     const SILENCE_MAX: Duration = Duration::from_secs(1);
 
     fn at(millis: u64) -> Time {
@@ -147,11 +149,11 @@ mod tests {
             assert!(!liveness.heard(link, at(100), beat(7, true)));
         }
         assert!(liveness.is_lost(1) && liveness.is_lost(9), "nobody was heard there");
-        assert_eq!(silent(&mut liveness, 1099), []);
+        assert_eq!(silent(&mut liveness, 1099), NONE);
         assert!(!liveness.heard(2, at(1099), beat(7, true)));
         assert_eq!(silent(&mut liveness, 1100), [0]);
         assert!(liveness.is_lost(0) && !liveness.is_lost(2));
-        assert_eq!(silent(&mut liveness, 2098), [], "link 0 was given up already");
+        assert_eq!(silent(&mut liveness, 2098), NONE, "link 0 was given up already");
         assert_eq!(silent(&mut liveness, 9000), [2]);
         // Back, and lost again.
         assert!(!liveness.heard(0, at(9000), beat(7, true)));
@@ -165,7 +167,7 @@ mod tests {
         liveness.connected(0, at(0), 1);
         for tick in 1..10 {
             liveness.heard(0, at(tick * 100), beat(1, false));
-            assert_eq!(silent(&mut liveness, tick * 100), []);
+            assert_eq!(silent(&mut liveness, tick * 100), NONE);
         }
         assert_eq!(silent(&mut liveness, 1000), [0]);
         liveness.heard(0, at(1100), beat(1, false));

@@ -4,20 +4,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use net::forming::Roster;
-use net::link::PeerShard;
 use raft::{ChangeError, GroupId, NodeId, Time};
 use runtime::Disk;
 
 use super::Shard;
 use super::message::ShardMessage;
+use super::neighbours::Neighbours;
 use super::request::{Encode, Kind, ReplyTo, RequestHead};
-use crate::directory::NodeFacts;
-use crate::fatal::Fatal;
 use crate::members::{
     Command, Follower, MemberState, Members, Node, Situation, is_as_wanted, is_done_with, reconcile,
 };
-use crate::placement::Placement;
 use crate::state_machine::StateMachine;
 
 /// While something is to be done, it is looked at this often: far below what catching up takes.
@@ -70,67 +66,13 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         }
         tracing::debug!(version = roster.version, "the node directory has changed");
         self.directory.set_members(&members);
-        let awaited: Vec<&Node> = members.nodes.iter().filter(|node| !node.is_identified()).collect();
-        self.meet_members(&roster, &awaited);
-        if let Some(former) = &mut self.former {
-            former.update(roster);
-        }
+        let awaited = members.nodes.iter().filter(|node| !node.is_identified());
+        // Hosts are addresses: names are looked up where an operator gives them, never on a shard's thread.
+        let awaited = awaited.filter_map(|node| Some((node.node, node.peer.to_string().parse().ok()?)));
+        let awaited = awaited.collect();
+        self.take_neighbours(&Neighbours { roster, awaited });
         self.membership.members = Some(members);
         self.membership.look_soon(self.now);
-    }
-
-    /// Links to all shards that share groups with this one, and to nobody else but who is to be met.
-    pub(super) fn meet_members(&mut self, roster: &Roster, awaited: &[&Node]) {
-        let local = &mut self.links.local;
-        local.identity.directory_version = roster.version;
-        local.directory = net::handshake::Directory::from(roster);
-        for member in roster.members.iter().filter(|member| member.node != self.directory.node) {
-            self.directory.learn_member(NodeFacts {
-                node: member.node,
-                incarnation: member.incarnation,
-                peer_host: member.peer.host().to_owned(),
-                peer_port: member.peer.port(),
-                client_host: member.client.host().to_owned(),
-                client_port: member.client.port(),
-                shards: member.shard_count,
-            });
-            let theirs = Placement { shards: member.shard_count, ..self.directory.placement };
-            for shard in 0..member.shard_count {
-                let shares = |group: GroupId| theirs.shard_of(group) == shard;
-                let address = self.address_of(member.node, &member.peer, shard);
-                if let Some(address) = address
-                    && self.directory.placement.hosted_by(self.shard).any(shares)
-                {
-                    self.links.connect(self.now, PeerShard { node: member.node, shard }, member.shard_count, address);
-                }
-            }
-        }
-        self.directory.forget_all_but(|node| roster.member(node).is_some());
-        if self.shard == 0 {
-            for node in awaited {
-                if let Some(address) = self.address_of(node.node, &node.peer, 0) {
-                    self.links.await_node(self.now, node.node, address);
-                }
-            }
-        }
-        self.links.retire(self.now, |node| awaited.iter().any(|awaited| awaited.node == node));
-    }
-
-    /// Where a shard of `node` listens. What this start was told wins over what the directory says.
-    fn address_of(
-        &self,
-        node: NodeId,
-        peer: &net::handshake::Address,
-        shard: u16,
-    ) -> Option<std::net::SocketAddr> {
-        let told = self.settings.cluster.iter().find(|(known, _)| *known == node).map(|(_, address)| *address);
-        let base = told.or_else(|| resolve(peer));
-        if base.is_none() {
-            tracing::warn!(%node, address = %peer, "cannot resolve a peer's address");
-        }
-        let mut address = base?;
-        address.set_port(address.port().checked_add(shard)?);
-        Some(address)
     }
 
     /// Does what there is to do, if it is time to look.
@@ -282,17 +224,4 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         let bytes = command.encode();
         self.offer(number, std::iter::once((head, &bytes as &dyn Encode)));
     }
-
-    /// The cluster has removed this node: that is final, so it is written down before the node ends.
-    pub(super) fn leave_cluster(&mut self, reason: String) {
-        if let Err(error) = self.settings.data_dir.mark_removed(&reason) {
-            tracing::error!(%error, "cannot write down that this node was removed");
-        }
-        self.fatal = Some(Fatal::Removed { reason });
-    }
-}
-
-/// Members' hosts are addresses: names are looked up where an operator gives them, never on a shard's thread.
-fn resolve(address: &net::handshake::Address) -> Option<std::net::SocketAddr> {
-    Some(std::net::SocketAddr::new(address.host().parse().ok()?, address.port()))
 }

@@ -26,7 +26,7 @@ pub(crate) enum ShardMessage {
     Reply { socket: SocketId, slot: u64, part: u32, outcome: Outcome, bytes: Vec<u8> },
     /// A call through the library.
     Call { group: GroupId, kind: Kind, deadline: Time, bytes: Vec<u8>, completer: Completer<CallAnswer> },
-    /// The cluster has formed: the record, as synced to this node's disk.
+    /// The cluster has formed, or taken this node in: the file, as synced to this node's disk.
     Formed(Vec<u8>),
     /// The node directory has changed: what group 0 holds now, from shard 0.
     Members(Arc<Members>),

@@ -31,6 +31,8 @@ pub(crate) struct Replica<S> {
     pub(crate) machine: Machine<S>,
     /// The configuration in force at the newest applied entry: what a save of the machine belongs to.
     pub(crate) config: Config,
+    /// When its followers are told of again; zero while it does not lead.
+    pub(crate) tell_followers_at: Time,
     /// Which disk each follower was when this leader got to know it (see [`super::membership`]).
     pub(crate) disks: Vec<(NodeId, u64)>,
     pub(crate) route: Route,
@@ -41,6 +43,8 @@ pub(crate) struct Replica<S> {
     writes: VecDeque<(BatchSeq, Write)>,
     /// True while it stands in the shard's list of replicas with something to do.
     pub(crate) dirty: bool,
+    /// True while it stands in the shard's list of replicas where somebody waits.
+    pub(crate) watched: bool,
     /// The next entries to apply are being read from disk.
     pub(crate) loading: bool,
 }
@@ -71,12 +75,14 @@ impl<S: StateMachine> Replica<S> {
             raft,
             machine,
             config,
+            tell_followers_at: Time(0),
             disks: Vec::new(),
             route: Route::default(),
             waiters: VecDeque::new(),
             reads: ReadQueue::default(),
             writes: VecDeque::new(),
             dirty: false,
+            watched: false,
             loading: false,
         }
     }
@@ -174,14 +180,14 @@ impl<S: StateMachine> Replica<S> {
         }
     }
 
-    /// Moves what the core wants durable into the log's batch.
-    pub(crate) fn collect_write<D: Disk>(&mut self, log: &mut Log<D>) {
-        if let Some(write) = self.raft.take_write() {
-            if let Some(hard_state) = write.hard_state() {
-                log.hard_state(self.group, hard_state);
-            }
-            self.writes.push_back((log.building(), write));
+    /// Moves what the core wants durable into the log's batch. False: there was nothing.
+    pub(crate) fn collect_write<D: Disk>(&mut self, log: &mut Log<D>) -> bool {
+        let Some(write) = self.raft.take_write() else { return false };
+        if let Some(hard_state) = write.hard_state() {
+            log.hard_state(self.group, hard_state);
         }
+        self.writes.push_back((log.building(), write));
+        true
     }
 
     /// Everything up to and with `durable` is on disk: the promises that waited for it may leave.

@@ -11,8 +11,12 @@ use crate::builder::{Builder, Redirect};
 use crate::directory::Directory;
 use crate::node::{DataDir, Identity};
 
-/// A follower that hears no leader campaigns no sooner than this, and a peer's shard is lost after it.
-pub(super) const ELECTION_TIMEOUT_MIN: Duration = Duration::from_millis(1000);
+/// A follower that hears nothing of its leader for this long may campaign; so a peer's shard that has not vouched for
+/// itself for this long is given up for all groups.
+pub(crate) const ELECTION_TIMEOUT_MIN: Duration = Duration::from_millis(1000);
+
+/// A group that nobody asked anything for so long rests.
+const QUIESCE_AFTER: Duration = Duration::from_secs(2);
 
 /// The settings of one shard.
 #[derive(Clone)]
@@ -81,7 +85,7 @@ impl ShardSettings {
             // Above every connection's limit together with one largest command.
             uncommitted_bytes_max: 64 << 20,
             seed: self.seed,
-            quiesce_after: None,
+            quiesce_after: Some(QUIESCE_AFTER),
             lease: None,
         }
     }

@@ -65,6 +65,8 @@ impl Timers {
 mod tests {
     use super::*;
 
+    const NONE: [usize; 0] = [];
+
     fn due(timers: &mut Timers, now: u64) -> Vec<usize> {
         std::iter::from_fn(|| timers.take_due(Time(now))).collect()
     }
@@ -72,12 +74,12 @@ mod tests {
     #[test]
     fn each_replica_comes_up_at_its_earliest_deadline() {
         let mut timers = Timers::default();
-        assert_eq!((timers.next(), due(&mut timers, 100)), (Time::NEVER, vec![]));
+        assert_eq!((timers.next(), due(&mut timers, 100)), (Time::NEVER, NONE.to_vec()));
         timers.schedule(3, Time(50));
         timers.schedule(1, Time(40));
         timers.schedule(0, Time::NEVER);
         assert_eq!(timers.next(), Time(40));
-        assert_eq!(due(&mut timers, 39), []);
+        assert_eq!(due(&mut timers, 39), NONE);
         assert_eq!(due(&mut timers, 60), [1, 3]);
         assert_eq!(timers.next(), Time::NEVER);
     }
@@ -92,7 +94,7 @@ mod tests {
         assert_eq!(timers.heap.len(), 1);
         assert_eq!(due(&mut timers, 10), [0], "asked anew");
         timers.schedule(0, Time(999));
-        assert_eq!(due(&mut timers, 998), []);
+        assert_eq!(due(&mut timers, 998), NONE);
         assert_eq!(due(&mut timers, 999), [0]);
     }
 
@@ -103,7 +105,7 @@ mod tests {
         timers.schedule(0, Time(20));
         assert_eq!(due(&mut timers, 20), [0]);
         timers.schedule(0, Time(150));
-        assert_eq!(due(&mut timers, 149), [], "the entry at 100 is stale");
+        assert_eq!(due(&mut timers, 149), NONE, "the entry at 100 is stale");
         assert_eq!(due(&mut timers, 150), [0]);
     }
 
@@ -120,6 +122,6 @@ mod tests {
             assert!(timers.heap.len() <= 10 * ENTRIES_PER_REPLICA_MAX);
         }
         assert_eq!(due(&mut timers, 500_000), (0..10).collect::<Vec<_>>());
-        assert_eq!(due(&mut timers, 2_000_000), []);
+        assert_eq!(due(&mut timers, 2_000_000), NONE);
     }
 }

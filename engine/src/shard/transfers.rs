@@ -128,7 +128,7 @@ impl Line {
                 Output::Close { socket } => actions.push(Action::Close { socket }),
                 Output::Established { .. } => self.spoke = now,
                 Output::Refused { refused, .. } => {
-                    tracing::debug!(reason = %refused.reason, "a snapshot's connection is refused")
+                    tracing::debug!(reason = refused.reason, "a snapshot's connection is refused")
                 }
                 Output::Lost(_) => lost = true,
             }
