@@ -26,10 +26,10 @@ pub(crate) type Factory<S> = Arc<dyn Fn(GroupId) -> S + Send + Sync>;
 /// One node of a cluster, running in this process. Dropping it stops it without handing leaderships over;
 /// [`Engine::shutdown`] does that first.
 pub struct Engine {
-    mailboxes: Vec<Arc<MailboxSender<ShardMessage>>>,
+    pub(crate) mailboxes: Vec<Arc<MailboxSender<ShardMessage>>>,
     threads: Vec<ShardThread>,
-    directory: Arc<Directory>,
-    deadline: Duration,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) deadline: Duration,
     client: Option<SocketAddr>,
     peer: SocketAddr,
     _data_dir: Arc<SharedDataDir>,

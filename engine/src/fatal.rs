@@ -22,7 +22,8 @@ pub enum Fatal {
         /// File and offset, and what is wrong there.
         reason: String,
     },
-    /// The node was removed from its cluster; its data directory is of no use to it any more.
+    /// The cluster has removed this node. Its data directory is of no more use and is refused from now on; to come
+    /// back it is added again, with an empty one.
     #[error("{0}")]
     NoMember(String),
     /// A shard's thread panicked: a bug.

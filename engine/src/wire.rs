@@ -34,8 +34,8 @@ pub(crate) struct Call {
     pub(crate) group: GroupId,
     /// The sender's number for it; with the sender's boot number it names the request for ever.
     pub(crate) sequence: u64,
-    /// A command, not a query.
-    pub(crate) is_write: bool,
+    /// [`crate::shard::request::Kind`] as a byte.
+    pub(crate) kind: u8,
     /// What is left of its deadline, in microseconds.
     pub(crate) time_left_us: u32,
     pub(crate) bytes: u32,

@@ -59,6 +59,9 @@ if mode == "plain":
         assert len(set(client.scan_iter("py:many:*", count=50))) == 200
         assert client.delete(*[f"py:many:{at}" for at in range(200)]) == 200
         assert client.info("server")["redis_version"] == "7.0.15"
+        about = client.client_info()
+        assert about["laddr"] == f"127.0.0.1:{ports[0]}", about
+        assert about["addr"].startswith("127.0.0.1:") and about["addr"] != about["laddr"], about
         client.close()
 else:
     for port in (ports[0], ports[-1]):

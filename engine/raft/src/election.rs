@@ -48,16 +48,18 @@ impl Raft {
         }
     }
 
-    /// Whether this replica may campaign. The last term is never followed by another. A voter whose removal is not
-    /// committed may have to: it may hold the newest log (thesis 4.2.2).
+    /// Whether this replica may campaign of its own accord.
     fn promotable(&self) -> bool {
+        self.may_lead() && !self.is_bound_by_lease()
+    }
+
+    /// Whether this replica may campaign if the leader asks it to. The last term is never followed by another. A voter
+    /// whose removal is not committed may have to: it may hold the newest log (thesis 4.2.2).
+    fn may_lead(&self) -> bool {
         let node = self.settings.node;
         let voter = self.configs.membership.is_voter(node)
             || self.configs.fallback().is_some_and(|fallback| fallback.is_voter(node));
-        self.standing == Standing::Normal
-            && self.term.next() > self.term
-            && voter
-            && !self.is_bound_by_lease()
+        self.standing == Standing::Normal && self.term.next() > self.term && voter
     }
 
     /// Campaigns now instead of at its election timeout. Nothing happens if it leads, campaigns
@@ -219,14 +221,15 @@ impl Raft {
     }
 
     /// The leader hands over: campaign at once, without asking first. Void if this log is not the one
-    /// the leader meant, as after a late delivery.
+    /// the leader meant, as after a late delivery. No promise to a lease forbids it: this leader gave up its own
+    /// before it asked, and those of leaders before it were over when it was elected.
     pub(crate) fn step_timeout_now(&mut self, from: NodeId, last: EntryId) {
         if self.is_leader() || self.leader.is_some_and(|leader| leader != from) {
             self.protocol(from, Problem::SecondLeader);
             return;
         }
         let meant = self.leader == Some(from) && last == self.log.last();
-        if meant && self.promotable() {
+        if meant && self.may_lead() {
             self.start_election(true);
         }
     }

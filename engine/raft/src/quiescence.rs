@@ -71,6 +71,8 @@ impl Raft {
         let Some(after) = self.settings.quiesce_after else { return false };
         let last = self.log.last().index;
         let own = self.configs.membership.slot(self.settings.node);
+        // Waking counts as hearing everybody; but who has not answered since then may be gone.
+        let awake = |round: u64| round > leading.quiesced_round;
         let heard = |time: Time| self.now.saturating_sub(time) < self.settings.election_timeout_min;
         let mut others = leading.peers.iter().enumerate().filter(|&(slot, _)| Some(slot) != own);
         self.now.saturating_sub(leading.active_at) >= after
@@ -80,7 +82,7 @@ impl Raft {
             && !self.configs.membership.is_joint()
             && leading.transfer.is_none()
             && leading.reads.is_idle()
-            && others.all(|(_, peer)| peer.is_settled(last) && heard(peer.heard))
+            && others.all(|(_, peer)| peer.is_settled(last) && heard(peer.heard) && awake(peer.round_acked))
     }
 
     /// The leader has come to rest: so does this replica if it has just what the leader has. If not, it answers as to a

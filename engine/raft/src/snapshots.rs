@@ -110,7 +110,10 @@ impl Raft {
         if !self.follow(from) {
             return;
         }
-        if id.index <= self.commit {
+        let committed = id.index <= self.commit;
+        if committed && self.log.term_at(id.index).is_some_and(|term| term != id.term) {
+            self.fault(Fault::CommittedConflict { index: id.index });
+        } else if committed {
             // It has all that already. The ack says so, and ends the sending.
             self.accept(Index::ZERO, Index::ZERO);
         } else {

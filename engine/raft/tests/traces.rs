@@ -1,22 +1,30 @@
 //! Stories of small clusters, written so that a stranger can read them: see `traces/*.txt`. A line
 //! that begins with `>` is a command; the lines after it are what then happened, compared word for
-//! word. Commands of one line, with `;` between them, belong to one turn. `RINGRAFT_BLESS=1` writes what happened into the files: read the difference before you
-//! commit it.
+//! word. Commands of one line, with `;` between them, belong to one turn. `RINGRAFT_BLESS=1` writes what
+//! happened into the files: read the difference before you commit it. A line that begins with `##` names
+//! what follows, for SCENARIOS.md.
 //!
 //! | command               | does                                                                    |
 //! |-----------------------|-------------------------------------------------------------------------|
 //! | `nodes N [k=v ..]`    | starts N nodes; `window=` (appends), `quota=` (entries), `preferred=`,  |
-//! |                       | `batch=` (entries per append)                                           |
+//! |                       | `batch=` (entries per append), `voters=` (only the first so many; the   |
+//! |                       | others know of no configuration), `quiesce=`, `lease=` (milliseconds)   |
 //! | `campaign n`          | n campaigns now                                                         |
 //! | `propose n k`         | n is asked to append k entries                                          |
 //! | `read n`              | n is asked for a linearizable read                                      |
 //! | `transfer n m`        | n is asked to hand leadership to m                                      |
+//! | `change n [k=m ..]`   | n is asked to change the members: `voter=`, `learner=`, `remove=`       |
+//! | `lost n m`            | n's shard finds that m's shard is not there any more                    |
+//! | `recover n`           | n may have lost entries that it acknowledged                            |
+//! | `lease n`             | shows whether n holds a lease                                           |
+//! | `timers`              | shows when the nodes wake by themselves                                 |
 //! | `deliver [n->m ..]`   | delivers messages (of these links) and what follows, until it is quiet  |
 //! | `drop n->m ..`        | loses what is on these links                                            |
 //! | `double n->m`         | doubles what is on the link                                             |
+//! | `reverse n->m`        | what is on the link arrives in the opposite order                       |
 //! | `refuse n->m`         | m has no room for the entries on the link                               |
 //! | `forge n->m TERM NAME`| m gets a message that n never sent                                      |
-//! | `cut n ..`            | from now on these nodes' messages are lost, both ways                   |
+//! | `cut n .. n->m ..`    | from now on messages are lost: of these nodes, both ways; on these links |
 //! | `heal`                | the network is whole again                                              |
 //! | `unreachable n m`     | n learns that its link to m broke                                       |
 //! | `wait MS`             | time passes, nothing is delivered                                       |
@@ -25,9 +33,12 @@
 //! | `persist n [k]`       | the oldest k writes of n (all) are durable                              |
 //! | `crash n [k]`         | n stops; its writes in flight are lost, but for the first k             |
 //! | `restart n`           | n starts again                                                          |
+//! | `disk n [k=v ..]`     | n stops, and starts with this on its disk: `log=1x3,2` (terms), `term=`, |
+//! |                       | `vote=`, `commit=`, `snapshot=` (its last index: the log before is gone) |
 //! | `compact n i`         | n has a snapshot at i, and drops its log up to there                    |
 //! | `install n`           | the snapshot offered to n has arrived                                   |
 //! | `decline n`           | n does not want the snapshot offered to it now                          |
+//! | `sent n m RESULT`     | n learns that the sending of its snapshot to m has ended: `ok`, `failed` |
 //! | `status [n ..]`       | shows the nodes                                                         |
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -35,9 +46,11 @@ mod cluster;
 mod stage;
 
 use std::path::Path;
+use std::time::Duration;
 
-use raft::{Body, EntryId, GroupId, Index, Message, NodeId, Settings, Term, TermRun};
-use stage::{Link, Stage};
+use cluster::disk::Disk;
+use raft::{Body, Change, EntryId, GroupId, Index, Message, NodeId, Settings, Term, TermRun};
+use stage::{Link, Stage, lone};
 
 fn node_id(word: &str) -> NodeId {
     NodeId(word.parse().unwrap_or_else(|_| panic!("a node's number, not {word:?}")))
@@ -56,17 +69,52 @@ fn start(words: &[&str]) -> Stage {
             match key {
                 "window" => settings.inflight_appends_max = usize::from(value),
                 "quota" => settings.uncommitted_bytes_max = 64 * u64::from(value),
-                "preferred" | "batch" => {}
+                "quiesce" => settings.quiesce_after = Some(Duration::from_millis(u64::from(value))),
+                "lease" => settings.lease = Some(Duration::from_millis(u64::from(value))),
+                "preferred" | "batch" | "voters" => {}
                 _ => panic!("unknown setting {key:?}"),
             }
         }
     };
     let preferred = words.iter().find_map(|word| word.strip_prefix("preferred=")).map(node_id);
-    let mut stage = Stage::new(words[0].parse().expect("how many nodes"), preferred, configure);
+    let count = words[0].parse().expect("how many nodes");
+    let voters = words.iter().find_map(|word| word.strip_prefix("voters="));
+    let voters = voters.map_or(count, |voters| voters.parse().expect("a number"));
+    let mut stage = Stage::new(count, voters, preferred, configure);
     if let Some(batch) = words.iter().find_map(|word| word.strip_prefix("batch=")) {
         stage.batch = batch.parse().expect("a number");
     }
     stage
+}
+
+/// What a node starts with, as told by `log=1x3,2 term=3 ..`.
+fn disk(words: &[&str]) -> Disk {
+    let word = |key: &str| words.iter().find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
+    let number = |key| word(key).map_or(0, |word| word.parse::<u64>().expect("a number"));
+    let mut terms = Vec::new();
+    for run in word("log").unwrap_or_default().split(',').filter(|run| !run.is_empty()) {
+        let (term, count) = run.split_once('x').unwrap_or((run, "1"));
+        let count: usize = count.parse().expect("how many entries");
+        terms.extend(std::iter::repeat_n(term.parse::<u64>().expect("a term"), count));
+    }
+    let vote = u16::try_from(number("vote")).expect("a node");
+    let mut disk = lone::disk(&terms, number("term"), vote, number("commit"));
+    if let Some(at) = number("snapshot").checked_sub(1) {
+        let term = terms[usize::try_from(at).expect("a short log")];
+        disk.log.compact(lone::id(at + 1, term));
+    }
+    disk
+}
+
+/// What the members should be, as told by `voter=4 learner=5 remove=1`.
+fn changes(words: &[&str]) -> Vec<Change> {
+    let change = |word: &&str| match word.split_once('=') {
+        Some(("voter", node)) => Change::Voter(node_id(node)),
+        Some(("learner", node)) => Change::Learner(node_id(node)),
+        Some(("remove", node)) => Change::Remove(node_id(node)),
+        _ => panic!("voter=, learner= or remove=, not {word:?}"),
+    };
+    words.iter().map(change).collect()
 }
 
 /// Messages that a broken peer might send, or one that is not on the stage.
@@ -86,6 +134,9 @@ fn forged(term: u64, name: &str) -> Message {
             let runs = [TermRun { first: Index(2), term: Term(1) }].into_iter().collect();
             Body::Append { prev, last: Index(2), runs, entries_bytes: 64, commit: Index(4), round }
         }
+        "question" => Body::PreVote { last: EntryId::new(Term(9), Index(9)) },
+        "request" => Body::Vote { last: EntryId::new(Term(9), Index(9)), transfer: false },
+        "refusal" => Body::VoteReply { granted: false },
         "stale-timeout-now" => Body::TimeoutNow { last: prev },
         _ => panic!("unknown message {name:?}"),
     };
@@ -106,16 +157,31 @@ fn command(stage: &mut Stage, line: &str) {
         "propose" => stage.propose(node(), number(1).expect("how many")),
         "read" => stage.read(node()),
         "transfer" => stage.transfer(node(), node_id(words[1])),
+        "change" => stage.change(node(), &changes(&words[1..])),
+        "lost" => stage.node(node()).raft.peer_lost(now, node_id(words[1])),
+        "recover" => stage.node(node()).raft.recover(now),
+        "lease" => stage.lease(node()),
+        "timers" => stage.timers(),
         "deliver" => stage.deliver(&links(), true),
         "drop" => links().into_iter().for_each(|link| drop(stage.take(link))),
         "double" => stage.double(link(words[0])),
+        "reverse" => stage.reverse(link(words[0])),
         "refuse" => stage.refuse(link(words[0])),
         "forge" => {
             let (from, to) = link(words[0]);
             stage.forge(from, to, forged(number(1).expect("a term"), words[2]));
         }
-        "cut" => stage.cut.extend(nodes()),
-        "heal" => stage.cut.clear(),
+        "cut" => words.iter().for_each(|word| {
+            if word.contains("->") {
+                stage.cut_links.insert(link(word));
+            } else {
+                stage.cut.insert(node_id(word));
+            }
+        }),
+        "heal" => {
+            stage.cut.clear();
+            stage.cut_links.clear();
+        }
         "unreachable" => stage.node(node()).raft.unreachable(node_id(words[1])),
         "wait" => stage.wait(number(0).expect("milliseconds"), false),
         "run" => stage.wait(number(0).expect("milliseconds"), true),
@@ -127,12 +193,17 @@ fn command(stage: &mut Stage, line: &str) {
         }
         "crash" => stage.crash(node(), usize::try_from(number(1).unwrap_or(0)).expect("few")),
         "restart" => stage.restart(node()),
+        "disk" => stage.start_with(node(), disk(&words[1..])),
         "compact" => stage.node(node()).compact(Index(number(1).expect("an index"))),
         "install" => assert!(stage.install(node()), "the snapshot is obsolete"),
         "decline" => {
             let node = stage.node(node());
             let (_, id) = node.offered.take().expect("a snapshot was offered");
             node.raft.decline_snapshot(id);
+        }
+        "sent" => {
+            let (node, to) = (stage.node(node()), node_id(words[1]));
+            node.raft.snapshot_sent(now, to, node.log.compacted, words[2] == "ok");
         }
         "status" => stage.status(&nodes()),
         unknown => panic!("unknown command {unknown:?}"),

@@ -134,6 +134,15 @@ impl DataDir {
         self.finish_forming(Some((cluster, record.to_vec())))
     }
 
+    /// Writes down that the cluster has removed this node, in the cluster's words: the directory is refused from now on.
+    ///
+    /// # Errors
+    ///
+    /// `Io`.
+    pub fn mark_removed(&mut self, reason: &str) -> Result<(), DataDirError> {
+        durable::replace(&self.dir, record::REMOVED_FILE_NAME, format!("{reason}\n").as_bytes())
+    }
+
     /// The record is durable; `node.toml` follows, now or at the start after a crash in between.
     fn finish_forming(&mut self, record: Option<(ClusterId, Vec<u8>)>) -> Result<(), DataDirError> {
         let Some((cluster, record)) = record else { return Ok(()) };
@@ -248,6 +257,10 @@ fn survey(dir: &Path) -> Result<Found, DataDirError> {
     let Some(identity) = Identity::read(dir)? else {
         return check_unborn(dir).map(|()| Found::Unborn);
     };
+    if let Some(reason) = durable::read(dir, record::REMOVED_FILE_NAME, record::REMOVED_BYTES_MAX)? {
+        let reason = String::from_utf8_lossy(&reason).trim().to_string();
+        return Err(DataDirError::Removed { path: dir.to_path_buf(), reason });
+    }
     let record = record::read_record(dir)?;
     check_formed(dir, &identity, record.as_ref())?;
     let boot = record::read_boot(dir)?;

@@ -2,6 +2,7 @@
 
 mod commands;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use net::resp::Limits;
@@ -75,8 +76,8 @@ impl Clients {
         }
     }
 
-    /// A client connected.
-    pub(super) fn accept(&mut self, socket: SocketId, actions: &mut Vec<Action>) {
+    /// A client connected: from where, and at which address of this node.
+    pub(super) fn accept(&mut self, socket: SocketId, addresses: [SocketAddr; 2], actions: &mut Vec<Action>) {
         let slot = socket.slot() as usize;
         if self.table.len() <= slot {
             self.table.resize_with(slot + 1, || None);
@@ -84,9 +85,8 @@ impl Clients {
         let facts = self.directory.shard(self.shard);
         let number = facts.connections.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
         let shards = u64::from(self.directory.placement.shards);
-        let unspecified = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
         let now = crate::resp::ClusterView::unix_time(&self.view);
-        let session = Session::new(number * shards + u64::from(self.shard), unspecified, unspecified, now);
+        let session = Session::new(number * shards + u64::from(self.shard), addresses[0], addresses[1], now);
         self.table[slot] = Some(Box::new(Client::new(socket, session)));
         self.count += 1;
         facts.clients.store(self.count, std::sync::atomic::Ordering::Relaxed);

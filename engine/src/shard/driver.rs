@@ -1,5 +1,6 @@
 //! The loop of a shard's thread: wait, gather, one turn, carry out what it decided.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use raftlog::{Log, OpenError};
 use runtime::{Context, Event, ListenerId, Mailbox, MailboxSender, RealDisk, Ring};
 
 use super::io::{Action, ClientData, Input};
+use super::machine::Machine;
 use super::message::{MAILBOX_MESSAGES_MAX, ShardMessage};
 use super::restore::open_snapshots;
 use super::save_task::Pause;
@@ -107,7 +109,8 @@ async fn open<S: StateMachine>(
     })?;
     let no_pause: Pause = Rc::new(|| Box::pin(std::future::ready(())));
     let (dir, factory) = (&start.settings.snapshots_dir, &*start.factory);
-    let opened = open_snapshots(&disk, dir, recovered.groups, &|group| factory(group), &no_pause).await;
+    let machine = |group| Machine::new(group, factory);
+    let opened = open_snapshots(&disk, dir, recovered.groups, &machine, &no_pause).await;
     let (store, groups) = opened.map_err(|error| StartError::Recovery {
         shard,
         reason: error.to_string(),
@@ -160,7 +163,10 @@ impl<S: StateMachine> Driver<S> {
     fn take_in(&mut self, event: Event) {
         let input = match event {
             Event::Accepted { listener, socket } if Some(listener) == self.listeners.client => {
-                Input::ClientAccepted { socket }
+                let unknown = || SocketAddr::from(([0, 0, 0, 0], 0));
+                let address = self.ring.peer_address(socket).unwrap_or_else(unknown);
+                let local_address = self.ring.local_address(socket).unwrap_or_else(unknown);
+                Input::ClientAccepted { socket, address, local_address }
             }
             Event::Accepted { listener, socket } if listener == self.listeners.peer => {
                 Input::PeerAccepted { socket }

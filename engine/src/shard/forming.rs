@@ -3,13 +3,17 @@
 use net::forming::{Birth, Cluster, Former, Output, Tombstone};
 use net::handshake::{Address, ClusterId};
 use net::link::PeerShard;
-use raft::{Config, NodeId, Raft, Restored};
+use raft::{Config, EntryId, NodeId, Raft, Restored};
+use raftlog::RecoveredGroup;
 use runtime::Disk;
+use snapshot::Manifest;
 
 use super::Shard;
+use super::machine::Machine;
 use super::message::ShardMessage;
 use super::neighbours::Neighbours;
 use super::replica::Replica;
+use crate::members::Members;
 use crate::placement::preferred_leader;
 use crate::state_machine::StateMachine;
 
@@ -89,36 +93,31 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         }
     }
 
-    /// The cluster is known: links to all shards that share groups with this one, and a replica for each group.
+    /// The cluster is known: links to all shards that share groups with this one, and a replica for each group. Every
+    /// group starts from the voters the cluster formed with, also on a node that came later: what they are now, its
+    /// log or a snapshot says.
     fn start_groups(&mut self, cluster: &Cluster) {
-        let Some(recovered) = self.recovered.take() else { return };
+        let Some(mut recovered) = self.recovered.take() else { return };
         self.belong_to(cluster);
-        let record = &cluster.record;
-        let voters: Vec<NodeId> = record.members.iter().map(|member| member.node).collect();
-        let config = Config::of_voters(&voters);
-        let shards_min = record.members.iter().map(|member| member.shard_count).min().unwrap_or(1);
-        let mut recovered = recovered;
-        for group in self.directory.placement.groups_of(self.shard) {
+        let founders: Vec<NodeId> = cluster.record.members.iter().map(|member| member.node).collect();
+        let shards_min = cluster.roster.members.iter().map(|member| member.shard_count).min().unwrap_or(1);
+        let nodes: Vec<NodeId> = cluster.roster.members.iter().map(|member| member.node).collect();
+        for group in self.directory.placement.hosted_by(self.shard) {
             let found = recovered.iter().position(|(known, _)| known.group == group);
-            let (restored, machine) = match found {
-                Some(at) => {
-                    let (known, machine) = recovered.swap_remove(at);
-                    let restored = Restored {
-                        hard_state: known.hard_state,
-                        compacted: known.compacted,
-                        runs: known.runs.clone(),
-                        last: known.last,
-                        config: config.clone(),
-                        configs: Vec::new(),
-                        applied: known.snapshot_id.index, // what the machine was loaded from
-                    };
-                    (restored, machine)
-                }
-                None => (Restored { config: config.clone(), ..Restored::default() }, (self.factory)(group)),
+            let (known, mut machine) = match found {
+                Some(at) => recovered.swap_remove(at),
+                None => (RecoveredGroup::default(), Machine::new(group, &*self.factory)),
             };
-            let preferred = preferred_leader(group, shards_min, &voters) == Some(self.directory.node);
+            if let Machine::Members(members) = &mut machine
+                && members.is_unfounded()
+            {
+                *members = Members::founded(&cluster.record);
+            }
+            let restored = restored(known, &founders);
+            let config = restored.config.clone();
+            let preferred = preferred_leader(group, shards_min, &nodes) == Some(self.directory.node);
             let raft = Raft::new(&self.raft_settings, group, preferred, restored, self.now);
-            self.replicas.push(Replica::new(group, 0, raft, machine));
+            self.replicas.push(Replica::new(group, raft, machine, config));
             self.mark_dirty(self.replicas.len() - 1);
         }
         self.offer_unstarted();
@@ -133,5 +132,25 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             |member: &net::forming::Member| Tombstone { node: member.node, incarnation: member.incarnation };
         self.founders = record.members.iter().map(founder).collect();
         self.take_neighbours(&Neighbours { roster: cluster.roster.clone(), awaited: Vec::new() });
+    }
+}
+
+/// What a core starts from. The configurations were seen to be readable when the log was opened.
+fn restored(known: RecoveredGroup, founders: &[NodeId]) -> Restored {
+    const READABLE: &str = "checked when the log was opened";
+    let decode = |bytes: &[u8]| Config::decode(bytes).expect(READABLE);
+    let config = match &known.snapshot {
+        Some(body) => decode(&Manifest::decode(body).expect(READABLE).membership),
+        None if known.compacted == EntryId::ZERO => Config::of_voters(founders),
+        None => unreachable!("a log is compacted behind a snapshot only: checked when it was opened"),
+    };
+    Restored {
+        hard_state: known.hard_state,
+        compacted: known.compacted,
+        config,
+        runs: known.runs,
+        last: known.last,
+        configs: known.memberships.iter().map(|(index, bytes)| (*index, decode(bytes))).collect(),
+        applied: known.snapshot_id.index, // what the machine was loaded from
     }
 }

@@ -29,6 +29,10 @@ impl std::ops::Deref for ClientData {
 pub(crate) enum Input {
     ClientAccepted {
         socket: SocketId,
+        /// Where it comes from; unspecified if it is gone again.
+        address: SocketAddr,
+        /// Where it arrived.
+        local_address: SocketAddr,
     },
     PeerAccepted {
         socket: SocketId,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use raft::{FollowerState, Time};
+use raft::{FollowerState, FollowerStatus, NodeId, Time};
 use runtime::Disk;
 
 use super::Shard;
@@ -60,9 +60,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             let leading = (0..self.replicas.len()).filter(|number| self.replicas[*number].raft.is_leader());
             self.preferences.misplaced = leading.map(|number| (number, None)).collect();
         }
-        let known = &self.links.local.directory.nodes;
-        let nodes: Vec<_> = known.iter().map(|known| known.node).collect();
-        let shards_min = known.iter().map(|known| known.shard_count).min().unwrap_or(1);
+        let (nodes, shards_min) = self.who_may_lead();
         for (number, since) in self.preferences.take() {
             let replica = &self.replicas[number];
             let preferred = preferred_leader(replica.group, shards_min, &nodes);
@@ -70,8 +68,8 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             let Some(node) = elsewhere else { continue };
             let status = replica.raft.status();
             let of = status.followers.iter().find(|follower| follower.node == node);
-            let caught_up =
-                of.is_some_and(|of| of.state == FollowerState::Replicate && of.matched >= status.committed);
+            let has_all = |of: &FollowerStatus| !of.learner && of.matched >= status.committed;
+            let caught_up = of.is_some_and(|of| of.state == FollowerState::Replicate && has_all(of));
             let mut since = if caught_up { since.or(Some(self.now)) } else { None };
             if since.is_some_and(|since| self.now.saturating_sub(since) >= CAUGHT_UP_FOR) {
                 since = None;
@@ -81,6 +79,35 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             }
             self.preferences.misplaced.push((number, since));
         }
+    }
+
+    /// Publishes how far the followers of a group led here are, now and then: it is for people.
+    pub(super) fn tell_followers(&mut self, number: usize) {
+        let replica = &mut self.replicas[number];
+        let before = replica.tell_followers_at;
+        match replica.raft.is_leader() {
+            true if self.now >= before => {
+                replica.tell_followers_at = self.now + LOOK_INTERVAL;
+                self.directory.publish_followers(replica.group, replica.raft.status().followers);
+            }
+            false if before != Time(0) => {
+                replica.tell_followers_at = Time(0);
+                self.directory.publish_followers(replica.group, Vec::new());
+            }
+            _ => {}
+        }
+    }
+
+    /// The nodes that lead what they should, and the least number of shards of any: those that stay in the cluster.
+    fn who_may_lead(&self) -> (Vec<NodeId>, u16) {
+        let known = &self.links.local.directory.nodes;
+        let nodes = match &self.membership.members {
+            Some(members) => members.active(),
+            None => known.iter().map(|known| known.node).collect(),
+        };
+        let of_them = known.iter().filter(|known| nodes.contains(&known.node));
+        let shards_min = of_them.map(|known| known.shard_count).min().unwrap_or(1);
+        (nodes, shards_min)
     }
 
     /// Begins to stop: every group led here goes to the follower that is furthest.
@@ -96,7 +123,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             }
             let status = replica.raft.status();
             let reachable =
-                status.followers.iter().filter(|follower| self.directory.is_reachable(follower.node));
+                status.followers.iter().filter(|of| !of.learner && self.directory.is_reachable(of.node));
             if let Some(best) = reachable.max_by_key(|follower| follower.matched) {
                 let _refused = replica.raft.transfer(self.now, best.node);
                 self.mark_dirty(number);

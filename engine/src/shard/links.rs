@@ -120,6 +120,11 @@ impl Links {
         member && concerns(group, self.shard, self.directory.placement.shards, entry.peer.shard, entry.shards)
     }
 
+    /// Whether frames pass on `link`, and its peer's shard shows that it lives.
+    pub(super) fn is_up(&self, link: usize) -> bool {
+        self.entries[link].up && !self.liveness.is_lost(link)
+    }
+
     /// Passes a request on. False when the link is down or full: nothing was taken.
     pub(super) fn pass_on(&mut self, link: usize, head: RequestHead, body: &dyn Encode) -> bool {
         let entry = &mut self.entries[link];

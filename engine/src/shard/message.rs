@@ -5,9 +5,9 @@ use std::sync::Arc;
 use raft::{GroupId, Time};
 use runtime::{MailboxSender, SocketId};
 
-use super::neighbours::Neighbours;
 use super::request::{Kind, Outcome, RequestHead};
 use crate::completion::Completer;
+use crate::members::Members;
 
 /// Messages a shard takes from other threads before senders are refused: a few turns' worth, so that a
 /// burst fits and a stuck shard pushes back at once.
@@ -28,9 +28,8 @@ pub(crate) enum ShardMessage {
     Call { group: GroupId, kind: Kind, deadline: Time, bytes: Vec<u8>, completer: Completer<CallAnswer> },
     /// The cluster has formed, or taken this node in: the file, as synced to this node's disk.
     Formed(Vec<u8>),
-    /// The members of the cluster, as shard 0 has them from the directory.
-    #[allow(dead_code, reason = "group 0 makes it")]
-    Neighbours(Arc<Neighbours>),
+    /// The node directory has changed: what group 0 holds now, from shard 0.
+    Members(Arc<Members>),
     /// Save the state of every group and compact the log behind it (`ringraft snapshot take`).
     TakeSnapshots,
     /// Hand leaderships over, then stop.

@@ -5,9 +5,11 @@ mod answers;
 mod background;
 mod client;
 mod clients;
+mod control;
 mod deliver;
 mod dispatch;
 mod driver;
+mod events;
 mod forming;
 mod frames;
 mod io;
@@ -16,6 +18,8 @@ mod leases;
 mod links;
 mod liveness;
 mod loads;
+mod machine;
+mod membership;
 mod message;
 mod neighbours;
 mod outbox;
@@ -39,10 +43,11 @@ mod transfers;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use raft::{Event, GroupId, Time};
+use raft::{GroupId, Time};
 use raftlog::{BatchSeq, Log, RecoveredGroup};
 use runtime::{Buffer, Disk};
 
+pub(crate) use control::{Handover, transfer_request};
 pub(crate) use driver::{ShardStart, run};
 pub(crate) use message::{CallAnswer, ShardMessage};
 pub(crate) use request::{Kind, Outcome};
@@ -56,6 +61,7 @@ use io::{Action, Dialer, Input};
 use links::Links;
 use liveness::BatchClock;
 use loads::Loads;
+use machine::Machine;
 use replica::{Applying, Replica};
 use request::RequestBody;
 use routing::Route;
@@ -78,7 +84,7 @@ pub(crate) struct Shard<S: StateMachine, D: Disk> {
     disk: D,
     background: Backgrounds<S, D>,
     /// What recovery found, until the cluster's record says that the groups may start.
-    recovered: Option<Vec<(RecoveredGroup, S)>>,
+    recovered: Option<Vec<(RecoveredGroup, Machine<S>)>>,
     replicas: Vec<Replica<S>>,
     /// Requests that came before the cluster had formed.
     unstarted: Route,
@@ -101,6 +107,7 @@ pub(crate) struct Shard<S: StateMachine, D: Disk> {
     saves: saves::Saves<D>,
     transfers: transfers::Transfers<D>,
     preferences: leading::Preferences,
+    membership: membership::Membership,
     slices: Vec<Buffer>,
     timers: Timers,
     watched: Watched,
@@ -124,7 +131,7 @@ pub(crate) struct Opened<S, D: Disk> {
     pub(crate) disk: D,
     pub(crate) store: snapshot::Store<D>,
     /// What the log knows of each group, with the state of its snapshot.
-    pub(crate) groups: Vec<(RecoveredGroup, S)>,
+    pub(crate) groups: Vec<(RecoveredGroup, Machine<S>)>,
 }
 
 impl<S: StateMachine, D: Disk> Shard<S, D> {
@@ -168,6 +175,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             saves,
             transfers: transfers::Transfers::new(now, &settings),
             preferences: leading::Preferences::default(),
+            membership: membership::Membership::default(),
             slices: Vec::new(),
             timers: Timers::default(),
             watched: Watched::default(),
@@ -227,6 +235,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         self.batches.submitted(self.now, self.log.building());
         self.prepare_segments();
         self.apply();
+        self.publish_members();
         self.check_leases();
         self.deliver_answers();
         self.flush();
@@ -243,40 +252,6 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             self.retry_held(number);
             let wrote = self.replicas[number].collect_write(&mut self.log);
             self.watch(number, wrote);
-        }
-    }
-
-    /// Acts on what a core reports, which must be before anything else is put into its log: a new leader's no-op
-    /// comes first.
-    fn take_events(&mut self, number: usize) {
-        while let Some(event) = self.replicas[number].raft.take_event() {
-            self.take_event(number, event);
-        }
-    }
-
-    fn take_event(&mut self, number: usize, event: Event) {
-        let replica = &mut self.replicas[number];
-        match event {
-            Event::BecameLeader { term, noop } => {
-                tracing::info!(group = %replica.group, %term, "leads");
-                replica.append_noop(&mut self.log, noop);
-                self.preferences.leads(number);
-            }
-            Event::SteppedDown { term } => {
-                tracing::info!(group = %replica.group, %term, "stepped down");
-                replica.stepped_down();
-            }
-            Event::ConfigAppended { id, config } => replica.append_config(&mut self.log, id, &config),
-            Event::LeaderChanged { .. } | Event::ConfigCommitted { .. } | Event::Recovered => {}
-            Event::NeedsSnapshot { to } => self.send_snapshot(number, to),
-            Event::SnapshotOffered { from, id } => self.expect_snapshot(number, from, id),
-            Event::Protocol { from, problem } => {
-                tracing::warn!(group = %replica.group, %from, ?problem, "dropped a message that makes no sense");
-            }
-            Event::Faulted { fault } => {
-                tracing::error!(group = %replica.group, ?fault, "contradictory history: this replica stops taking part");
-            }
-            other => tracing::warn!(group = %replica.group, ?other, "an event of a newer core"),
         }
     }
 
@@ -306,6 +281,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             self.log.applied(replica.group, replica.raft.applied_index());
             self.directory.publish(replica.group, &replica.raft);
             self.links.note(number, replica.group, &replica.raft);
+            self.tell_followers(number);
             if self.more {
                 self.mark_dirty(number);
             }

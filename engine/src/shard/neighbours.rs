@@ -2,7 +2,6 @@
 //! what, which links there are, and whether this node is a member itself.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use net::forming::{Member, Roster, Tombstone};
 use net::handshake::Directory as Known;
@@ -11,7 +10,6 @@ use raft::{GroupId, NodeId};
 use runtime::Disk;
 
 use super::Shard;
-use super::message::ShardMessage;
 use crate::directory::NodeFacts;
 use crate::fatal::Fatal;
 use crate::placement::Placement;
@@ -26,17 +24,6 @@ pub(crate) struct Neighbours {
 }
 
 impl<S: StateMachine, D: Disk> Shard<S, D> {
-    /// Group 0 has applied a change of the directory, or was restored: for shard 0, which tells the others. What is
-    /// older than what is known already changes nothing.
-    #[allow(dead_code, reason = "group 0 calls it")]
-    pub(super) fn learn_directory(&mut self, roster: Roster, awaited: Vec<(NodeId, SocketAddr)>) {
-        let neighbours = Arc::new(Neighbours { roster, awaited });
-        for shard in self.mesh.others(self.shard) {
-            self.mesh.send(shard, ShardMessage::Neighbours(Arc::clone(&neighbours)));
-        }
-        self.take_neighbours(&neighbours);
-    }
-
     /// Makes the links that are due and closes those that are not.
     pub(super) fn take_neighbours(&mut self, neighbours: &Neighbours) {
         let roster = &neighbours.roster;
@@ -55,7 +42,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             former.update(roster.clone());
         }
         for member in roster.members.iter().filter(|member| member.node != me.0) {
-            self.directory.learn(facts(member));
+            self.directory.learn_member(facts(member));
             self.connect_to(member);
         }
         if self.shard == 0 {
@@ -77,7 +64,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         for shard in 0..member.shard_count {
             let Some(port) = base.port().checked_add(shard) else { continue };
             let shares = |group: GroupId| theirs.shard_of(group) == shard;
-            if placement.groups_of(self.shard).any(shares) {
+            if placement.hosted_by(self.shard).any(shares) {
                 let peer = PeerShard { node: member.node, shard };
                 let address = SocketAddr::new(base.ip(), port);
                 self.links.connect(self.now, peer, member.shard_count, address);
@@ -94,8 +81,13 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         told.or_else(|| member.peer.to_string().parse().ok())
     }
 
-    /// This node is no member of its cluster any more: the turn ends with that, and the node.
+    /// This node is no member of its cluster any more. That is final, so it is written down first; the turn ends with
+    /// it, and the node.
     pub(super) fn end_membership(&mut self, reason: String) {
+        if let Err(error) = self.settings.data_dir.mark_removed(&reason) {
+            tracing::error!(%error, "cannot write down that this node was removed");
+        }
+        self.more = true;
         self.ended.get_or_insert(Fatal::NoMember(reason));
     }
 }

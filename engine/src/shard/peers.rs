@@ -18,7 +18,9 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         for input in inputs.drain(..) {
             let Some(input) = self.transfers.take_input(self.now, input, &self.links.local) else { continue };
             match input {
-                Input::ClientAccepted { socket } => self.clients.accept(socket, &mut self.actions),
+                Input::ClientAccepted { socket, address, local_address } => {
+                    self.clients.accept(socket, [address, local_address], &mut self.actions);
+                }
                 Input::PeerAccepted { socket } => self.links.accept(self.now, socket, &mut self.actions),
                 Input::Connected { socket } => self.links.connected(self.now, socket),
                 Input::ClientData { socket, data } => self.clients.take_data(socket, data),
@@ -154,7 +156,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             self.peer_is_lost(link);
         }
         let is_lost = self.links.liveness.is_lost(link);
-        for (message, range) in parcel.messages {
+        for (message, range, configs) in parcel.messages {
             let Some(number) = self.local(message.group) else { continue };
             self.mark_dirty(number);
             let replica = &mut self.replicas[number];
@@ -162,7 +164,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             // stops reading, for beats and votes stand behind the entries.
             let room = self.log.has_room() && self.log.has_room_for_entries();
             if range.is_empty() || room {
-                replica.step(self.now, &mut self.log, node, message, &tail[range]);
+                replica.step(self.now, &mut self.log, node, message, &tail[range], &configs);
             } else {
                 replica.raft.refuse(self.now, node, message);
             }

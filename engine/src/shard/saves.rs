@@ -218,11 +218,10 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         let replica = &mut self.replicas[number];
         let Ok(slot) = self.saves.store.begin_build(replica.group, id) else { return false };
         tracing::debug!(group = %replica.group, %id, "saving");
-        let voters = replica.raft.config().voters;
         let spec = BuildSpec {
             store: self.settings.store,
             shard: u32::from(self.shard),
-            membership: voters.iter().flat_map(|node| node.0.to_le_bytes()).collect(),
+            membership: replica.config.encode(),
         };
         let image = replica.machine.freeze();
         let pause = self.saves.pause.clone();

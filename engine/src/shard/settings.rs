@@ -124,6 +124,11 @@ impl SharedDataDir {
         self.with(|dir| dir.store_record(crate::node::ClusterId(cluster), record))
     }
 
+    /// The cluster has removed this node: no start may use the directory again.
+    pub(crate) fn mark_removed(&self, reason: &str) -> Result<(), crate::node::DataDirError> {
+        self.with(|dir| dir.mark_removed(reason))
+    }
+
     /// Counts this node's starts.
     pub(crate) fn boot(&self) -> u64 {
         self.with(|dir| dir.boot())

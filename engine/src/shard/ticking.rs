@@ -90,6 +90,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             self.clients.tick(self.now, &mut self.actions);
             self.save_if_due();
             self.lead_as_preferred();
+            self.follow_directory();
             self.stop_if_due();
         }
         self.log.tick(self.now);

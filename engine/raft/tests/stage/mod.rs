@@ -1,12 +1,15 @@
-//! The stage on which stories are played: the nodes, the network between them, and what is said.
+//! The stage on which stories are played: the nodes, the network between them, and what is said. Beside
+//! it, [`lone`]: one replica without a network, for tables of inputs and answers.
+#![allow(dead_code, reason = "each test uses its part")]
 
+pub mod lone;
 mod words;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use raft::{Config, Index, Message, NodeId, Settings, Time};
+use raft::{Change, Config, Index, Message, NodeId, Settings, Time};
 
 use crate::cluster::disk::{Disk, Log};
 use crate::cluster::node::{Envelope, Node};
@@ -28,6 +31,8 @@ pub struct Stage {
     preferred: Option<NodeId>,
     pub held: BTreeSet<NodeId>,
     pub cut: BTreeSet<NodeId>,
+    /// Directed links that lose everything.
+    pub cut_links: BTreeSet<Link>,
     network: Vec<Envelope>,
     committed: Vec<Index>,
     next_value: u64,
@@ -41,15 +46,22 @@ fn at(node: NodeId) -> usize {
 }
 
 impl Stage {
-    pub fn new(count: u16, preferred: Option<NodeId>, configure: impl Fn(&mut Settings)) -> Stage {
+    /// The first `voters_count` nodes are the group; the others know of no configuration.
+    pub fn new(
+        count: u16,
+        voters_count: u16,
+        preferred: Option<NodeId>,
+        configure: impl Fn(&mut Settings),
+    ) -> Stage {
         let mut stage = Stage { now: START, next_value: 1, batch: 10, preferred, ..Stage::default() };
-        let config = Config::of_voters(&voters(count));
+        let config = Config::of_voters(&voters(voters_count));
         for node in 1..=count {
             let mut settings = settings(node, 7);
             configure(&mut settings);
             stage.settings.push(settings);
             stage.nodes.push(None);
-            let log = Log { config: config.clone(), ..Log::default() };
+            let config = if node <= voters_count { config.clone() } else { Config::default() };
+            let log = Log { config, ..Log::default() };
             stage.disks.push(Disk { log, ..Disk::default() });
             stage.committed.push(Index::ZERO);
         }
@@ -88,6 +100,22 @@ impl Stage {
         self.network.retain(|envelope| envelope.from != id && envelope.to != id);
     }
 
+    /// The node stops if it runs, and starts with `disk`, and the configuration it started with before.
+    pub fn start_with(&mut self, id: NodeId, mut disk: Disk) {
+        if self.nodes[at(id)].is_some() {
+            self.crash(id, 0);
+        }
+        disk.log.config = self.disks[at(id)].log.config.clone();
+        self.disks[at(id)] = disk;
+        self.restart(id);
+    }
+
+    /// The leader of the newest term.
+    pub fn leader(&self) -> Option<NodeId> {
+        let leaders = self.nodes.iter().flatten().filter(|node| node.raft.is_leader());
+        leaders.max_by_key(|node| node.raft.term()).map(|node| node.id)
+    }
+
     pub fn propose(&mut self, id: NodeId, count: u64) {
         let values: Vec<u64> = (self.next_value..self.next_value + count).collect();
         self.next_value += count;
@@ -122,6 +150,31 @@ impl Stage {
         self.node(id).install(now, &config)
     }
 
+    pub fn change(&mut self, id: NodeId, changes: &[Change]) {
+        let now = self.now;
+        if let Err(error) = self.node(id).change(now, changes) {
+            self.say(&format!("{id} refused: {error}"));
+        }
+    }
+
+    pub fn lease(&mut self, id: NodeId) {
+        let now = self.now;
+        let holds = self.node(id).raft.lease_holds(now);
+        self.say(&format!("{id} holds {} lease", if holds { "a" } else { "no" }));
+    }
+
+    /// Says when the nodes have something to do by themselves.
+    pub fn timers(&mut self) {
+        for id in self.up() {
+            let (now, deadline) = (self.now, self.node(id).raft.deadline());
+            if deadline == Time::NEVER {
+                self.say(&format!("{id} sleeps"));
+            } else {
+                self.say(&format!("{id} wakes in {} ms", deadline.saturating_sub(now).as_millis()));
+            }
+        }
+    }
+
     pub fn persist(&mut self, id: NodeId, count: usize) {
         let now = self.now;
         let node = self.node(id);
@@ -139,6 +192,12 @@ impl Stage {
     pub fn double(&mut self, link: Link) {
         let taken = self.take(link);
         self.network.extend(taken.iter().cloned().chain(taken.iter().cloned()));
+    }
+
+    /// What is on the link arrives in the opposite order.
+    pub fn reverse(&mut self, link: Link) {
+        let taken = self.take(link);
+        self.network.extend(taken.into_iter().rev());
     }
 
     pub fn refuse(&mut self, link: Link) {
@@ -179,7 +238,8 @@ impl Stage {
         }
         out.retain(|envelope| {
             let up = self.nodes[at(envelope.to)].is_some();
-            up && !self.cut.contains(&envelope.from) && !self.cut.contains(&envelope.to)
+            let cut = [envelope.from, envelope.to].iter().any(|node| self.cut.contains(node));
+            up && !cut && !self.cut_links.contains(&(envelope.from, envelope.to))
         });
         self.network.extend(out);
     }

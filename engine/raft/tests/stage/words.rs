@@ -1,6 +1,6 @@
 //! How messages, events and nodes are told in a story.
 
-use raft::{Body, Event, Message, NodeId, Role, Status};
+use raft::{Body, Event, Message, NodeId, Role, Standing, Status};
 
 fn granted(granted: bool) -> &'static str {
     if granted { "granted" } else { "refused" }
@@ -78,10 +78,23 @@ pub fn status(node: NodeId, status: &Status, terms: &[u64]) -> String {
     );
     for follower in &status.followers {
         let (state, matched, next) = (follower.state, follower.matched, follower.next);
-        line += &format!("; {}: {state:?} matched={matched} next={next}", follower.node);
+        let learner = if follower.learner { " learner" } else { "" };
+        line += &format!("; {}: {state:?} matched={matched} next={next}{learner}", follower.node);
     }
     if let Some(to) = status.transfer {
         line += &format!("; handing over to {to}");
+    }
+    if status.config_index.0 > 0 {
+        let certainty = if status.config_committed { "" } else { ", not committed" };
+        line += &format!("; configuration {} of {}{certainty}", status.config, status.config_index);
+    }
+    if status.quiesced {
+        line += "; at rest";
+    }
+    match status.standing {
+        Standing::Normal => {}
+        Standing::Recovering => line += "; recovering",
+        Standing::Faulted => line += "; faulted",
     }
     line
 }

@@ -1,0 +1,99 @@
+//! What a replica is after a restart, and that the same inputs make the same replica.
+
+use raft::{Body, Index, NodeId, Role, Term};
+
+use crate::stage::Stage;
+use crate::stage::lone::{Lone, ack, disk, id};
+
+#[test]
+fn a_replica_is_restored_from_its_disk_and_nothing_else() {
+    // The log's terms, how much of it is in a snapshot, the recorded commit index, what is committed.
+    let rows: [(&[u64], u64, u64, u64); 6] = [
+        (&[], 0, 0, 0),
+        (&[1, 1], 0, 1, 1),
+        (&[1, 1], 0, 2, 2),
+        (&[1, 1, 2], 2, 3, 3),
+        (&[1, 1, 2], 2, 0, 2),
+        (&[1, 1, 2], 3, 1, 3),
+    ];
+    for (terms, compacted, recorded, committed) in rows {
+        let mut on_disk = disk(terms, 4, 3, recorded);
+        if compacted > 0 {
+            on_disk.log.compact(id(compacted, terms[usize::try_from(compacted).unwrap() - 1]));
+        }
+        let mut lone = Lone::start(3, on_disk, |_| ());
+        let status = lone.node.raft.status();
+        assert_eq!((status.role, status.term, status.leader), (Role::Follower, Term(4), None));
+        assert_eq!((status.committed, status.applied), (Index(committed), Index(compacted)), "{terms:?}");
+        let last = id(terms.len() as u64, terms.last().copied().unwrap_or(0));
+        assert_eq!((status.last, status.persisted), (last, last.index));
+        assert!(lone.node.raft.take_write().is_none(), "there is nothing to write");
+        assert_eq!(lone.turn(), [], "and nothing to say");
+        // The vote of the term is remembered.
+        let mut asked = |from, granted| {
+            let said = lone.hear(from, 4, Body::Vote { last: id(9, 4), transfer: false });
+            assert_eq!(said[0].body, Body::VoteReply { granted });
+        };
+        asked(2, false);
+        asked(3, true);
+    }
+}
+
+#[test]
+fn a_leader_that_restarts_is_a_follower() {
+    for voters in [2, 3, 5] {
+        let mut leader = Lone::start(voters, disk(&[], 0, 0, 0), |_| ());
+        leader.elect();
+        let on_disk = leader.node.crash(9);
+        let mut again = Lone::start(voters, on_disk, |_| ());
+        assert_eq!((again.role(), again.term(), again.node.raft.leader()), (Role::Follower, 1, None));
+        assert_eq!(again.wait(999), [], "it waits like everybody else");
+        // Acks of its former life, which may be still on their way, make it no leader either.
+        again.hear(2, 1, ack(1));
+        assert_eq!((again.role(), again.committed()), (Role::Follower, 0));
+    }
+}
+
+/// A varied life of five nodes; what is said, written down.
+fn life(seed: u64) -> String {
+    let mut stage = Stage::new(5, 5, None, |settings| settings.seed = seed);
+    let mut told = String::new();
+    let mut random = fastrand::Rng::with_seed(9);
+    let node = |random: &mut fastrand::Rng| NodeId(random.u16(1..=5));
+    for _ in 0..400 {
+        match random.u8(..10) {
+            0..4 => stage.deliver(&[(node(&mut random), node(&mut random))], true),
+            4..6 => stage.wait(random.u64(..700), random.bool()),
+            6 => stage.cut = (0..random.u8(..3)).map(|_| node(&mut random)).collect(),
+            7 => {
+                if let Some(leader) = stage.leader() {
+                    stage.propose(leader, random.u64(1..4));
+                    stage.read(leader);
+                    stage.transfer(leader, node(&mut random));
+                }
+            }
+            8 => {
+                let (one, now) = (node(&mut random), stage.now);
+                stage.node(one).raft.campaign(now);
+            }
+            _ => {
+                let one = node(&mut random);
+                stage.crash(one, 0);
+                stage.restart(one);
+            }
+        }
+        stage.turn();
+        stage.status(&[]);
+        told += &stage.take_out();
+    }
+    told
+}
+
+#[test]
+fn the_same_inputs_have_the_same_outputs() {
+    let told = life(7);
+    let lines = told.lines().count();
+    assert!(lines > 2000 && told.contains("committed 3"), "a life worth telling, not {lines} lines: {told}");
+    assert_eq!(told, life(7));
+    assert_ne!(told, life(8), "the seed matters");
+}
