@@ -196,7 +196,8 @@ impl Directory {
     pub(crate) fn groups_settled(&self) -> (u32, u32) {
         let members = self.members();
         let is_right = |config: &Config| crate::members::is_as_wanted(config, &members.nodes);
-        let settled = (0..=self.placement.groups).filter(|id| self.has_settled(GroupId(*id), is_right)).count();
+        let settled =
+            (0..=self.placement.groups).filter(|id| self.has_settled(GroupId(*id), is_right)).count();
         (u32::try_from(settled).unwrap_or(u32::MAX), self.placement.groups + 1)
     }
 

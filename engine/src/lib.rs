@@ -52,7 +52,7 @@ pub use members::{Member, MemberState};
 pub use raft::{
     Config, EntryId, FollowerState, FollowerStatus, GroupId, Index, NodeId, Role, Standing, Term,
 };
-pub use status::{EngineStatus, GroupStatus};
 pub use state_machine::{
     Applied, Frozen, Progress, RestoreError, SaveSink, Simple, SimpleMachine, StateMachine,
 };
+pub use status::{EngineStatus, GroupStatus};

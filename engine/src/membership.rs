@@ -173,7 +173,9 @@ fn removed(node: NodeId, answer: Answer) -> Result<(), RemoveMemberError> {
 
 fn listed(answer: Answer) -> Result<Vec<Member>, MembersError> {
     match answer.ok_or(MembersError::Dead)? {
-        (Outcome::Done, bytes) => Members::decode(&bytes).map(|members| members.list()).ok_or(MembersError::Newer),
+        (Outcome::Done, bytes) => {
+            Members::decode(&bytes).map(|members| members.list()).ok_or(MembersError::Newer)
+        }
         _ => Err(MembersError::Unavailable),
     }
 }

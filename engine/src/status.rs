@@ -164,7 +164,10 @@ fn write_group(
         };
         let FollowerStatus { node, matched, next, inflight_bytes, learner, .. } = follower;
         let comma = if place > 0 { "," } else { "" };
-        write!(out, "{comma}{{\"node\":{node},\"state\":\"{state}\",\"learner\":{learner},\"matched\":{matched}")?;
+        write!(
+            out,
+            "{comma}{{\"node\":{node},\"state\":\"{state}\",\"learner\":{learner},\"matched\":{matched}"
+        )?;
         write!(out, ",\"next\":{next},\"inflight_bytes\":{inflight_bytes}}}")?;
     }
     out.push_str("]}");

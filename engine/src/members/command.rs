@@ -186,9 +186,8 @@ mod tests {
     /// The bytes that logs of version 1 hold.
     #[test]
     fn golden_bytes_of_every_command() {
-        let hex = |command: &Command| {
-            command.encode().iter().map(|byte| format!("{byte:02x}")).collect::<String>()
-        };
+        let hex =
+            |command: &Command| command.encode().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let expected = [
             "01010400080031302e302e302e34e91c",
             "01020400",

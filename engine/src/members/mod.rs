@@ -22,5 +22,5 @@ mod state;
 
 pub(crate) use command::{Ask, Command, Verdict};
 pub(crate) use reconcile::{Follower, Situation, is_as_wanted, is_done_with, reconcile};
-pub(crate) use state::{Members, Node};
 pub use state::{Member, MemberState};
+pub(crate) use state::{Members, Node};

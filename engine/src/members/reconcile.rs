@@ -24,7 +24,12 @@ pub(crate) struct Follower {
 
 impl Follower {
     /// What its leader, which has committed up to `committed`, knows of it.
-    pub(crate) fn new(status: &FollowerStatus, committed: Index, is_live: bool, is_replaced: bool) -> Follower {
+    pub(crate) fn new(
+        status: &FollowerStatus,
+        committed: Index,
+        is_live: bool,
+        is_replaced: bool,
+    ) -> Follower {
         let lacks_little = status.matched.0 + LAG_MAX >= committed.0;
         let is_caught_up = status.state == FollowerState::Replicate && lacks_little && is_live;
         Follower { node: status.node, is_caught_up, is_live, is_replaced }

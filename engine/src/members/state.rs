@@ -195,8 +195,7 @@ impl Members {
     }
 
     fn remove(&mut self, node: NodeId) -> Verdict {
-        let stays =
-            |known: &Node| known.node != node && known.state == MemberState::Active;
+        let stays = |known: &Node| known.node != node && known.state == MemberState::Active;
         let others = self.nodes.iter().any(stays);
         match self.node_mut(node) {
             None => Verdict::NotMember,
@@ -301,8 +300,7 @@ impl Members {
         if fields.byte()? != VERSION {
             return Err(Malformed);
         }
-        let mut members =
-            Members { version: fields.u64()?, format: fields.u16()?, ..Members::default() };
+        let mut members = Members { version: fields.u64()?, format: fields.u16()?, ..Members::default() };
         for _ in 0..fields.u16()? {
             members.nodes.push(Node {
                 node: fields.node()?,

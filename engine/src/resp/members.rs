@@ -73,7 +73,9 @@ fn verdict_in_words(answer: &[u8], out: &mut Vec<u8>) -> Option<()> {
             reply::ok(out);
             return Some(());
         }
-        Verdict::AlreadyMember => "EXISTS the node is a member already: remove it first if its disk was replaced",
+        Verdict::AlreadyMember => {
+            "EXISTS the node is a member already: remove it first if its disk was replaced"
+        }
         Verdict::NotMember => "NOMEMBER there is no such node, or it is gone already",
         Verdict::StillLeaving => "TRYAGAIN the node is still being removed: wait until it is gone",
         Verdict::TooMany => {

@@ -73,7 +73,9 @@ mod tests {
     #[test]
     fn a_transfer_is_understood_and_nothing_else() {
         assert_eq!(transfer_target(&transfer_request(NodeId(0x0102))), Some(NodeId(0x0102)));
-        for bytes in [&b""[..], b"\x01\x01\x02", b"\x02\x01\x02\x01", b"\x01\x02\x02\x01", b"\x01\x01\x02\x01\x00"] {
+        for bytes in
+            [&b""[..], b"\x01\x01\x02", b"\x02\x01\x02\x01", b"\x01\x02\x02\x01", b"\x01\x01\x02\x01\x00"]
+        {
             assert_eq!(transfer_target(bytes), None);
         }
         for handover in [Handover::Begun, Handover::NotAVoter, Handover::NotUnderstood] {

@@ -46,7 +46,8 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
     /// On shard 0, after applying: tells all shards if the directory has changed.
     pub(super) fn publish_members(&mut self) {
         let members = self.replicas.last().and_then(|replica| replica.machine.members());
-        let Some(members) = members.filter(|members| self.membership.published != Some(members.version)) else {
+        let Some(members) = members.filter(|members| self.membership.published != Some(members.version))
+        else {
             return;
         };
         self.membership.published = Some(members.version);
@@ -107,7 +108,8 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         let replaced = self.replaced_disks(number, members);
         let replica = &self.replicas[number];
         let config = replica.raft.config();
-        if replaced.is_empty() && is_as_wanted(&config, &members.nodes) && replica.raft.is_config_committed() {
+        if replaced.is_empty() && is_as_wanted(&config, &members.nodes) && replica.raft.is_config_committed()
+        {
             return false;
         }
         if !self.log.has_room() || !self.log.has_room_for_entries() {
@@ -132,11 +134,15 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         if !changes.is_empty() {
             let replica = &mut self.replicas[number];
             match replica.raft.change(self.now, &changes) {
-                Ok(id) => tracing::info!(group = %replica.group, %id, ?changes, "brings its members up to date"),
+                Ok(id) => {
+                    tracing::info!(group = %replica.group, %id, ?changes, "brings its members up to date")
+                }
                 Err(ChangeError::Unchanged | ChangeError::Invalid(_)) => {
                     tracing::error!(group = %replica.group, ?changes, "wants a change that is none");
                 }
-                Err(not_now) => tracing::debug!(group = %replica.group, %not_now, "changes its members later"),
+                Err(not_now) => {
+                    tracing::debug!(group = %replica.group, %not_now, "changes its members later")
+                }
             }
             self.take_events(number);
             self.mark_dirty(number);

@@ -267,10 +267,17 @@ impl<S: StateMachine> Replica<S> {
                     answers.push(to, Outcome::Done, |out| {
                         known = self.machine.apply(entry.id, entry.command, out);
                     });
-                    assert_eq!(known, Applied::Done, "{}: entry {} is of a newer version", self.group, entry.id);
+                    assert_eq!(
+                        known,
+                        Applied::Done,
+                        "{}: entry {} is of a newer version",
+                        self.group,
+                        entry.id
+                    );
                 }
                 EntryKind::Membership => {
-                    self.config = Config::decode(entry.command).expect("the core took it, so it could be read");
+                    self.config =
+                        Config::decode(entry.command).expect("the core took it, so it could be read");
                 }
                 EntryKind::Noop => {}
             }
@@ -312,13 +319,7 @@ impl<S: StateMachine> Replica<S> {
     }
 
     /// The state jumped to `to` by a snapshot: who waited for an entry below can no longer be told its fate.
-    pub(crate) fn restored(
-        &mut self,
-        to: Index,
-        machine: Machine<S>,
-        config: Config,
-        answers: &mut Answers,
-    ) {
+    pub(crate) fn restored(&mut self, to: Index, machine: Machine<S>, config: Config, answers: &mut Answers) {
         (self.machine, self.config) = (machine, config);
         while self.waiters.front().is_some_and(|waiter| waiter.id.index <= to) {
             let waiter = self.waiters.pop_front().expect("just seen");

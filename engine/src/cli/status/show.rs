@@ -20,7 +20,8 @@ pub(super) fn tables(status: &Status) -> String {
 /// A line about the change of membership that is under way, if one is.
 fn change(status: &Status) -> String {
     let changing = status.members.iter().filter(|member| member.state != "active");
-    let changing: Vec<String> = changing.map(|member| format!("node {} is {}", member.id, member.state)).collect();
+    let changing: Vec<String> =
+        changing.map(|member| format!("node {} is {}", member.id, member.state)).collect();
     match changing.is_empty() {
         true => String::new(),
         false => format!(
@@ -44,8 +45,17 @@ fn nodes(status: &Status) -> comfy_table::Table {
 }
 
 fn groups(status: &Status) -> comfy_table::Table {
-    let mut table =
-        output::table(&["group", "slots", "leader", "here", "members", "term", "last", "committed", "applied"]);
+    let mut table = output::table(&[
+        "group",
+        "slots",
+        "leader",
+        "here",
+        "members",
+        "term",
+        "last",
+        "committed",
+        "applied",
+    ]);
     for group in &status.groups {
         let leader = group.leader.map_or("-".to_owned(), |node| node.to_string());
         table.add_row([

@@ -74,7 +74,11 @@ fn a_node_joins_and_leaves_step_by_step() {
     assert_eq!((group.state(4), group.0.is_changing()), (Some(MemberState::Active), false));
     assert_eq!(group.add(4), Verdict::AlreadyMember);
 
-    assert_eq!(group.run(&Command::Left { node, incarnation }), Verdict::Outdated, "nobody asked it to leave");
+    assert_eq!(
+        group.run(&Command::Left { node, incarnation }),
+        Verdict::Outdated,
+        "nobody asked it to leave"
+    );
     assert_eq!(group.remove(4), Verdict::Done);
     assert_eq!(group.remove(4), Verdict::Done);
     assert_eq!(group.add(4), Verdict::StillLeaving);
@@ -119,10 +123,7 @@ fn bounds_and_impossible_wishes_are_named() {
         group.add(id);
         assert_eq!(group.identify(id, 1000 + round), Verdict::Done);
         assert_eq!(group.remove(id), Verdict::Done);
-        assert_eq!(
-            group.run(&Command::Left { node: NodeId(id), incarnation: 1000 + round }),
-            Verdict::Done
-        );
+        assert_eq!(group.run(&Command::Left { node: NodeId(id), incarnation: 1000 + round }), Verdict::Done);
     }
     assert_eq!(group.0.removed.len(), REMOVED_MAX);
 }

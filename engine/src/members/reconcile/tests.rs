@@ -142,8 +142,14 @@ fn members_that_were_removed_go_and_unknown_ones_stay() {
     let followers = [follower(2), follower(3)];
     let config = config(&ALL, &[4, 5]);
     let removed = [Tombstone { node: NodeId(4), incarnation: 9 }];
-    let situation =
-        Situation { me: NodeId(1), config: &config, nodes: &nodes, removed: &removed, followers: &followers, held: &[] };
+    let situation = Situation {
+        me: NodeId(1),
+        config: &config,
+        nodes: &nodes,
+        removed: &removed,
+        followers: &followers,
+        held: &[],
+    };
     assert_eq!(reconcile(&situation), [remove(4)], "5 was added by who knows more than this node");
 }
 
