@@ -4,5 +4,6 @@ mod bad_input;
 mod clients;
 mod data_dir;
 mod kill;
+mod membership;
 mod raftlog;
 mod tidy;
