@@ -82,6 +82,10 @@ pub(crate) struct ShardFacts {
     pub(crate) connections: AtomicU64,
     pub(crate) commands: AtomicU64,
     pub(crate) keys: AtomicU64,
+    /// Messages of groups sent to other nodes.
+    pub(crate) raft_messages: AtomicU64,
+    /// Beats of the shard sent to other nodes' shards.
+    pub(crate) beats: AtomicU64,
 }
 
 /// The node's shared knowledge.

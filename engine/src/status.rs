@@ -4,10 +4,11 @@
 //! it with serde (`cli/status`), and a test there holds the two together.
 
 use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use raft::{Config, FollowerState, FollowerStatus, GroupId, Index, NodeId, Role, Standing, Term};
 
-use crate::directory::Directory;
+use crate::directory::{Directory, ShardFacts};
 use crate::kv::SlotMap;
 use crate::members::{Member, Members};
 
@@ -26,6 +27,10 @@ pub struct EngineStatus {
     /// How many of the groups have, as far as this node knows, the configuration that the node directory wants. All of
     /// them, unless a change of membership is under way.
     pub groups_settled: u32,
+    /// Messages of groups that this node has sent to others since it started: none while all groups rest.
+    pub raft_messages_sent: u64,
+    /// Signs of life of its shards that it has sent.
+    pub beats_sent: u64,
 }
 
 /// One group, as one node's replica knows it.
@@ -68,8 +73,14 @@ impl EngineStatus {
             groups: groups.collect(),
             members: directory.members().list(),
             groups_settled: directory.groups_settled().0,
+            raft_messages_sent: sum(directory, |shard| &shard.raft_messages),
+            beats_sent: sum(directory, |shard| &shard.beats),
         }
     }
+}
+
+fn sum(directory: &Directory, count: impl Fn(&ShardFacts) -> &AtomicU64) -> u64 {
+    directory.shards().iter().map(|shard| count(shard).load(Ordering::Relaxed)).sum()
 }
 
 fn group_status(directory: &Directory, group: GroupId) -> Option<GroupStatus> {
@@ -132,7 +143,9 @@ fn write_status(out: &mut String, directory: &Directory, status: &EngineStatus) 
     }
     out.push_str("],\"members\":");
     write_members(out, &directory.members())?;
-    write!(out, ",\"groups_settled\":{}}}", status.groups_settled)
+    write!(out, ",\"groups_settled\":{}", status.groups_settled)?;
+    let EngineStatus { raft_messages_sent, beats_sent, .. } = status;
+    write!(out, ",\"raft_messages_sent\":{raft_messages_sent},\"beats_sent\":{beats_sent}}}")
 }
 
 fn write_group(

@@ -6,4 +6,5 @@ mod data_dir;
 mod kill;
 mod membership;
 mod raftlog;
+mod rest;
 mod tidy;

@@ -31,6 +31,12 @@ pub struct Status {
     /// How many groups have the members that the node directory wants; all of them when no change is under way.
     #[serde(default)]
     pub groups_settled: u32,
+    /// Messages of groups that it has sent to other nodes since it started.
+    #[serde(default)]
+    pub raft_messages_sent: u64,
+    /// Signs of life of its shards that it has sent.
+    #[serde(default)]
+    pub beats_sent: u64,
 }
 
 /// One group as one node sees it.
@@ -197,6 +203,8 @@ pub(crate) fn example(leaders: &[Option<u16>]) -> Status {
         nodes: nodes.collect(),
         members: Vec::new(),
         groups_settled: 0,
+        raft_messages_sent: 0,
+        beats_sent: 0,
     }
 }
 
@@ -215,7 +223,7 @@ mod tests {
                         "config": {"voters": [1, 2, 3], "outgoing": [], "learners": [], "learners_next": [],
                                    "committed": true}}],
             "nodes": [{"id": 1, "peer": "127.0.0.1:7101", "client": "127.0.0.1:6101", "reachable": true}],
-            "members": [], "groups_settled": 0,
+            "members": [], "groups_settled": 0, "raft_messages_sent": 0, "beats_sent": 0,
         });
         assert_eq!(serde_json::to_value(&status).unwrap(), expected);
     }

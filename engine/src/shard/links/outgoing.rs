@@ -1,5 +1,7 @@
 //! What replicas owe their peers, put into frames when a link can take one.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use raft::{Check, GroupId, Raft, Time};
 use raftlog::{BatchSeq, Log};
 use runtime::{Buffer, Disk};
@@ -99,6 +101,9 @@ impl Links {
             self.builder.add_outbox(&mut entry.outbox, now);
             self.builder.body.beat = std::mem::take(&mut entry.owes_beat).then_some(self.beat);
             if !self.builder.is_empty() {
+                let facts = self.directory.shard(self.shard);
+                facts.raft_messages.fetch_add(self.builder.body.messages.len() as u64, Relaxed);
+                facts.beats.fetch_add(u64::from(self.builder.body.beat.is_some()), Relaxed);
                 let (body, tail) = self.builder.finish();
                 entry.link.as_mut().expect("asked above").send_frame(now, durable.0, body, tail);
             }
