@@ -1,6 +1,8 @@
 //! Nodes come and go while clients work: real processes, real disks, `kill -9`. Nothing acknowledged is lost, nothing
 //! impossible is seen, and every change ends where it should, whoever dies on the way.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
 use std::time::{Duration, Instant};
 
 use ringraft_tests::client::{Client, Value};
