@@ -161,8 +161,9 @@ impl Raft {
     fn become_leader(&mut self) {
         let noop = EntryId::new(self.term, self.log.last().index.next());
         let beat = self.next_beat(self.now);
-        self.state =
-            State::Leader(Box::new(Leading::new(self.configs.membership.nodes(), noop, self.now, beat)));
+        let membership = &self.configs.membership;
+        let slots = (membership.nodes().len(), membership.slot(self.settings.node));
+        self.state = State::Leader(Box::new(Leading::new(slots, noop, self.now, beat)));
         self.log.append(noop.term, noop.index);
         self.durability.appended();
         self.report(Event::BecameLeader { term: self.term, noop });

@@ -54,6 +54,7 @@ mod leading;
 mod lease;
 mod membership;
 pub mod message;
+mod peers;
 mod progress;
 mod quiescence;
 mod quorum;

@@ -55,12 +55,11 @@ impl Raft {
             return;
         }
         let now = self.now;
-        let own = self.configs.membership.slot(self.settings.node);
         let State::Leader(leading) = &mut self.state else { return };
         leading.reads.next_round();
-        leading.lease.opened(leading.reads.round(), now);
+        leading.lease.opened(leading.reads.round(), now, self.settings.lease);
         leading.quiesced_round = leading.reads.round();
-        for (_, peer) in leading.peers.iter_mut().enumerate().filter(|&(slot, _)| Some(slot) != own) {
+        for (_, peer) in leading.peers.iter_mut() {
             (peer.beat_due, peer.quiesce_due) = (false, true);
         }
         self.quiesced = true;
@@ -70,11 +69,9 @@ impl Raft {
     fn is_idle(&self, leading: &Leading) -> bool {
         let Some(after) = self.settings.quiesce_after else { return false };
         let last = self.log.last().index;
-        let own = self.configs.membership.slot(self.settings.node);
         // Waking counts as hearing everybody; but who has not answered since then may be gone.
         let awake = |round: u64| round > leading.quiesced_round;
         let heard = |time: Time| self.now.saturating_sub(time) < self.settings.election_timeout_min;
-        let mut others = leading.peers.iter().enumerate().filter(|&(slot, _)| Some(slot) != own);
         self.now.saturating_sub(leading.active_at) >= after
             && self.commit_is_current(leading)
             && (self.commit, self.applied, self.durability.persisted()) == (last, last, last)
@@ -82,7 +79,10 @@ impl Raft {
             && !self.configs.membership.is_joint()
             && leading.transfer.is_none()
             && leading.reads.is_idle()
-            && others.all(|(_, peer)| peer.is_settled(last) && heard(peer.heard) && awake(peer.round_acked))
+            && leading
+                .peers
+                .iter()
+                .all(|(_, peer)| peer.is_settled(last) && heard(peer.heard) && awake(peer.round_acked))
     }
 
     /// The leader has come to rest: so does this replica if it has just what the leader has. If not, it answers as to a

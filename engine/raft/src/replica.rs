@@ -223,7 +223,7 @@ impl Raft {
             return;
         }
         if let Some(id) = self.durability.take_installed() {
-            self.owed.snapshot = Some((id, true));
+            self.owed.set_snapshot(Some((id, true)));
         }
         self.check_recovered();
         self.count_own_vote();
@@ -337,7 +337,6 @@ impl Raft {
         if self.events.is_empty() {
             self.events = VecDeque::new();
         }
-        self.owed.shrink();
         if let State::Leader(leading) = &mut self.state {
             leading.shrink();
         }

@@ -127,9 +127,9 @@ impl Raft {
         let mut transfer = None;
         if let State::Leader(leading) = &self.state {
             transfer = leading.transferring_to();
-            let members = self.configs.membership.nodes().iter().zip(&leading.peers);
-            followers.extend(members.filter(|&(&node, _)| node != self.settings.node).map(
-                |(&node, peer)| FollowerStatus {
+            followers.extend(leading.peers.iter().map(|(slot, peer)| {
+                let node = self.configs.membership.nodes()[slot];
+                FollowerStatus {
                     node,
                     state: peer.state(),
                     matched: peer.matched,
@@ -137,8 +137,8 @@ impl Raft {
                     inflight_bytes: peer.inflight_bytes(),
                     learner: !self.configs.membership.is_voter(node),
                     heard: peer.heard,
-                },
-            ));
+                }
+            }));
         }
         Status {
             role: self.role(),

@@ -3,8 +3,6 @@
 //! A replica's writes are one ordered stream. Everything it promises (a vote, an ack, its own place
 //! in a commit quorum) is computed here from what of that stream came back durable.
 
-use smallvec::SmallVec;
-
 use crate::id::{EntryId, GroupId, Index, NodeId, Term, Time};
 use crate::settings::{HardState, Standing};
 
@@ -67,12 +65,18 @@ pub(crate) struct Durability {
     commit_issued: Index,
     /// All entries up to here are durable as they now are in the log.
     persisted: Index,
+    log_dirty: bool,
+    hard_state_due: bool,
+    seldom: Option<Box<Seldom>>,
+}
+
+/// What only cut logs and snapshots need: there while there is any of it.
+#[derive(Clone, Debug, Default)]
+struct Seldom {
     /// Where the log was cut: writes before the named one know of no valid entry beyond the index.
     /// Without it the late end of a write of A's entries could ack C's that replaced them, or a
     /// third writing that looks like the first (the ABA race).
-    cuts: SmallVec<[Cut; 1]>,
-    log_dirty: bool,
-    hard_state_due: bool,
+    cuts: Vec<Cut>,
     /// A snapshot's installation counts as durable with this write.
     installed: Option<(u64, EntryId)>,
 }
@@ -96,10 +100,9 @@ impl Durability {
             waiting_since: Time::NEVER,
             commit_issued: hard_state.commit,
             persisted: last,
-            cuts: SmallVec::new(),
             log_dirty: false,
             hard_state_due: false,
-            installed: None,
+            seldom: None,
         }
     }
 
@@ -134,11 +137,9 @@ impl Durability {
 
     /// The snapshot whose installation has become durable, once.
     pub(crate) fn take_installed(&mut self) -> Option<EntryId> {
-        let (write, id) = self.installed?;
-        if write > self.done {
-            return None;
-        }
-        self.installed = None;
+        let seldom = self.seldom.as_mut()?;
+        let (_, id) = seldom.installed.take_if(|(write, _)| *write <= self.done)?;
+        self.tidy();
         Some(id)
     }
 
@@ -150,14 +151,15 @@ impl Durability {
     /// The entries after `kept` left the log; others may take their places.
     pub(crate) fn truncated(&mut self, kept: Index) {
         self.persisted = self.persisted.min(kept);
-        self.cuts.retain(|cut| cut.kept < kept);
-        self.cuts.push(Cut { first_valid_write: self.issued + 1, kept });
+        let cuts = &mut self.seldom.get_or_insert_default().cuts;
+        cuts.retain(|cut| cut.kept < kept);
+        cuts.push(Cut { first_valid_write: self.issued + 1, kept });
     }
 
     /// The log starts anew after `id`, which counts as durable with the next write.
     pub(crate) fn reset(&mut self, id: EntryId) {
-        self.cuts.clear();
-        self.cuts.push(Cut { first_valid_write: self.issued + 1, kept: Index::ZERO });
+        let cuts = &mut self.seldom.get_or_insert_default().cuts;
+        *cuts = vec![Cut { first_valid_write: self.issued + 1, kept: Index::ZERO }];
         self.persisted = Index::ZERO;
         self.log_dirty = true;
         self.install(id);
@@ -166,7 +168,7 @@ impl Durability {
     /// The snapshot at `id` counts as installed with the next write.
     pub(crate) fn install(&mut self, id: EntryId) {
         self.hard_state_due = true;
-        self.installed = Some((self.issued + 1, id));
+        self.seldom.get_or_insert_default().installed = Some((self.issued + 1, id));
     }
 
     /// The next hard state is wanted for its commit index alone.
@@ -182,8 +184,8 @@ impl Durability {
     pub(crate) fn take(&mut self, time: Time, now: HardState, last: EntryId) -> Option<Write> {
         let promise = (now.term, now.vote, now.standing);
         let promise_dirty = promise != self.promise_issued;
-        let must_sync =
-            promise_dirty || self.log_dirty || self.installed.is_some_and(|(at, _)| at > self.issued);
+        let installed = self.seldom.as_ref().and_then(|seldom| seldom.installed);
+        let must_sync = promise_dirty || self.log_dirty || installed.is_some_and(|(at, _)| at > self.issued);
         if !must_sync && !self.hard_state_due {
             return None;
         }
@@ -218,9 +220,17 @@ impl Durability {
         self.done = write.sequence;
         self.waiting_since = if self.done == self.issued { Time::NEVER } else { time };
         self.promise = write.promise;
-        self.cuts.retain(|cut| cut.first_valid_write > write.sequence);
-        let valid = self.cuts.iter().map(|cut| cut.kept).min().unwrap_or(write.log_last);
-        self.persisted = self.persisted.max(write.log_last.min(valid));
+        let mut valid = write.log_last;
+        if let Some(seldom) = &mut self.seldom {
+            seldom.cuts.retain(|cut| cut.first_valid_write > write.sequence);
+            valid = seldom.cuts.iter().map(|cut| cut.kept).fold(valid, Index::min);
+            self.tidy();
+        }
+        self.persisted = self.persisted.max(valid);
+    }
+
+    fn tidy(&mut self) {
+        self.seldom.take_if(|seldom| seldom.cuts.is_empty() && seldom.installed.is_none());
     }
 }
 

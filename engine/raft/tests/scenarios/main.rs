@@ -8,9 +8,12 @@ mod cluster;
 mod stage;
 
 mod appends;
+mod confchange;
 mod durability;
 mod graphs;
 mod leaders;
+mod members;
+mod rest;
 mod restarts;
 mod snapshots;
 mod timeouts;

@@ -282,6 +282,21 @@ impl Stage {
         panic!("the nodes never fall silent");
     }
 
+    /// Delivers the oldest message, if there is one.
+    pub fn deliver_one(&mut self) -> bool {
+        self.turn();
+        if self.network.is_empty() {
+            return false;
+        }
+        let envelope = self.network.remove(0);
+        let now = self.now;
+        if self.nodes[at(envelope.to)].is_some() {
+            self.node(envelope.to).step(now, envelope);
+        }
+        self.turn();
+        true
+    }
+
     /// Time passes; who is due ticks. With `delivering`, all messages arrive at once.
     pub fn wait(&mut self, millis: u64, delivering: bool) {
         let end = self.now + Duration::from_millis(millis);
