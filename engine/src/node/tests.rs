@@ -275,3 +275,29 @@ fn the_list_can_be_corrected_until_formed() {
     let (dir, identity) = formed();
     assert_eq!(DataDir::open(dir.path(), corrected()).unwrap().identity().members, identity.members);
 }
+
+#[test]
+fn the_number_of_groups_can_be_corrected_until_formed() {
+    let corrected = || Wanted { groups: Some(24), ..later() };
+    let (dir, _) = born();
+    assert_eq!(DataDir::open(dir.path(), corrected()).unwrap().identity().groups, 24);
+    assert_eq!(DataDir::open(dir.path(), later()).unwrap().identity().groups, 24);
+    let (dir, _) = formed();
+    assert!(refusal(dir.path(), corrected()).contains("it is fixed for the life of a cluster"));
+}
+
+#[test]
+fn a_promise_of_leases_outlives_starts_until_it_is_forgotten() {
+    let (dir, _) = formed();
+    let mut opened = DataDir::open(dir.path(), later()).unwrap();
+    assert!(!opened.has_promised_leases());
+    opened.promise_leases().unwrap();
+    opened.promise_leases().unwrap();
+    drop(opened);
+    let mut opened = DataDir::open(dir.path(), later()).unwrap();
+    assert!(opened.has_promised_leases());
+    opened.forget_leases().unwrap();
+    assert!(!opened.has_promised_leases());
+    drop(opened);
+    assert!(!DataDir::open(dir.path(), later()).unwrap().has_promised_leases());
+}

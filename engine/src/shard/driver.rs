@@ -56,7 +56,7 @@ pub(crate) async fn run<S: StateMachine>(context: Context, start: ShardStart<S>)
             let context = beside.clone();
             Box::pin(async move { context.pause().await })
         });
-        Shard::new(now(), start.settings, Arc::clone(&start.factory), opened, wake, pause)
+        Shard::new(now(), start.settings, Arc::clone(&start.factory), opened, wake, pause, Rc::new(now))
     };
     let listeners = Listeners {
         client: start.client_listener.map(|listener| ring.listen(listener)),

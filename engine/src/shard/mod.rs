@@ -14,6 +14,7 @@ mod forming;
 mod frames;
 mod io;
 mod leading;
+mod leases;
 mod links;
 mod liveness;
 mod loads;
@@ -50,7 +51,7 @@ pub(crate) use control::{Handover, transfer_request};
 pub(crate) use driver::{ShardStart, run};
 pub(crate) use message::{CallAnswer, ShardMessage};
 pub(crate) use request::{Kind, Outcome};
-pub(crate) use settings::{ShardSettings, SharedDataDir};
+pub(crate) use settings::{LEASE, ShardSettings, SharedDataDir};
 
 use answers::Answers;
 use background::{Background, Backgrounds};
@@ -111,6 +112,10 @@ pub(crate) struct Shard<S: StateMachine, D: Disk> {
     timers: Timers,
     watched: Watched,
     next_beat: Time,
+    /// Reads the clock, within a turn.
+    clock: Rc<dyn Fn() -> Time>,
+    /// Replicas that have answered reads by lease in this turn.
+    leased: Vec<usize>,
     more: bool,
     stopping: Option<Time>,
     stopped: bool,
@@ -138,6 +143,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         opened: Opened<S, D>,
         wake: Rc<dyn Fn()>,
         pause: save_task::Pause,
+        clock: Rc<dyn Fn() -> Time>,
     ) -> Shard<S, D> {
         let Opened { log, disk, store, groups } = opened;
         let directory = Arc::clone(&settings.directory);
@@ -174,6 +180,8 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             timers: Timers::default(),
             watched: Watched::default(),
             next_beat: now,
+            clock,
+            leased: Vec::new(),
             more: false,
             stopping: None,
             stopped: false,
@@ -228,6 +236,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         self.prepare_segments();
         self.apply();
         self.publish_members();
+        self.check_leases();
         self.deliver_answers();
         self.flush();
         Ok(())
@@ -263,6 +272,9 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                 }
             }
             let replica = &self.replicas[number];
+            if replica.reads.has_tentative() {
+                self.leased.push(number);
+            }
             if replica.machine.wants_thaw() {
                 self.saves.thaw_later(number);
             }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use raft::{
     Accepted, Check, Config, EntryId, EntryKind, EntrySpec, GroupId, Index, Message, NodeId, ProposeError,
-    Raft, Time, Write,
+    Raft, ReadId, Time, Write,
 };
 use raftlog::{BatchSeq, Cached, Log};
 use runtime::{Buffer, Disk};
@@ -38,7 +38,7 @@ pub(crate) struct Replica<S> {
     pub(crate) route: Route,
     /// Those who proposed, in the order of their entries.
     waiters: VecDeque<Waiter>,
-    reads: ReadQueue,
+    pub(super) reads: ReadQueue,
     /// What was handed to the log and is not yet durable.
     writes: VecDeque<(BatchSeq, Write)>,
     /// True while it stands in the shard's list of replicas with something to do.
@@ -101,6 +101,7 @@ impl<S: StateMachine> Replica<S> {
             count += 1;
             bytes += raft::entry_bytes(body.encoded_bytes());
         }
+        let leased = self.raft.lease_holds(now);
         let mut next = Index(self.raft.last().0 + 1);
         let mut space: &mut [u8] = &mut [];
         let term = self.raft.term();
@@ -136,7 +137,7 @@ impl<S: StateMachine> Replica<S> {
                 Kind::Control => {}
                 Kind::Read => {
                     let Ok(id) = self.raft.read(now) else { return Led::NotLeader };
-                    self.reads.push(head, id, Index(next.0 - 1), |out| {
+                    self.reads.push(head, (id, leased), Index(next.0 - 1), |out| {
                         let start = out.len();
                         out.resize(start + body.encoded_bytes(), 0);
                         body.encode(&mut out[start..]);
@@ -257,7 +258,9 @@ impl<S: StateMachine> Replica<S> {
             if !self.reads.is_empty() && entry.id.term == self.raft.term() {
                 let machine = &self.machine;
                 self.reads.serve(applied, true, |to, query| {
+                    let place = answers.next();
                     answers.push(to, Outcome::Done, |out| machine.query(query, out));
+                    place
                 });
             }
             let to = self.waiter_for(entry.id, answers);
@@ -290,7 +293,9 @@ impl<S: StateMachine> Replica<S> {
     fn serve_reads(&mut self, next_commits: bool, answers: &mut Answers) {
         let machine = &self.machine;
         self.reads.serve(self.raft.applied_index(), next_commits, |to, query| {
+            let place = answers.next();
             answers.push(to, Outcome::Done, |out| machine.query(query, out));
+            place
         });
     }
 
@@ -308,6 +313,21 @@ impl<S: StateMachine> Replica<S> {
             answers.fail(waiter.to, Outcome::Refused);
         }
         ReplyTo::Nobody
+    }
+
+    /// Answers were given by lease in this turn: do they stand at `now`, which is after? If not, the reads are asked
+    /// again, here or wherever the leader is now: false.
+    pub(crate) fn check_lease(&mut self, now: Time, answers: &mut Answers) -> bool {
+        if self.raft.lease_holds(now) {
+            self.reads.settle();
+            return true;
+        }
+        let asked = self.raft.read(now);
+        self.reads.ask_again(*asked.as_ref().unwrap_or(&ReadId(0)), |place| answers.take_back(place));
+        if asked.is_err() {
+            self.stepped_down();
+        }
+        false
     }
 
     /// This replica no longer leads: its unanswered reads can be asked elsewhere. Writers keep waiting: their

@@ -15,6 +15,11 @@ use crate::node::{DataDir, Identity};
 /// itself for this long is given up for all groups.
 pub(crate) const ELECTION_TIMEOUT_MIN: Duration = Duration::from_millis(1000);
 
+/// How long a leader answers reads alone after a quorum has answered it, with lease reads. A node that promised that
+/// does not vote for as long after its start. Four fifths of the shortest election timeout: clocks may drift by a fifth.
+pub(crate) const LEASE: Duration = Duration::from_millis(800);
+const _: () = assert!(LEASE.as_millis() * 5 == ELECTION_TIMEOUT_MIN.as_millis() * 4);
+
 /// A group that nobody asked anything for so long rests.
 const QUIESCE_AFTER: Duration = Duration::from_secs(2);
 
@@ -29,6 +34,7 @@ pub(crate) struct ShardSettings {
     pub(crate) cluster: Vec<(NodeId, SocketAddr)>,
     pub(crate) redirect: Redirect,
     pub(crate) deadline_us: u64,
+    pub(crate) lease_reads: bool,
     pub(crate) snapshot_after_bytes: u64,
     pub(crate) log_bytes_max: u64,
     /// The data directory's random id, for the files made in it.
@@ -61,6 +67,7 @@ impl ShardSettings {
             cluster: builder.cluster.clone(),
             redirect: builder.redirect,
             deadline_us: u64::try_from(builder.deadline.as_micros()).unwrap_or(u64::MAX),
+            lease_reads: builder.lease_reads,
             snapshot_after_bytes: builder.snapshot_after_bytes,
             log_bytes_max: builder.log_bytes_max,
             store: identity.store,
@@ -86,7 +93,7 @@ impl ShardSettings {
             uncommitted_bytes_max: 64 << 20,
             seed: self.seed,
             quiesce_after: Some(QUIESCE_AFTER),
-            lease: None,
+            lease: self.lease_reads.then_some(LEASE),
         }
     }
 }
