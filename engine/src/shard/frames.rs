@@ -7,7 +7,7 @@ use runtime::{Buffer, Disk, Part};
 
 use super::outbox::Outbox;
 use super::replica::Replica;
-use super::request::Outcome;
+use super::request::{Kind, Outcome};
 use crate::wire::{Beat, Body};
 
 /// Entry bytes one frame carries; a frame with its body stays below net's limit of 1 MiB unless one entry
@@ -170,6 +170,7 @@ pub(crate) fn open_frame(body: &[u8], tail: &[u8]) -> Option<Parcel> {
         parcel.messages.push((message, range, configs));
     }
     for call in body.calls {
+        Kind::from_wire(call.kind)?;
         parcel.calls.push((call, take(call.bytes as usize, raft::ENTRY_ALIGN)?));
     }
     for reply in body.replies {
