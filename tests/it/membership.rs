@@ -1,6 +1,9 @@
 //! Nodes come and go while clients work: real processes, real disks, `kill -9`. Nothing acknowledged is lost, nothing
 //! impossible is seen, and every change ends where it should, whoever dies on the way.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use ringraft_tests::client::{Client, Value};
@@ -113,6 +116,17 @@ fn add(cluster: &Cluster, id: u16) {
     command(cluster, &format!("RINGRAFT MEMBER ADD {id}={}", cluster.peer_address(id)));
 }
 
+/// Runs the binary against all nodes and answers with what it printed.
+fn ringraft(cluster: &Cluster, args: &[&str]) -> String {
+    let up = cluster.ids().filter(|id| cluster.is_up(*id));
+    let targets: Vec<String> = up.map(|id| cluster.address(id).to_string()).collect();
+    let mut command = Command::new(cluster.binary());
+    let output = command.args(args).args(["--target", &targets.join(",")]).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "ringraft {}: {}: {error}", args.join(" "), output.status);
+    String::from_utf8(output.stdout).unwrap()
+}
+
 /// Everything acknowledged is on every member, and the history is linearizable.
 fn judge(cluster: &Cluster, workload: Workload, ids: &[u16]) {
     cluster.wait_leaders(SOON).unwrap();
@@ -176,10 +190,13 @@ fn a_lost_disk_is_replaced_and_cannot_vote_before() {
     cluster.start_node(3).unwrap();
     let_work(&workload, 100);
 
-    command(&cluster, "RINGRAFT MEMBER REMOVE 2");
+    assert_eq!(ringraft(&cluster, &["member", "remove", "2", "--wait", "60s"]), "node 2: removed\n");
     wait_members(&cluster, &[1, 3]);
-    add(&cluster, 2);
+    let address = format!("2={}", cluster.peer_address(2));
+    assert_eq!(ringraft(&cluster, &["member", "add", &address, "--wait", "60s"]), "node 2: active\n");
     wait_members(&cluster, &[1, 2, 3]);
+    let listed = ringraft(&cluster, &["member", "ls"]);
+    assert_eq!(listed.matches("active").count(), 3, "{listed}");
     let_work(&workload, 300);
     judge(&cluster, workload, &[1, 2, 3]);
 }
@@ -235,6 +252,8 @@ fn leadership_goes_where_it_is_sent() {
         });
         assert!(arrived, "group {group} is led by {:?}, not {to}", leader(group));
     }
+    let said = ringraft(&cluster, &["transfer", "--group", "2", "--to", "3"]);
+    assert_eq!(said, "group 2: led by node 3\n");
     let refused = ask(&cluster, "RINGRAFT TRANSFER 1 9").expect("an answer");
     assert_eq!(refused.error_code(), Some("NOVOTER"), "{refused:?}");
 }

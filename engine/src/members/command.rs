@@ -1,6 +1,6 @@
 //! What is asked of group 0, and what it answers.
 //!
-//! A command is `[version 1][kind 1]` and the fields of its kind:
+//! A command is its version (a byte, 1), its kind (a byte), and the fields of its kind:
 //!
 //! | kind | command | fields |
 //! |---:|---|---|
@@ -11,9 +11,9 @@
 //! | 5 | left | node 2, incarnation 8 |
 //! | 6 | set | name text, value text |
 //!
-//! An address is its host as text and its port, 2 bytes; a text is its length, 2 bytes, and its UTF-8. The version is
-//! 1. A version, kind or field this program does not know stops the group: to skip it would fork the replicas. The
-//! answer is one byte, a [`Verdict`]. The only question is `[1]`, list; it is answered with the state, as it is saved.
+//! An address is its host as text and its port, 2 bytes; a text is its length, 2 bytes, and its UTF-8. A version, kind
+//! or field that this program does not know stops the group: to skip it would fork the replicas. The answer is one byte,
+//! a [`Verdict`]. The only question is `[version]`, list; it is answered with the state, as it is saved.
 
 use net::handshake::Address;
 use raft::NodeId;

@@ -243,6 +243,18 @@ fn a_record_is_stored_once() {
 }
 
 #[test]
+fn a_removed_node_s_directory_is_refused_for_ever() {
+    let (dir, _) = formed();
+    let mut opened = DataDir::open(dir.path(), later()).unwrap();
+    opened.mark_removed("node 2 was removed from this cluster: add it again").unwrap();
+    opened.mark_removed("node 2 was removed from this cluster: add it again").unwrap();
+    drop(opened);
+    for _ in 0..2 {
+        assert_eq!(refusal(dir.path(), later()), "DIR: node 2 was removed from this cluster: add it again");
+    }
+}
+
+#[test]
 fn a_crash_between_record_and_identity_is_made_up_for() {
     let (dir, unformed) = born();
     let unformed_text = fs::read(dir.path().join("node.toml")).unwrap();

@@ -7,7 +7,7 @@ use runtime::{Buffer, Disk, Part};
 
 use super::outbox::Outbox;
 use super::replica::Replica;
-use super::request::Outcome;
+use super::request::{Kind, Outcome};
 use crate::wire::{Beat, Body};
 
 /// Entry bytes one frame carries; a frame with its body stays below net's limit of 1 MiB unless one entry
@@ -138,10 +138,13 @@ impl FrameBuilder {
     }
 }
 
+/// Configurations with the indexes of their entries.
+pub(crate) type Configs = Vec<(Index, Config)>;
+
 /// A frame's parts, each checked to lie inside it.
 pub(crate) struct Parcel {
     /// Messages with where their entries stand in the tail, and the configurations among those.
-    pub(crate) messages: Vec<(Message, std::ops::Range<usize>, Vec<(Index, Config)>)>,
+    pub(crate) messages: Vec<(Message, std::ops::Range<usize>, Configs)>,
     pub(crate) calls: Vec<(crate::wire::Call, std::ops::Range<usize>)>,
     pub(crate) replies: Vec<(u64, Outcome, std::ops::Range<usize>)>,
     pub(crate) beat: Option<Beat>,
@@ -167,6 +170,7 @@ pub(crate) fn open_frame(body: &[u8], tail: &[u8]) -> Option<Parcel> {
         parcel.messages.push((message, range, configs));
     }
     for call in body.calls {
+        Kind::from_wire(call.kind)?;
         parcel.calls.push((call, take(call.bytes as usize, raft::ENTRY_ALIGN)?));
     }
     for reply in body.replies {
@@ -181,7 +185,7 @@ pub(crate) fn open_frame(body: &[u8], tail: &[u8]) -> Option<Parcel> {
 
 /// Checks that the bytes behind an append are exactly the entries it announces: group, consecutive indexes, terms; the
 /// answer is the configurations among them. `None`: they are not, or a configuration is of a newer version.
-fn check_entries(message: &Message, bytes: &[u8]) -> Option<Vec<(Index, Config)>> {
+fn check_entries(message: &Message, bytes: &[u8]) -> Option<Configs> {
     let mut configs = Vec::new(); // without memory, as there hardly ever is one
     let raft::Body::Append { prev, last, runs, .. } = &message.body else {
         return bytes.is_empty().then_some(configs);
