@@ -12,4 +12,5 @@ pub mod idle;
 pub mod keyspace;
 pub mod load;
 pub mod redis;
+pub mod replication;
 pub mod summary;

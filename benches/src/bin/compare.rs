@@ -1,4 +1,4 @@
-//! `compare redis` and `compare idle`: our figures beside somebody else's, measured alike.
+//! `compare redis`, `compare raft` and `compare idle`: our figures beside somebody else's, measured alike.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,6 +7,8 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use ringraft_benches::cell::Times;
 use ringraft_benches::redis::{Settings, Verdict};
+use ringraft_benches::replication::ours::Ours;
+use ringraft_benches::replication::{Meter, Pass, Side, compare};
 use ringraft_benches::{disk, idle, redis};
 
 /// Other load used the machine: nothing was concluded.
@@ -37,6 +39,23 @@ enum What {
         /// The load average above which nothing is measured.
         #[arg(long, default_value_t = 0.5)]
         load_max: f64,
+    },
+    /// The Raft core against the crate `raft` (raft-rs): nanoseconds and allocations per operation.
+    Raft {
+        /// Rounds that count; the ratios are medians over them.
+        #[arg(long, default_value_t = 15)]
+        rounds: u32,
+        /// The share of a core below which a round is done again.
+        #[arg(long, default_value_t = 0.6)]
+        share_min: f64,
+    },
+    /// Entries through our core and nothing else, for a profiler.
+    #[command(hide = true)]
+    RaftLoop {
+        #[arg(long, default_value_t = 1)]
+        groups: usize,
+        #[arg(long, default_value_t = 1000)]
+        passes: u32,
     },
     /// The CPU that three nodes without clients use.
     Idle {
@@ -70,6 +89,18 @@ fn main() -> anyhow::Result<ExitCode> {
                 eprintln!("no verdict: {why}");
                 return Ok(ExitCode::from(DISTURBED));
             }
+        }
+        What::Raft { rounds, share_min } => {
+            let settings = compare::Settings { rounds, share_min };
+            if let compare::Verdict::Disturbed(why) = compare::run(settings)? {
+                eprintln!("no verdict: {why}");
+                return Ok(ExitCode::from(DISTURBED));
+            }
+        }
+        What::RaftLoop { groups, passes } => {
+            let (mut side, pass) = (Ours::new(groups), Pass::for_groups(groups, 1));
+            // No clock: valgrind cannot read it.
+            (0..passes).for_each(|_| side.replicate(&mut Meter::of_allocations(), pass));
         }
         What::Idle { dir } => idle::run(fresh(dir)?.path())?,
         What::Overwrite { dir, seconds } => {

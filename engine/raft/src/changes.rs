@@ -7,9 +7,10 @@
 
 use crate::config::{Change, Config};
 use crate::event::{ChangeError, Event};
-use crate::id::{EntryId, NodeId, Time};
+use crate::id::{EntryId, Time};
 use crate::leading::Transfer;
 use crate::membership::Membership;
+use crate::peers::Peers;
 use crate::progress::Progress;
 use crate::replica::{Raft, State};
 
@@ -49,7 +50,7 @@ impl Raft {
         let id = EntryId::new(self.term, self.log.last().index.next());
         self.log.append(id.term, id.index);
         self.durability.appended();
-        let before = self.configs.membership.nodes().to_vec();
+        let before = self.configs.membership.clone();
         self.configs.push(id.index, Membership::new(config));
         self.remap_peers(&before);
         self.report(Event::ConfigAppended { id, config: config.clone() });
@@ -60,21 +61,17 @@ impl Raft {
     }
 
     /// The leader's followers are those of the configuration in force; who stays keeps what is known of it.
-    fn remap_peers(&mut self, before: &[NodeId]) {
+    fn remap_peers(&mut self, before: &Membership) {
         let (now, next) = (self.now, self.log.last().index);
         let membership = &self.configs.membership;
         let State::Leader(leading) = &mut self.state else { return };
-        let mut known: Vec<Option<Progress>> =
-            core::mem::take(&mut leading.peers).into_iter().map(Some).collect();
-        let known_of = |node: &NodeId| match membership.slot(*node) {
-            Some(slot) if mutant!(RemapsBySlot) => (slot < before.len()).then_some(slot),
-            _ => before.iter().position(|member| member == node),
-        };
-        let peers = membership.nodes().iter().map(|node| {
-            let old = known_of(node).and_then(|slot| known[slot].take());
-            old.unwrap_or_else(|| Progress::new(next, now))
+        let (nodes, own) = (membership.nodes(), membership.slot(self.settings.node));
+        let peers = Peers::new(nodes.len(), own, |slot| {
+            let known = if mutant!(RemapsBySlot) { Some(slot) } else { before.slot(nodes[slot]) };
+            let known = known.and_then(|slot| leading.peers.get(slot));
+            known.map_or_else(|| Progress::new(next, now), Progress::clone)
         });
-        leading.peers = peers.collect();
+        leading.peers = peers;
         leading.transfer.take_if(|transfer| !membership.stays_voter(transfer.to));
     }
 
@@ -106,11 +103,11 @@ impl Raft {
         if leading.transfer.is_some_and(|transfer| transfer.resigning) {
             return;
         }
-        let voters = membership.nodes().iter().zip(&leading.peers);
-        let voters = voters.filter(|(node, _)| membership.stays_voter(**node));
+        let voters = leading.peers.iter().map(|(slot, peer)| (membership.nodes()[slot], peer));
+        let voters = voters.filter(|(node, _)| membership.stays_voter(*node));
         // Of equals the first: the same everywhere and always.
         let best = voters.rev().max_by_key(|(_, peer)| peer.matched);
-        if let Some((&to, _)) = best {
+        if let Some((to, _)) = best {
             leading.transfer = Some(Transfer { to, deadline, sent: false, resigning: true });
         }
     }

@@ -39,10 +39,13 @@ impl Raft {
     }
 
     /// Whether a leader was heard so lately that no vote may go to anyone else. A leader hears
-    /// itself; the leader of a group at rest lives until [`Raft::peer_lost`] says otherwise.
-    pub(crate) fn leader_lives(&self) -> bool {
+    /// itself; the leader of a group at rest lives until [`Raft::peer_lost`] says otherwise, or until it asks for votes
+    /// itself: it stepped down or started anew, and of those at rest with it nobody else would ever ask.
+    pub(crate) fn leader_lives(&self, asker: NodeId) -> bool {
         match self.leader {
-            Some(leader) if leader == self.settings.node || self.quiesced => true,
+            Some(leader) if leader == self.settings.node => true,
+            Some(leader) if leader == asker => false,
+            Some(_) if self.quiesced => true,
             Some(_) => self.now < self.leader_heard + self.settings.election_timeout_min,
             None => false,
         }
@@ -55,7 +58,7 @@ impl Raft {
 
     /// Whether this replica may campaign if the leader asks it to. The last term is never followed by another. A voter
     /// whose removal is not committed may have to: it may hold the newest log (thesis 4.2.2).
-    fn may_lead(&self) -> bool {
+    pub(crate) fn may_lead(&self) -> bool {
         let node = self.settings.node;
         let voter = self.configs.membership.is_voter(node)
             || !mutant!(RemovedStaySilent)
@@ -118,8 +121,9 @@ impl Raft {
 
     pub(crate) fn count_own_vote(&mut self) {
         let holds = self.promise_holds();
-        let own = self.configs.membership.slot(self.settings.node);
-        if let (State::Candidate(poll), Some(own), true) = (&mut self.state, own, holds)
+        if let State::Candidate(poll) = &mut self.state
+            && let Some(own) = self.configs.membership.slot(self.settings.node)
+            && holds
             && !poll.granted.has(own)
         {
             poll.granted = poll.granted.with(own);
@@ -165,8 +169,9 @@ impl Raft {
     fn become_leader(&mut self) {
         let noop = EntryId::new(self.term, self.log.last().index.next());
         let beat = self.next_beat(self.now);
-        self.state =
-            State::Leader(Box::new(Leading::new(self.configs.membership.nodes(), noop, self.now, beat)));
+        let membership = &self.configs.membership;
+        let slots = (membership.nodes().len(), membership.slot(self.settings.node));
+        self.state = State::Leader(Box::new(Leading::new(slots, noop, self.now, beat)));
         self.log.append(noop.term, noop.index);
         self.durability.appended();
         self.report(Event::BecameLeader { term: self.term, noop });
@@ -183,7 +188,7 @@ impl Raft {
             self.set_leader(None);
             self.wake_follower();
         }
-        let free = !self.leader_lives() && !self.is_bound_by_lease();
+        let free = !self.leader_lives(from) && !self.is_bound_by_lease();
         let free = free && (self.standing == Standing::Normal || mutant!(RecoveringVotes));
         let granted = term > self.term && free && self.up_to_date(last);
         let term = if granted { term } else { self.term };

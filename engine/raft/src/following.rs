@@ -3,8 +3,6 @@
 //! Nothing is queued. What is owed is a handful of fields, and each answer is computed when it is
 //! sent, so a newer one replaces an older one that was not sent yet.
 
-use smallvec::SmallVec;
-
 use crate::config::Config;
 use crate::event::{Fault, Problem};
 use crate::id::{EntryId, Index, NodeId, Term};
@@ -34,44 +32,88 @@ pub(crate) enum Answer {
 /// an older term promises nothing in a newer one.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Owed {
-    pub(crate) answers: SmallVec<[(NodeId, Answer); 2]>,
     /// An append was taken, and not all of it is acked.
     ack_due: bool,
     /// The leader knows that everything up to here matches, or learns it from a later ack.
     ack_floor: Index,
-    /// The probe that failed, and where the logs may agree.
-    reject: Option<(Index, EntryId)>,
     /// The newest round of the leader.
     round_seen: u64,
     round_due: bool,
     pub(crate) busy: bool,
-    pub(crate) snapshot: Option<(EntryId, bool)>,
+    seldom: Option<Box<Seldom>>,
+}
+
+/// What is owed in elections and after losses only: there while there is any of it.
+#[derive(Clone, Debug, Default)]
+struct Seldom {
+    answers: Vec<(NodeId, Answer)>,
+    /// The probe that failed, and where the logs may agree.
+    reject: Option<(Index, EntryId)>,
+    /// What became of a snapshot that was offered: whether it is installed.
+    snapshot: Option<(EntryId, bool)>,
 }
 
 impl Owed {
     /// The newest answer to `to` is the one that counts.
     pub(crate) fn answer(&mut self, to: NodeId, answer: Answer) {
-        self.answers.retain(|(asker, _)| *asker != to);
-        if self.answers.len() == ANSWERS_MAX {
-            self.answers.remove(0);
+        let answers = &mut self.seldom.get_or_insert_default().answers;
+        answers.retain(|(asker, _)| *asker != to);
+        if answers.len() == ANSWERS_MAX {
+            answers.remove(0);
         }
-        self.answers.push((to, answer));
+        answers.push((to, answer));
+    }
+
+    /// Answers to whoever asked, oldest first.
+    pub(crate) fn answers(&self) -> &[(NodeId, Answer)] {
+        self.seldom.as_ref().map_or(&[], |seldom| &seldom.answers)
+    }
+
+    pub(crate) fn take_answer(&mut self, at: usize) -> Option<Answer> {
+        let answer = self.seldom.as_mut().map(|seldom| seldom.answers.remove(at).1);
+        self.tidy();
+        answer
+    }
+
+    fn reject(&self) -> Option<(Index, EntryId)> {
+        self.seldom.as_ref()?.reject
+    }
+
+    fn set_reject(&mut self, reject: Option<(Index, EntryId)>) {
+        if reject.is_some() || self.seldom.is_some() {
+            self.seldom.get_or_insert_default().reject = reject;
+            self.tidy();
+        }
+    }
+
+    fn snapshot(&self) -> Option<(EntryId, bool)> {
+        self.seldom.as_ref()?.snapshot
+    }
+
+    pub(crate) fn set_snapshot(&mut self, snapshot: Option<(EntryId, bool)>) {
+        if snapshot.is_some() || self.seldom.is_some() {
+            self.seldom.get_or_insert_default().snapshot = snapshot;
+            self.tidy();
+        }
     }
 
     /// Whether an append was answered only in part, or something else is left to say to the leader.
     pub(crate) fn is_pending(&self) -> bool {
-        self.ack_due || self.reject.is_some() || self.busy || self.snapshot.is_some()
+        self.ack_due || self.busy || self.reject().is_some() || self.snapshot().is_some()
     }
 
     /// The leader comes to rest with `round`: nothing is owed to it any more.
     pub(crate) fn rest(&mut self, round: u64) {
-        let answers = core::mem::take(&mut self.answers);
-        *self = Owed { answers, round_seen: round.max(self.round_seen), ..Owed::default() };
+        let seldom = self.seldom.take();
+        *self = Owed { seldom, round_seen: round.max(self.round_seen), ..Owed::default() };
+        self.set_reject(None);
+        self.set_snapshot(None);
     }
 
-    /// Gives back memory that a resting replica does not need.
-    pub(crate) fn shrink(&mut self) {
-        self.answers.shrink_to_fit();
+    fn tidy(&mut self) {
+        self.seldom.take_if(|seldom| {
+            seldom.answers.is_empty() && seldom.reject.is_none() && seldom.snapshot.is_none()
+        });
     }
 
     pub(crate) fn saw_round(&mut self, round: u64, answer_anyway: bool) {
@@ -94,10 +136,11 @@ impl Append {
     /// Whether `configs` can be those among the entries.
     fn has(&self, configs: &[(Index, Config)]) -> bool {
         let possible = |config: &Config| config.is_sound() && config.check().is_ok();
-        configs.is_sorted_by(|a, b| a.0 < b.0)
-            && configs
-                .iter()
-                .all(|(index, config)| self.prev.index < *index && *index <= self.last && possible(config))
+        configs.is_empty()
+            || configs.is_sorted_by(|a, b| a.0 < b.0)
+                && configs.iter().all(|(index, config)| {
+                    self.prev.index < *index && *index <= self.last && possible(config)
+                })
     }
 
     /// Whether the parts fit together and `term`'s leader could have sent them.
@@ -188,7 +231,7 @@ impl Raft {
             }
             Meeting::Conflict => {
                 let hint = self.log.newest_until(append.prev.index, append.prev.term);
-                self.owed.reject = Some((append.prev.index, hint));
+                self.owed.set_reject(Some((append.prev.index, hint)));
                 return None;
             }
         };
@@ -259,7 +302,7 @@ impl Raft {
         self.accepted = EntryId::new(self.term, before.max(index));
         self.owed.ack_due = true;
         self.owed.ack_floor = self.owed.ack_floor.max(floor);
-        self.owed.reject = None;
+        self.owed.set_reject(None);
         self.check_recovered();
     }
 
@@ -280,10 +323,10 @@ impl Raft {
         if let Some(nonce) = self.floor_question() {
             return Some(Body::Recover { nonce });
         }
-        if let Some((id, installed)) = owed.snapshot {
+        if let Some((id, installed)) = owed.snapshot() {
             return Some(Body::SnapshotAck { id, installed });
         }
-        if let Some((probe, hint)) = owed.reject {
+        if let Some((probe, hint)) = owed.reject() {
             return Some(Body::AppendReject { probe, hint, round });
         }
         if let Some(matched) = self.ackable() {
@@ -304,10 +347,10 @@ impl Raft {
                 return;
             }
             Body::SnapshotAck { .. } => {
-                self.owed.snapshot = None;
+                self.owed.set_snapshot(None);
                 return;
             }
-            Body::AppendReject { .. } => self.owed.reject = None,
+            Body::AppendReject { .. } => self.owed.set_reject(None),
             Body::AppendAck { matched, .. } => {
                 self.owed.ack_floor = self.owed.ack_floor.max(matched);
                 self.owed.ack_due = matched < self.accepted.index;

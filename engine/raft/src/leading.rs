@@ -1,10 +1,11 @@
 //! The leader's side: proposing, replicating, committing, reading, handing over.
 
-use std::collections::VecDeque;
+use smallvec::SmallVec;
 
 use crate::event::{Problem, ProposeError, ReadError, ReadId, TransferError};
 use crate::id::{EntryId, Index, NodeId, Time};
 use crate::lease::Lease;
+use crate::peers::Peers;
 use crate::progress::Progress;
 use crate::reads::Reads;
 use crate::replica::{Raft, State};
@@ -12,8 +13,7 @@ use crate::replica::{Raft, State};
 /// What only a leader needs; followers do not pay for it.
 #[derive(Clone, Debug)]
 pub(crate) struct Leading {
-    /// By slot; the own one is not used.
-    pub(crate) peers: Vec<Progress>,
+    pub(crate) peers: Peers,
     /// The term's first entry: nothing is served before it is committed.
     pub(crate) noop: EntryId,
     pub(crate) lease: Lease,
@@ -41,9 +41,15 @@ pub(crate) struct Transfer {
 }
 
 impl Leading {
-    pub(crate) fn new(members: &[NodeId], noop: EntryId, now: Time, beat_deadline: Time) -> Leading {
+    /// Leads a group of `len` slots since `now`.
+    pub(crate) fn new(
+        (len, own): (usize, Option<usize>),
+        noop: EntryId,
+        now: Time,
+        beat_deadline: Time,
+    ) -> Leading {
         Leading {
-            peers: members.iter().map(|_| Progress::new(noop.index, now)).collect(),
+            peers: Peers::new(len, own, |_| Progress::new(noop.index, now)),
             noop,
             lease: Lease::default(),
             active_at: now,
@@ -64,7 +70,7 @@ impl Leading {
     pub(crate) fn wake(&mut self, now: Time) {
         self.settled = false;
         self.beat_deadline = now;
-        for peer in &mut self.peers {
+        for (_, peer) in self.peers.iter_mut() {
             peer.quiesce_due = false;
             peer.heard = peer.heard.max(now);
         }
@@ -74,8 +80,8 @@ impl Leading {
     pub(crate) fn shrink(&mut self) {
         self.reads.shrink();
         self.lease.shrink();
-        self.quota.heaps = VecDeque::new();
-        self.peers.iter_mut().for_each(Progress::shrink);
+        self.quota.heaps = SmallVec::new();
+        self.peers.iter_mut().for_each(|(_, peer)| peer.shrink());
     }
 
     pub(crate) fn transferring_to(&self) -> Option<NodeId> {
@@ -90,7 +96,7 @@ const QUOTA_HEAPS: u64 = 64;
 #[derive(Clone, Debug, Default)]
 struct Quota {
     bytes: u64,
-    heaps: VecDeque<(Index, u64)>,
+    heaps: SmallVec<[(Index, u64); 1]>,
 }
 
 impl Quota {
@@ -101,19 +107,23 @@ impl Quota {
 
     fn add(&mut self, last: Index, bytes: u64, bytes_max: u64) {
         self.bytes = self.bytes.saturating_add(bytes);
-        match self.heaps.back_mut() {
+        match self.heaps.last_mut() {
             Some(heap) if heap.1.saturating_add(bytes) <= bytes_max / QUOTA_HEAPS => {
                 *heap = (last, heap.1 + bytes);
             }
-            _ => self.heaps.push_back((last, bytes)),
+            _ => self.heaps.push((last, bytes)),
         }
     }
 
     fn release(&mut self, committed: Index) {
-        while let Some(&(last, bytes)) = self.heaps.front()
+        if self.heaps.last().is_some_and(|&(last, _)| last <= committed) {
+            self.heaps.clear();
+            self.bytes = 0;
+        }
+        while let Some(&(last, bytes)) = self.heaps.first()
             && last <= committed
         {
-            self.heaps.pop_front();
+            self.heaps.remove(0);
             self.bytes = self.bytes.saturating_sub(bytes);
         }
     }
@@ -176,6 +186,7 @@ impl Raft {
 
     /// All reads up to the id are confirmed and may be served once the index is applied. `None` when
     /// there is nothing new.
+    #[inline]
     pub fn take_reads(&mut self) -> Option<(ReadId, Index)> {
         match &mut self.state {
             State::Leader(leading) => leading.reads.take_confirmed(),
@@ -219,37 +230,39 @@ impl Raft {
             && leading.reads.wants_round()
         {
             leading.reads.open_round(commit);
-            leading.lease.opened(leading.reads.round(), now);
+            leading.lease.opened(leading.reads.round(), now, self.settings.lease);
         }
     }
 
     /// If this replica is a quorum by itself, a read needs nobody else's word.
     fn confirm_alone(&mut self) {
-        let own = self.configs.membership.slot(self.settings.node);
-        if self.configs.membership.quorum_value(|slot| u64::from(Some(slot) == own)) == 1 {
+        let State::Leader(leading) = &self.state else { return };
+        if leading.reads.are_waiting() && self.configs.membership.is_alone(self.settings.node) {
             self.open_round();
             self.confirm_reads();
         }
     }
 
     pub(crate) fn confirm_reads(&mut self) {
-        let own = self.configs.membership.slot(self.settings.node);
         let State::Leader(leading) = &mut self.state else { return };
+        if leading.reads.awaited() == 0 {
+            return;
+        }
         let newest = leading.reads.round();
-        let peers = &leading.peers;
-        let acked = |slot: usize| if Some(slot) == own { newest } else { peers[slot].round_acked };
+        let acked = |slot| leading.peers.get(slot).map_or(newest, |peer| peer.round_acked);
         leading.reads.confirm(self.configs.membership.quorum_value(acked));
     }
 
     /// Commits what a quorum holds durably, this replica among it only with what it persisted. Only
     /// entries of this term are counted; those before them come along (thesis 3.6.2).
     pub(crate) fn commit_by_quorum(&mut self) {
-        let own = self.configs.membership.slot(self.settings.node);
+        if !self.is_leader() {
+            return;
+        }
         let persisted =
             if mutant!(LeaderCountsUnsynced) { self.log.last().index } else { self.durability.persisted() };
         let State::Leader(leading) = &mut self.state else { return };
-        let peers = &leading.peers;
-        let held = |slot: usize| if Some(slot) == own { persisted.0 } else { peers[slot].matched.0 };
+        let held = |slot| leading.peers.get(slot).map_or(persisted, |peer| peer.matched).0;
         let index = Index(self.configs.membership.quorum_value(held));
         if index <= self.commit || (!mutant!(OldTermsCommit) && self.log.term_at(index) != Some(self.term)) {
             return;
@@ -277,18 +290,16 @@ impl Raft {
         }
         leading.beat_deadline = next;
         if !core::mem::replace(&mut leading.settled, true) {
-            leading.peers.iter_mut().for_each(|peer| peer.heard = peer.heard.max(now));
+            leading.peers.iter_mut().for_each(|(_, peer)| peer.heard = peer.heard.max(now));
             leading.active_at = now;
         }
         leading.reads.next_round();
-        leading.lease.opened(leading.reads.round(), now);
-        let own = self.configs.membership.slot(self.settings.node);
-        for (_, peer) in leading.peers.iter_mut().enumerate().filter(|&(slot, _)| Some(slot) != own) {
+        leading.lease.opened(leading.reads.round(), now, self.settings.lease);
+        for (_, peer) in leading.peers.iter_mut() {
             let silent = now.saturating_sub(peer.sent) >= self.settings.beat_interval;
             peer.beat(silent, commit);
         }
-        let peers = &leading.peers;
-        let heard = |slot: usize| if Some(slot) == own { now.0 } else { peers[slot].heard.0 };
+        let heard = |slot| leading.peers.get(slot).map_or(now, |peer| peer.heard).0;
         let quorum_heard = Time(self.configs.membership.quorum_value(heard));
         let patience = self.settings.election_timeout_min;
         let hung = now.saturating_sub(self.durability.waiting_since()) >= patience && !mutant!(HungDiskLeads);
@@ -306,11 +317,9 @@ impl Raft {
     fn answering(&mut self, from: NodeId, round: u64) -> Option<(&mut Progress, usize)> {
         let now = self.now;
         let slot = self.configs.membership.slot(from)?;
-        if matches!(&self.state, State::Leader(leading) if round > leading.reads.round()) {
-            self.protocol(from, Problem::RoundBeyondLast);
-        }
         let State::Leader(leading) = &mut self.state else { return None };
         if round > leading.reads.round() {
+            self.protocol(from, Problem::RoundBeyondLast);
             return None;
         }
         if self.quiesced && round >= leading.quiesced_round {
@@ -318,7 +327,7 @@ impl Raft {
         }
         let State::Leader(leading) = &mut self.state else { return None };
         let acked = if mutant!(StaleRoundConfirms) { leading.reads.round() } else { round };
-        let peer = &mut leading.peers[slot];
+        let peer = leading.peers.get_mut(slot)?;
         peer.heard = now;
         peer.round_acked = peer.round_acked.max(acked);
         Some((peer, slot))
@@ -343,7 +352,7 @@ impl Raft {
         let news = peer.acked(matched, compacted);
         self.confirm_reads();
         self.check_reach(slot);
-        if news {
+        if news && matched > self.commit {
             self.commit_by_quorum();
         }
     }
@@ -379,12 +388,11 @@ impl Raft {
         if self.leader == Some(peer) {
             self.repeat_ack();
         }
-        let Some(slot) = self.configs.membership.slot(peer).filter(|_| peer != self.settings.node) else {
-            return;
-        };
+        let Some(slot) = self.configs.membership.slot(peer) else { return };
         match &mut self.state {
             State::Leader(leading) => {
-                leading.peers[slot].unreachable();
+                let Some(progress) = leading.peers.get_mut(slot) else { return };
+                progress.unreachable();
                 if let Some(transfer) = leading.transfer.as_mut().filter(|transfer| transfer.to == peer) {
                     transfer.sent = false;
                 }

@@ -6,6 +6,7 @@
 //! keeps its promise across restarts by waiting one lease before it votes or campaigns, and across changes of term
 //! because it remembers when it last heard a leader, not which.
 
+use core::time::Duration;
 use std::collections::VecDeque;
 
 use crate::id::{NodeId, Time};
@@ -24,7 +25,11 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    pub(crate) fn opened(&mut self, round: u64, now: Time) {
+    /// Without leases there is nothing to remember.
+    pub(crate) fn opened(&mut self, round: u64, now: Time, lease: Option<Duration>) {
+        if lease.is_none() {
+            return;
+        }
         if self.opened.len() == ROUNDS_MAX {
             self.opened.pop_front();
         }
@@ -63,21 +68,20 @@ impl Raft {
         if (handed_over && !mutant!(LeaseOutlivesTransfer)) || !self.commit_is_current(leading) {
             return false;
         }
-        let own = self.configs.membership.slot(self.settings.node);
-        let from =
-            |slot: usize| if Some(slot) == own { self.now.0 } else { leading.peers[slot].lease_from.0 };
+        let from = |slot| leading.peers.get(slot).map_or(self.now, |peer| peer.lease_from).0;
         self.now < Time(self.configs.membership.quorum_value(from)) + lease
     }
 
     /// A follower answered `round`, and keeps the promise or not.
     pub(crate) fn learn_lease(&mut self, from: NodeId, round: u64, promises: bool) {
-        let Some(slot) = self.configs.membership.slot(from).filter(|_| promises) else { return };
-        if self.settings.lease.is_some()
+        if promises
+            && self.settings.lease.is_some()
+            && let Some(slot) = self.configs.membership.slot(from)
             && let State::Leader(leading) = &mut self.state
             && round <= leading.reads.round()
             && let Some(opened) = leading.lease.opened_at(round)
+            && let Some(peer) = leading.peers.get_mut(slot)
         {
-            let peer = &mut leading.peers[slot];
             peer.lease_from = peer.lease_from.max(opened);
         }
     }

@@ -70,6 +70,7 @@ mod membership;
 pub mod message;
 #[cfg(feature = "mutants")]
 pub mod mutant;
+mod peers;
 mod progress;
 mod quiescence;
 mod quorum;

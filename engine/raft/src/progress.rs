@@ -1,48 +1,91 @@
 //! A follower as its leader knows it: how far it is, how it is fed, and what it is owed.
 
-use std::collections::VecDeque;
+use smallvec::SmallVec;
 
 use crate::event::FollowerState;
 use crate::id::{EntryId, Index, Time};
 
 /// How a follower is fed (thesis 10.2.1 and 3.5; the three states are etcd's).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Flow {
     /// Looks for the place where the logs agree. While `waiting`, the last append is unanswered.
     Probe { waiting: bool },
     /// Sends ahead of the acks.
     Replicate,
-    /// Lacks what is compacted. `asked` is when the shard was last asked for a snapshot, `offered`
-    /// which one it named.
-    Snapshot { asked: Option<Time>, offered: Option<EntryId> },
+    /// Lacks what is compacted.
+    Snapshot(Box<Offer>),
+}
+
+/// How far a follower is from getting a snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Offer {
+    /// When the shard was last asked for one.
+    pub(crate) asked: Option<Time>,
+    /// The one it named.
+    pub(crate) offered: Option<EntryId>,
+}
+
+/// The window is kept in about this many heaps of appends, so that it needs little memory; of a window of fewer
+/// appends each is its own heap.
+const HEAPS: u32 = 8;
+
+/// Appends that were sent one after the other.
+#[derive(Clone, Copy, Debug)]
+struct Heap {
+    /// The last index of the last of them.
+    last: Index,
+    bytes: u32,
+    appends: u32,
 }
 
 /// Appends sent and not acked. Emptied whenever the flow changes, so nothing can leak.
 #[derive(Clone, Debug, Default)]
 struct Inflight {
-    appends: VecDeque<(Index, u32)>,
+    heaps: SmallVec<[Heap; 2]>,
     bytes: u64,
+    appends: u32,
 }
 
 impl Inflight {
-    fn push(&mut self, last: Index, bytes: u32) {
-        self.appends.push_back((last, bytes));
+    fn push(&mut self, last: Index, bytes: u32, window: Window) {
         self.bytes += u64::from(bytes);
+        self.appends += 1;
+        if let Some(heap) = self.heaps.last_mut()
+            && heap.appends < window.appends_max / HEAPS
+            && let Some(sum) = heap.bytes.checked_add(bytes)
+            && u64::from(sum) <= window.bytes_max / u64::from(HEAPS)
+        {
+            *heap = Heap { last, bytes: sum, appends: heap.appends + 1 };
+        } else {
+            self.heaps.push(Heap { last, bytes, appends: 1 });
+        }
     }
 
+    /// Everything up to `matched` arrived. A heap goes when the last of it did.
     fn release(&mut self, matched: Index) {
-        while let Some(&(last, bytes)) = self.appends.front()
-            && last <= matched
+        if self.heaps.last().is_some_and(|heap| heap.last <= matched) {
+            self.clear();
+        }
+        while let Some(&heap) = self.heaps.first()
+            && heap.last <= matched
         {
-            self.appends.pop_front();
-            self.bytes -= u64::from(bytes);
+            self.heaps.remove(0);
+            self.bytes -= u64::from(heap.bytes);
+            self.appends -= heap.appends;
         }
     }
 
     fn clear(&mut self) {
-        self.appends.clear();
-        self.bytes = 0;
+        self.heaps.clear();
+        (self.bytes, self.appends) = (0, 0);
     }
+}
+
+/// How much may be sent ahead of the acks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window {
+    pub(crate) appends_max: u32,
+    pub(crate) bytes_max: u64,
 }
 
 /// One follower.
@@ -96,7 +139,7 @@ impl Progress {
 
     /// Gives back memory that a resting group does not need.
     pub(crate) fn shrink(&mut self) {
-        self.inflight.appends = VecDeque::new();
+        self.inflight.heaps.shrink_to_fit();
     }
 
     /// Whether it has everything up to `last`, knows that, and nothing is on its way to it.
@@ -104,7 +147,7 @@ impl Progress {
         self.flow == Flow::Replicate
             && self.matched == last
             && self.commit_sent >= last
-            && self.inflight.appends.is_empty()
+            && self.inflight.heaps.is_empty()
     }
 
     fn enter(&mut self, flow: Flow, next: Index) {
@@ -124,15 +167,17 @@ impl Progress {
 
     /// Needs a snapshot; nothing is sent but beats until then.
     pub(crate) fn enter_snapshot(&mut self) {
-        self.enter(Flow::Snapshot { asked: None, offered: None }, self.next);
+        self.enter(Flow::Snapshot(Box::default()), self.next);
     }
 
     /// Whether an append with entries may go out, if there are entries.
-    pub(crate) fn may_send(&self, appends_max: usize, bytes_max: u64) -> bool {
+    pub(crate) fn may_send(&self, window: Window) -> bool {
         match self.flow {
             Flow::Probe { waiting } => !waiting,
-            Flow::Replicate => self.inflight.appends.len() < appends_max && self.inflight.bytes < bytes_max,
-            Flow::Snapshot { .. } => false,
+            Flow::Replicate => {
+                self.inflight.appends < window.appends_max && self.inflight.bytes < window.bytes_max
+            }
+            Flow::Snapshot(_) => false,
         }
     }
 
@@ -142,14 +187,14 @@ impl Progress {
         match self.flow {
             Flow::Probe { waiting: false } => self.empty_append_due || self.next > last,
             Flow::Probe { waiting: true } | Flow::Replicate => self.empty_append_due,
-            Flow::Snapshot { .. } => false,
+            Flow::Snapshot(_) => false,
         }
     }
 
     /// The snapshot to offer, if one is owed.
     pub(crate) fn offer(&self) -> Option<EntryId> {
-        match self.flow {
-            Flow::Snapshot { offered, .. } if self.offer_due => offered,
+        match &self.flow {
+            Flow::Snapshot(offer) if self.offer_due => offer.offered,
             _ => None,
         }
     }
@@ -159,15 +204,15 @@ impl Progress {
     }
 
     /// Entries up to `last` went out, or none if `last` is before `next`.
-    pub(crate) fn append_sent(&mut self, last: Index, bytes: u32) {
+    pub(crate) fn append_sent(&mut self, last: Index, bytes: u32, window: Window) {
         self.empty_append_due = false;
         match &mut self.flow {
             Flow::Probe { waiting } => *waiting = true,
             Flow::Replicate if last >= self.next => {
-                self.inflight.push(last, bytes);
+                self.inflight.push(last, bytes, window);
                 self.next = last.next();
             }
-            Flow::Replicate | Flow::Snapshot { .. } => {}
+            Flow::Replicate | Flow::Snapshot(_) => {}
         }
     }
 
@@ -190,17 +235,18 @@ impl Progress {
             Flow::Probe { .. } if news || matched == self.next.previous() => {
                 self.enter(Flow::Replicate, self.matched.next());
             }
-            Flow::Snapshot { offered, .. }
+            Flow::Snapshot(ref offer)
                 if self.matched >= compacted
-                    && (!mutant!(SnapshotAcksMustMatch) || offered.is_some_and(|id| id.index == matched)) =>
+                    && (!mutant!(SnapshotAcksMustMatch)
+                        || offer.offered.is_some_and(|id| id.index == matched)) =>
             {
                 self.enter(Flow::Replicate, self.matched.next());
             }
-            Flow::Snapshot { offered: Some(id), .. } if self.matched >= id.index => {
+            Flow::Snapshot(ref offer) if offer.offered.is_some_and(|id| self.matched >= id.index) => {
                 // It has what was offered, and still less than the log begins with: another one.
                 self.enter_snapshot();
             }
-            Flow::Probe { .. } | Flow::Snapshot { .. } => {}
+            Flow::Probe { .. } | Flow::Snapshot(_) => {}
         }
         news
     }
@@ -215,7 +261,7 @@ impl Progress {
                 // Next falls below what was refused, whatever the hint says: each answer is progress.
                 self.probe_at(agree.next().min(probe), false);
             }
-            Flow::Probe { .. } | Flow::Snapshot { .. } => {}
+            Flow::Probe { .. } | Flow::Snapshot(_) => {}
         }
     }
 
@@ -231,14 +277,14 @@ impl Progress {
         match self.flow {
             Flow::Replicate => self.probe_at(self.matched.next(), true),
             Flow::Probe { .. } => self.probe_at(self.next, true),
-            Flow::Snapshot { .. } => {}
+            Flow::Snapshot(_) => {}
         }
     }
 
     /// What was sent may be lost, and what is owed may be repeated.
     pub(crate) fn unreachable(&mut self) {
-        match self.flow {
-            Flow::Snapshot { offered, .. } => self.offer_due = offered.is_some(),
+        match &self.flow {
+            Flow::Snapshot(offer) => self.offer_due = offer.offered.is_some(),
             Flow::Replicate => self.probe_at(self.matched.next(), false),
             // What matches is not known yet: going on asking where the search is, not at the start.
             Flow::Probe { .. } => self.probe_at(self.next, false),
@@ -257,7 +303,7 @@ impl Progress {
                 *waiting = false;
                 self.empty_append_due = true;
             }
-            Flow::Replicate if silent && !self.inflight.appends.is_empty() => self.empty_append_due = true,
+            Flow::Replicate if silent && !self.inflight.heaps.is_empty() => self.empty_append_due = true,
             _ => self.beat_due = true,
         }
     }
@@ -266,7 +312,7 @@ impl Progress {
         match self.flow {
             Flow::Probe { .. } => FollowerState::Probe,
             Flow::Replicate => FollowerState::Replicate,
-            Flow::Snapshot { .. } => FollowerState::Snapshot,
+            Flow::Snapshot(_) => FollowerState::Snapshot,
         }
     }
 }

@@ -14,7 +14,7 @@ impl Raft {
     /// The shard of `node` that has this group is silent, or was started anew: whatever it vouched for, it does not any
     /// more. A follower that rests because of it waits for less than a further election timeout, so that not all groups
     /// campaign at once; a leader at rest goes back to beats and finds out who is left. Without effect on a replica
-    /// that does not rest.
+    /// that does not rest, or could not campaign anyway: the next leader will find it.
     pub fn peer_lost(&mut self, now: Time, node: NodeId) {
         self.hear(now);
         if !self.quiesced {
@@ -24,7 +24,7 @@ impl Raft {
             if self.configs.membership.slot(node).is_some() {
                 self.wake_leader();
             }
-        } else if self.leader == Some(node) && !mutant!(LostLeaderIgnored) {
+        } else if self.leader == Some(node) && self.may_lead() && !mutant!(LostLeaderIgnored) {
             self.quiesced = false;
             let span = self.settings.election_timeout_min;
             self.election_deadline = self.random.deadline(self.now, core::time::Duration::ZERO, span);
@@ -55,12 +55,11 @@ impl Raft {
             return;
         }
         let now = self.now;
-        let own = self.configs.membership.slot(self.settings.node);
         let State::Leader(leading) = &mut self.state else { return };
         leading.reads.next_round();
-        leading.lease.opened(leading.reads.round(), now);
+        leading.lease.opened(leading.reads.round(), now, self.settings.lease);
         leading.quiesced_round = leading.reads.round();
-        for (_, peer) in leading.peers.iter_mut().enumerate().filter(|&(slot, _)| Some(slot) != own) {
+        for (_, peer) in leading.peers.iter_mut() {
             (peer.beat_due, peer.quiesce_due) = (false, true);
         }
         self.quiesced = true;
@@ -70,11 +69,9 @@ impl Raft {
     fn is_idle(&self, leading: &Leading) -> bool {
         let Some(after) = self.settings.quiesce_after else { return false };
         let last = self.log.last().index;
-        let own = self.configs.membership.slot(self.settings.node);
         // Waking counts as hearing everybody; but who has not answered since then may be gone.
         let awake = |round: u64| round > leading.quiesced_round;
         let heard = |time: Time| self.now.saturating_sub(time) < self.settings.election_timeout_min;
-        let mut others = leading.peers.iter().enumerate().filter(|&(slot, _)| Some(slot) != own);
         self.now.saturating_sub(leading.active_at) >= after
             && self.commit_is_current(leading)
             && (self.commit, self.applied, self.durability.persisted()) == (last, last, last)
@@ -83,7 +80,9 @@ impl Raft {
             && leading.transfer.is_none()
             && leading.reads.is_idle()
             && (mutant!(RestsTooEarly)
-                || others
+                || leading
+                    .peers
+                    .iter()
                     .all(|(_, peer)| peer.is_settled(last) && heard(peer.heard) && awake(peer.round_acked)))
     }
 

@@ -62,6 +62,11 @@ impl Reads {
         self.confirmed = Some((last, index));
     }
 
+    /// Whether some read waits for proof.
+    pub(crate) fn are_waiting(&self) -> bool {
+        self.parked.is_some() || !self.open.is_empty()
+    }
+
     /// Whether no read waits for anything.
     pub(crate) fn is_idle(&self) -> bool {
         self.parked.is_none() && self.open.is_empty() && self.confirmed.is_none()

@@ -65,8 +65,9 @@ impl Raft {
         let (now, next) = (self.now, self.log.last().index);
         let Some(slot) = self.configs.membership.slot(from) else { return };
         let State::Leader(leading) = &mut self.state else { return };
-        leading.peers[slot] = Progress::new(next, now);
-        leading.peers[slot].floor_due = Some(nonce);
+        let Some(peer) = leading.peers.get_mut(slot) else { return };
+        *peer = Progress::new(next, now);
+        peer.floor_due = Some(nonce);
         self.check_reach(slot);
     }
 

@@ -173,7 +173,9 @@ impl Raft {
         match message.body {
             // Asking changes nothing, and the grant of a pre-vote repeats the term asked about.
             Body::PreVote { .. } | Body::PreVoteReply { granted: true } => true,
-            Body::Vote { transfer: false, .. } if self.leader_lives() || self.is_bound_by_lease() => false,
+            Body::Vote { transfer: false, .. } if self.leader_lives(from) || self.is_bound_by_lease() => {
+                false
+            }
             _ => {
                 self.become_follower(message.term);
                 true
@@ -227,17 +229,20 @@ impl Raft {
             return;
         }
         if let Some(id) = self.durability.take_installed() {
-            self.owed.snapshot = Some((id, true));
+            self.owed.set_snapshot(Some((id, true)));
         }
         self.check_recovered();
         self.count_own_vote();
-        self.commit_by_quorum();
+        if self.durability.persisted() > self.commit {
+            self.commit_by_quorum();
+        }
     }
 
     /// The state machine has applied everything up to `to`.
     ///
     /// # Panics
     /// If that is more than is committed.
+    #[inline]
     pub fn applied(&mut self, to: Index) {
         assert!(to <= self.commit, "applied {to} of {} committed", self.commit);
         self.applied = self.applied.max(to);
@@ -286,6 +291,7 @@ impl Raft {
     }
 
     /// Time never runs backwards here, whatever is handed in.
+    #[inline]
     pub(crate) fn hear(&mut self, now: Time) {
         self.now = self.now.max(now);
     }
@@ -327,11 +333,13 @@ impl Raft {
     }
 
     /// The next thing that happened, in order.
+    #[inline]
     pub fn take_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
 
     /// Whether the replica stopped for a contradiction.
+    #[inline]
     pub(crate) fn is_faulted(&self) -> bool {
         self.standing == Standing::Faulted
     }
@@ -341,7 +349,6 @@ impl Raft {
         if self.events.is_empty() {
             self.events = VecDeque::new();
         }
-        self.owed.shrink();
         if let State::Leader(leading) = &mut self.state {
             leading.shrink();
         }

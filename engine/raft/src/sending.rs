@@ -41,7 +41,7 @@ impl Raft {
             return None;
         }
         let sendable = |answer: Answer| answer != Answer::VoteGranted || self.promise_holds();
-        let mut answers = self.owed.answers.iter();
+        let mut answers = self.owed.answers().iter();
         if let Some(at) = answers.position(|&(asker, answer)| asker == to && sendable(answer)) {
             return Some(Due::Answer(at));
         }
@@ -60,7 +60,7 @@ impl Raft {
 
     fn owes(&self, leading: &Leading, to: NodeId) -> Option<Owes> {
         let slot = self.configs.membership.slot(to)?;
-        let peer = &leading.peers[slot];
+        let peer = leading.peers.get(slot)?;
         let last = self.log.last().index;
         let handing_over = |transfer: crate::leading::Transfer| transfer.to == to && !transfer.sent;
         if let Some(nonce) = peer.floor_due {
@@ -90,7 +90,7 @@ impl Raft {
         self.hear(now);
         match self.due(to)? {
             Due::Answer(at) => {
-                let (_, answer) = self.owed.answers.remove(at);
+                let answer = self.owed.take_answer(at)?;
                 Some(self.answer_message(answer))
             }
             Due::Ask => self.ask(to),
@@ -137,7 +137,7 @@ impl Raft {
         let (now, commit, last) = (self.now, self.commit, self.log.last());
         let State::Leader(leading) = &mut self.state else { return None };
         let round = leading.reads.round();
-        let peer = &mut leading.peers[slot];
+        let peer = leading.peers.get_mut(slot)?;
         let body = match *owes {
             Owes::TimeoutNow => {
                 leading.lease.void();
@@ -165,7 +165,7 @@ impl Raft {
             }
             Owes::EmptyAppend => {
                 let prev = self.log.id_at(peer.next.previous())?;
-                peer.append_sent(prev.index, 0);
+                peer.append_sent(prev.index, 0, self.settings.window());
                 let runs = TermRuns::new();
                 Body::Append { prev, last: prev.index, runs, entries_bytes: 0, commit, round }
             }
@@ -178,12 +178,11 @@ impl Raft {
     /// The entries that could go to `to` now: it lacks them, and its window permits. The shard decides
     /// how many of them fit into the frame, and calls [`Raft::append`].
     pub fn next_append(&self, to: NodeId) -> Option<AppendPlan> {
-        let slot = self.configs.membership.slot(to).filter(|_| to != self.settings.node)?;
         let State::Leader(leading) = &self.state else { return None };
-        let peer = &leading.peers[slot];
+        let slot = self.configs.membership.slot(to)?;
+        let peer = leading.peers.get(slot)?;
         let last = self.log.last().index;
-        let (appends_max, bytes_max) = (self.settings.inflight_appends_max, self.settings.inflight_bytes_max);
-        if peer.next > last || !peer.may_send(appends_max, bytes_max) {
+        if peer.next > last || !peer.may_send(self.settings.window()) {
             return None;
         }
         let prev = self.log.id_at(peer.next.previous())?;
@@ -198,16 +197,18 @@ impl Raft {
     pub fn append(&mut self, now: Time, to: NodeId, last: Index, bytes: u32) -> Message {
         self.hear(now);
         self.open_round();
-        let plan = self.next_append(to).expect("next_append has planned this");
-        assert!(plan.first <= last && last <= plan.last, "sending up to {last} of {plan:?}");
-        let runs = self.log.runs(plan.first, last);
         let (now, commit) = (self.now, self.commit);
         let slot = self.configs.membership.slot(to).expect("next_append found it");
         let State::Leader(leading) = &mut self.state else { unreachable!("only a leader plans appends") };
         let round = leading.reads.round();
-        let peer = &mut leading.peers[slot];
-        peer.append_sent(last, bytes);
+        let peer = leading.peers.get_mut(slot).expect("next_append found it");
+        let (first, window) = (peer.next, self.settings.window());
+        let end = self.log.last().index;
+        assert!(peer.may_send(window) && first <= last && last <= end, "sending up to {last} of {end}");
+        let prev = self.log.id_at(first.previous()).expect("next_append has planned this");
+        peer.append_sent(last, bytes, window);
         peer.message_sent(now, commit, round);
-        self.message(Body::Append { prev: plan.prev, last, runs, entries_bytes: bytes, commit, round })
+        let runs = self.log.runs(first, last);
+        self.message(Body::Append { prev, last, runs, entries_bytes: bytes, commit, round })
     }
 }

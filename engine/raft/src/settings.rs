@@ -5,6 +5,7 @@ use core::time::Duration;
 use crate::config::Config;
 use crate::id::{EntryId, Index, NodeId, Term};
 use crate::message::TermRun;
+use crate::progress::Window;
 
 /// How replicas behave. Shared by all groups of a shard, and the same on all nodes but for `node` and `seed`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +36,13 @@ pub struct Settings {
     /// has acknowledged. Must be shorter than `election_timeout_min` by more than clocks may drift apart in that
     /// time. A voter that runs with it neither votes nor campaigns for this long after its start. `None`: reads ask.
     pub lease: Option<Duration>,
+}
+
+impl Settings {
+    pub(crate) fn window(&self) -> Window {
+        let appends_max = u32::try_from(self.inflight_appends_max).unwrap_or(u32::MAX);
+        Window { appends_max, bytes_max: self.inflight_bytes_max }
+    }
 }
 
 /// Whether a replica may take part.

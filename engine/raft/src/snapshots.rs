@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::event::{Event, Fault, Problem};
 use crate::id::{EntryId, Index, NodeId, Time};
 use crate::membership::{Configurations, Membership};
-use crate::progress::Flow;
+use crate::progress::{Flow, Offer};
 use crate::replica::{Raft, State};
 
 impl Raft {
@@ -34,11 +34,8 @@ impl Raft {
     pub(crate) fn check_reach(&mut self, slot: usize) {
         let compacted = self.log.compacted().index;
         let State::Leader(leading) = &mut self.state else { return };
-        if self.configs.membership.nodes()[slot] == self.settings.node {
-            return;
-        }
-        let peer = &mut leading.peers[slot];
-        if !matches!(peer.flow, Flow::Snapshot { .. }) && peer.next.previous() < compacted {
+        let Some(peer) = leading.peers.get_mut(slot) else { return };
+        if !matches!(peer.flow, Flow::Snapshot(_)) && peer.next.previous() < compacted {
             peer.enter_snapshot();
             self.ask_for_snapshots();
         }
@@ -50,17 +47,17 @@ impl Raft {
         let (now, patience) = (self.now, self.settings.election_timeout_min);
         let State::Leader(leading) = &mut self.state else { return };
         let mut needed = SmallVec::<[NodeId; 7]>::new();
-        for (peer, &node) in leading.peers.iter_mut().zip(self.configs.membership.nodes()) {
-            let Flow::Snapshot { asked, offered } = &mut peer.flow else { continue };
+        for (slot, peer) in leading.peers.iter_mut() {
+            let Flow::Snapshot(offer) = &mut peer.flow else { continue };
             let silent = now.saturating_sub(peer.heard) >= patience;
-            let recent = asked.is_some_and(|asked| now.saturating_sub(asked) < patience);
+            let recent = offer.asked.is_some_and(|asked| now.saturating_sub(asked) < patience);
             if silent || recent {
                 continue;
             }
-            *asked = Some(now);
-            match offered {
+            offer.asked = Some(now);
+            match offer.offered {
                 Some(_) => peer.offer_due = true,
-                None => needed.push(node),
+                None => needed.push(self.configs.membership.nodes()[slot]),
             }
         }
         for to in needed {
@@ -76,10 +73,10 @@ impl Raft {
         let now = self.now;
         let Some(slot) = self.configs.membership.slot(to) else { return };
         if let State::Leader(leading) = &mut self.state
-            && let peer = &mut leading.peers[slot]
-            && let Flow::Snapshot { asked, offered } = &mut peer.flow
+            && let Some(peer) = leading.peers.get_mut(slot)
+            && let Flow::Snapshot(offer) = &mut peer.flow
         {
-            (*asked, *offered) = (Some(now), Some(id));
+            **offer = Offer { asked: Some(now), offered: Some(id) };
             peer.offer_due = true;
         }
     }
@@ -91,9 +88,9 @@ impl Raft {
         let now = self.now;
         let Some(slot) = self.configs.membership.slot(to) else { return };
         let State::Leader(leading) = &mut self.state else { return };
-        let peer = &mut leading.peers[slot];
-        let Flow::Snapshot { offered, .. } = peer.flow else { return };
-        if offered != Some(id) {
+        let Some(peer) = leading.peers.get_mut(slot) else { return };
+        let Flow::Snapshot(offer) = &mut peer.flow else { return };
+        if offer.offered != Some(id) {
             return;
         }
         if ok {
@@ -101,7 +98,7 @@ impl Raft {
             peer.probe_at(id.index.next(), false);
             self.check_reach(slot);
         } else {
-            peer.flow = Flow::Snapshot { asked: Some(now), offered: None };
+            **offer = Offer { asked: Some(now), offered: None };
             peer.offer_due = false;
         }
     }
@@ -132,7 +129,7 @@ impl Raft {
     /// Follower: the snapshot offered at `id` cannot be taken now. The leader offers one again later.
     pub fn decline_snapshot(&mut self, id: EntryId) {
         if !self.is_faulted() && self.leader.is_some() {
-            self.owed.snapshot = Some((id, false));
+            self.owed.set_snapshot(Some((id, false)));
         }
     }
 
@@ -191,16 +188,16 @@ impl Raft {
         }
         let (now, compacted) = (self.now, self.log.compacted().index);
         let State::Leader(leading) = &mut self.state else { return };
-        let peer = &mut leading.peers[slot];
+        let Some(peer) = leading.peers.get_mut(slot) else { return };
         peer.heard = now;
         if installed {
             peer.acked(id.index, compacted);
             self.ask_for_snapshots();
             self.commit_by_quorum();
-        } else if let Flow::Snapshot { asked, offered } = &mut peer.flow
-            && *offered == Some(id)
+        } else if let Flow::Snapshot(offer) = &mut peer.flow
+            && offer.offered == Some(id)
         {
-            (*asked, *offered) = (Some(now), None);
+            **offer = Offer { asked: Some(now), offered: None };
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::settings::Standing;
 
 impl Raft {
     /// The newest committed index: the shard applies everything up to it.
+    #[inline]
     #[must_use]
     pub fn committed(&self) -> Index {
         self.commit
@@ -25,30 +26,35 @@ impl Raft {
     }
 
     /// Whether this replica leads its term, as far as it knows.
+    #[inline]
     #[must_use]
     pub fn is_leader(&self) -> bool {
         matches!(self.state, State::Leader(_))
     }
 
     /// The group.
+    #[inline]
     #[must_use]
     pub fn group(&self) -> GroupId {
         self.group
     }
 
     /// The newest term heard of.
+    #[inline]
     #[must_use]
     pub fn term(&self) -> Term {
         self.term
     }
 
     /// The leader of the term, if known.
+    #[inline]
     #[must_use]
     pub fn leader(&self) -> Option<NodeId> {
         self.leader
     }
 
     /// The newest entry's index.
+    #[inline]
     #[must_use]
     pub fn last(&self) -> Index {
         self.log.last().index
@@ -61,12 +67,14 @@ impl Raft {
     }
 
     /// Everything up to here is durable.
+    #[inline]
     #[must_use]
     pub fn persisted_index(&self) -> Index {
         self.durability.persisted()
     }
 
     /// Everything up to here is applied.
+    #[inline]
     #[must_use]
     pub fn applied_index(&self) -> Index {
         self.applied
@@ -127,9 +135,9 @@ impl Raft {
         let mut transfer = None;
         if let State::Leader(leading) = &self.state {
             transfer = leading.transferring_to();
-            let members = self.configs.membership.nodes().iter().zip(&leading.peers);
-            followers.extend(members.filter(|&(&node, _)| node != self.settings.node).map(
-                |(&node, peer)| FollowerStatus {
+            followers.extend(leading.peers.iter().map(|(slot, peer)| {
+                let node = self.configs.membership.nodes()[slot];
+                FollowerStatus {
                     node,
                     state: peer.state(),
                     matched: peer.matched,
@@ -137,8 +145,8 @@ impl Raft {
                     inflight_bytes: peer.inflight_bytes(),
                     learner: !self.configs.membership.is_voter(node),
                     heard: peer.heard,
-                },
-            ));
+                }
+            }));
         }
         Status {
             role: self.role(),

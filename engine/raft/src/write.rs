@@ -3,8 +3,6 @@
 //! A replica's writes are one ordered stream. Everything it promises (a vote, an ack, its own place
 //! in a commit quorum) is computed here from what of that stream came back durable.
 
-use smallvec::SmallVec;
-
 use crate::id::{EntryId, GroupId, Index, NodeId, Term, Time};
 use crate::settings::{HardState, Standing};
 
@@ -21,10 +19,10 @@ pub struct Write {
     sequence: u64,
     /// The hard state and the end of the log as of this write, whether or not they are part of it.
     /// So the newest write speaks for all before it.
-    promise: Promise,
-    log_last: Index,
-    hard_state: Option<HardState>,
-    last: Option<EntryId>,
+    hard_state: HardState,
+    last: EntryId,
+    has_hard_state: bool,
+    has_entries: bool,
     must_sync: bool,
 }
 
@@ -32,14 +30,14 @@ impl Write {
     /// The hard state to record, if it is part of this write.
     #[must_use]
     pub fn hard_state(&self) -> Option<HardState> {
-        self.hard_state
+        self.has_hard_state.then_some(self.hard_state)
     }
 
     /// The newest entry this write covers, if it covers entries: those proposed or accepted since
     /// the write before it.
     #[must_use]
     pub fn last(&self) -> Option<EntryId> {
-        self.last
+        self.has_entries.then_some(self.last)
     }
 
     /// Whether anything waits for it. False for a commit index alone, which may be lost.
@@ -47,6 +45,10 @@ impl Write {
     pub fn must_sync(&self) -> bool {
         self.must_sync
     }
+}
+
+fn promise_of(hard_state: HardState) -> Promise {
+    (hard_state.term, hard_state.vote, hard_state.standing)
 }
 
 /// The replica's end of its ordered stream of writes.
@@ -67,12 +69,18 @@ pub(crate) struct Durability {
     commit_issued: Index,
     /// All entries up to here are durable as they now are in the log.
     persisted: Index,
+    log_dirty: bool,
+    hard_state_due: bool,
+    seldom: Option<Box<Seldom>>,
+}
+
+/// What only cut logs and snapshots need: there while there is any of it.
+#[derive(Clone, Debug, Default)]
+struct Seldom {
     /// Where the log was cut: writes before the named one know of no valid entry beyond the index.
     /// Without it the late end of a write of A's entries could ack C's that replaced them, or a
     /// third writing that looks like the first (the ABA race).
-    cuts: SmallVec<[Cut; 1]>,
-    log_dirty: bool,
-    hard_state_due: bool,
+    cuts: Vec<Cut>,
     /// A snapshot's installation counts as durable with this write.
     installed: Option<(u64, EntryId)>,
 }
@@ -86,7 +94,7 @@ struct Cut {
 impl Durability {
     /// Everything restored from disk is durable.
     pub(crate) fn restored(owner: (NodeId, GroupId), hard_state: HardState, last: Index) -> Durability {
-        let promise = (hard_state.term, hard_state.vote, hard_state.standing);
+        let promise = promise_of(hard_state);
         Durability {
             owner,
             issued: 0,
@@ -96,10 +104,9 @@ impl Durability {
             waiting_since: Time::NEVER,
             commit_issued: hard_state.commit,
             persisted: last,
-            cuts: SmallVec::new(),
             log_dirty: false,
             hard_state_due: false,
-            installed: None,
+            seldom: None,
         }
     }
 
@@ -134,11 +141,9 @@ impl Durability {
 
     /// The snapshot whose installation has become durable, once.
     pub(crate) fn take_installed(&mut self) -> Option<EntryId> {
-        let (write, id) = self.installed?;
-        if write > self.done {
-            return None;
-        }
-        self.installed = None;
+        let seldom = self.seldom.as_mut()?;
+        let (_, id) = seldom.installed.take_if(|(write, _)| *write <= self.done)?;
+        self.tidy();
         Some(id)
     }
 
@@ -150,16 +155,18 @@ impl Durability {
     /// The entries after `kept` left the log; others may take their places.
     pub(crate) fn truncated(&mut self, kept: Index) {
         self.persisted = self.persisted.min(kept);
-        self.cuts.retain(|cut| cut.kept < kept);
-        if !mutant!(CutsForgotten) {
-            self.cuts.push(Cut { first_valid_write: self.issued + 1, kept });
+        let cuts = &mut self.seldom.get_or_insert_default().cuts;
+        cuts.retain(|cut| cut.kept < kept);
+        if mutant!(CutsForgotten) {
+            return;
         }
+        cuts.push(Cut { first_valid_write: self.issued + 1, kept });
     }
 
     /// The log starts anew after `id`, which counts as durable with the next write.
     pub(crate) fn reset(&mut self, id: EntryId) {
-        self.cuts.clear();
-        self.cuts.push(Cut { first_valid_write: self.issued + 1, kept: Index::ZERO });
+        let cuts = &mut self.seldom.get_or_insert_default().cuts;
+        *cuts = vec![Cut { first_valid_write: self.issued + 1, kept: Index::ZERO }];
         self.persisted = Index::ZERO;
         self.log_dirty = true;
         self.install(id);
@@ -168,7 +175,7 @@ impl Durability {
     /// The snapshot at `id` counts as installed with the next write.
     pub(crate) fn install(&mut self, id: EntryId) {
         self.hard_state_due = true;
-        self.installed = Some((self.issued + 1, id));
+        self.seldom.get_or_insert_default().installed = Some((self.issued + 1, id));
     }
 
     /// The next hard state is wanted for its commit index alone.
@@ -182,10 +189,10 @@ impl Durability {
 
     /// The write that brings the disk to `now`, the replica's state; `None` if nothing changed.
     pub(crate) fn take(&mut self, time: Time, now: HardState, last: EntryId) -> Option<Write> {
-        let promise = (now.term, now.vote, now.standing);
+        let promise = promise_of(now);
         let promise_dirty = promise != self.promise_issued;
-        let must_sync =
-            promise_dirty || self.log_dirty || self.installed.is_some_and(|(at, _)| at > self.issued);
+        let installed = self.seldom.as_ref().and_then(|seldom| seldom.installed);
+        let must_sync = promise_dirty || self.log_dirty || installed.is_some_and(|(at, _)| at > self.issued);
         if !must_sync && !self.hard_state_due {
             return None;
         }
@@ -195,19 +202,18 @@ impl Durability {
         self.issued += 1;
         self.promise_issued = promise;
         let late = mutant!(LogBeforeTerm) && self.log_dirty;
-        let hard_state = (promise_dirty || self.hard_state_due).then_some(now).filter(|_| !late);
-        if hard_state.is_some() {
+        let has_hard_state = (promise_dirty || core::mem::take(&mut self.hard_state_due)) && !late;
+        if has_hard_state {
+            self.hard_state_due = false;
             self.commit_issued = now.commit;
         }
-        self.hard_state_due = false;
-        let log_dirty = core::mem::take(&mut self.log_dirty);
         Some(Write {
             owner: self.owner,
             sequence: self.issued,
-            promise,
-            log_last: last.index,
-            hard_state,
-            last: log_dirty.then_some(last),
+            hard_state: now,
+            last,
+            has_hard_state,
+            has_entries: core::mem::take(&mut self.log_dirty),
             must_sync,
         })
     }
@@ -220,10 +226,18 @@ impl Durability {
         }
         self.done = write.sequence;
         self.waiting_since = if self.done == self.issued { Time::NEVER } else { time };
-        self.promise = write.promise;
-        self.cuts.retain(|cut| cut.first_valid_write > write.sequence);
-        let valid = self.cuts.iter().map(|cut| cut.kept).min().unwrap_or(write.log_last);
-        self.persisted = self.persisted.max(write.log_last.min(valid));
+        self.promise = promise_of(write.hard_state);
+        let mut valid = write.last.index;
+        if let Some(seldom) = &mut self.seldom {
+            seldom.cuts.retain(|cut| cut.first_valid_write > write.sequence);
+            valid = seldom.cuts.iter().map(|cut| cut.kept).fold(valid, Index::min);
+            self.tidy();
+        }
+        self.persisted = self.persisted.max(valid);
+    }
+
+    fn tidy(&mut self) {
+        self.seldom.take_if(|seldom| seldom.cuts.is_empty() && seldom.installed.is_none());
     }
 }
 

@@ -147,6 +147,20 @@ fn windows_count_appends_and_bytes_and_are_given_back() {
 }
 
 #[test]
+fn a_beat_goes_once_to_each_follower_and_from_a_leader_only() {
+    let mut leader = Lone::in_role(Role::Leader);
+    leader.ack(2, 2);
+    leader.ack(3, 2);
+    leader.wait(100);
+    let beats: Vec<(u16, Body)> = leader.wait(100).into_iter().map(|said| (said.to, said.body)).collect();
+    let beat = Body::Beat { commit: Index(2), round: 2 };
+    assert_eq!(beats, [(2, beat.clone()), (3, beat)], "in one interval, and no entries");
+    for role in [Role::Follower, Role::PreCandidate, Role::Candidate] {
+        assert_eq!(Lone::in_role(role).wait(900), [], "{role:?}");
+    }
+}
+
+#[test]
 fn a_full_window_is_probed_by_beats_without_entries() {
     let mut leader = Lone::start(3, disk(&[1], 1, 0, 0), |settings| settings.inflight_appends_max = 2);
     leader.elect();

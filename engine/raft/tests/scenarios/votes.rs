@@ -118,6 +118,18 @@ fn there_is_one_vote_in_a_term() {
     }
 }
 
+#[test]
+fn a_vote_in_a_newer_term_is_given_in_any_role() {
+    for role in ROLES {
+        let mut lone = Lone::in_role(role);
+        let said = lone.hear(2, 3, vote(id(42, 3), true));
+        let answers: Vec<_> = said.iter().map(|said| (said.to, said.term, said.body.clone())).collect();
+        assert_eq!(answers, [(2, 3, Body::VoteReply { granted: true })], "{role:?}");
+        assert_eq!((lone.role(), lone.term()), (Role::Follower, 3));
+        assert_eq!(lone.node.disk.hard_state.vote, Some(NodeId(2)));
+    }
+}
+
 /// Asks for a pre-vote and for a vote in term 9; both are answered alike.
 fn would_vote(log: &[u64], last: raft::EntryId) -> bool {
     let ask = |body| {

@@ -36,7 +36,7 @@ pub fn id(index: u64, term: u64) -> EntryId {
 }
 
 /// Entries of these terms. Which leader wrote an entry, and where, tells what is in it.
-fn entries(first: u64, terms: &[u64]) -> Vec<Entry> {
+pub fn entries(first: u64, terms: &[u64]) -> Vec<Entry> {
     let entry = |(index, &term): (u64, &u64)| Entry { term: Term(term), value: term * 1000 + index };
     (first..).zip(terms).map(entry).collect()
 }

@@ -10,10 +10,11 @@ const CHECK: &str = "spec::elections";
 
 impl Replica {
     /// Whether no vote may go to anyone but the leader, because it was heard so lately, or because it
-    /// rests and nobody has said that it is gone.
-    pub(super) fn leader_lives(&self, now: Time) -> bool {
+    /// rests and nobody has said that it is gone. A leader that asks for votes itself leads no more.
+    pub(super) fn leader_lives(&self, now: Time, asker: NodeId) -> bool {
         let fresh = now < self.heard + self.settings.election_timeout_min;
-        self.leader == Some(self.id) || self.leader.is_some() && (fresh || self.resting.is_some())
+        let other = self.leader.is_some_and(|leader| leader != asker);
+        self.leader == Some(self.id) || other && (fresh || self.resting.is_some())
     }
 
     /// Whether some leader may serve reads by a lease that rests on this replica's word, given in this
@@ -150,7 +151,7 @@ impl Replica {
             match message.body {
                 Body::PreVote { .. } | Body::PreVoteReply { granted: true } => {}
                 Body::Vote { transfer: false, .. }
-                    if self.leader_lives(now) || self.is_bound_by_lease(now) =>
+                    if self.leader_lives(now, from) || self.is_bound_by_lease(now) =>
                 {
                     return;
                 }
@@ -180,13 +181,9 @@ impl Replica {
     }
 
     fn pre_vote(&mut self, now: Time, from: NodeId, term: Term, last: EntryId) {
-        if term > self.term && self.leader == Some(from) {
-            // Whoever asks for a later term leads no more.
-            (self.leader, self.resting) = (None, None);
-        }
         let up_to_date = (last.term, last.index.0) >= self.newest();
         let free = self.standing == Standing::Normal && !self.is_bound_by_lease(now);
-        if term > self.term && up_to_date && free && !self.leader_lives(now) {
+        if term > self.term && up_to_date && free && !self.leader_lives(now, from) {
             self.promised.insert((from, term));
         } else {
             self.promised.remove(&(from, term));
