@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::event::{Fault, Problem};
 use crate::id::{EntryId, Index, NodeId, Term};
 use crate::membership::Membership;
-use crate::message::{Accepted, Body, TermRuns};
+use crate::message::{Accepted, Body, TermRun};
 use crate::replica::{Raft, State};
 use crate::terms::{runs_describe, term_in};
 
@@ -123,16 +123,16 @@ impl Owed {
 }
 
 /// The content of `Body::Append`.
-pub(crate) struct Append {
+pub(crate) struct Append<'a> {
     pub(crate) prev: EntryId,
     pub(crate) last: Index,
-    pub(crate) runs: TermRuns,
+    pub(crate) runs: &'a [TermRun],
     pub(crate) entries_bytes: u32,
     pub(crate) commit: Index,
     pub(crate) round: u64,
 }
 
-impl Append {
+impl Append<'_> {
     /// Whether `configs` can be those among the entries.
     fn has(&self, configs: &[(Index, Config)]) -> bool {
         let possible = |config: &Config| config.is_sound() && config.check().is_ok();
@@ -148,7 +148,7 @@ impl Append {
         let newest = self.runs.last().map_or(self.prev.term, |run| run.term);
         let count = self.last.0.saturating_sub(self.prev.index.0);
         let header_bytes = crate::entry::ENTRY_HEADER_BYTES as u64;
-        runs_describe(self.prev, self.last, &self.runs)
+        runs_describe(self.prev, self.last, self.runs)
             && newest <= term
             && (self.prev.index == Index::ZERO) == (self.prev.term == Term(0))
             && count.saturating_mul(header_bytes) <= u64::from(self.entries_bytes)
@@ -234,7 +234,7 @@ impl Raft {
                 return None;
             }
         };
-        let added = self.log.first_difference(prev.index.next(), append.last, &append.runs);
+        let added = self.log.first_difference(prev.index.next(), append.last, append.runs);
         if let Some(first) = added
             && !self.replace_from(first, append, configs)
         {
@@ -256,7 +256,7 @@ impl Raft {
         if append.last < compacted.index {
             return Meeting::Covered;
         }
-        if term_in(&append.runs, compacted.index) == Some(compacted.term) {
+        if term_in(append.runs, compacted.index) == Some(compacted.term) {
             Meeting::At(compacted)
         } else {
             Meeting::Conflict
@@ -279,7 +279,7 @@ impl Raft {
             self.configs.truncate_from(first);
             self.durability.truncated(first.previous());
         }
-        self.log.extend(&append.runs, append.last);
+        self.log.extend(append.runs, append.last);
         for (index, config) in configs.iter().filter(|(index, _)| *index >= first) {
             self.configs.push(*index, Membership::new(config));
         }

@@ -116,7 +116,7 @@ impl Raft {
             Body::PreVoteReply { granted } => self.step_pre_vote_reply(from, message.term, granted),
             Body::Vote { last, transfer } => self.step_vote(from, last, transfer),
             Body::VoteReply { granted } => self.step_vote_reply(from, granted),
-            Body::Append { prev, last, runs, entries_bytes, commit, round } => {
+            Body::Append { prev, last, ref runs, entries_bytes, commit, round } => {
                 let append = Append { prev, last, runs, entries_bytes, commit, round };
                 return self.step_append(from, &append, configs);
             }
