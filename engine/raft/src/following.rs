@@ -28,6 +28,18 @@ pub(crate) enum Answer {
     NewerTerm,
 }
 
+/// What the leader is told next.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Reply {
+    Recover,
+    Snapshot,
+    Reject,
+    /// Up to here.
+    Ack(Index),
+    Busy,
+    Beat,
+}
+
 /// What this replica has to say to others as a follower. Cleared when the term changes: an answer of
 /// an older term promises nothing in a newer one.
 #[derive(Clone, Debug, Default)]
@@ -309,48 +321,58 @@ impl Raft {
     }
 
     /// What the leader is to be told, if anything.
-    pub(crate) fn answer_to_leader(&self) -> Option<Body> {
+    pub(crate) fn reply_due(&self) -> Option<Reply> {
         let owed = &self.owed;
-        let (round, lease) = (owed.round_seen, self.settings.lease.is_some());
-        if let Some(nonce) = self.floor_question() {
-            return Some(Body::Recover { nonce });
+        if self.floor_question().is_some() {
+            return Some(Reply::Recover);
         }
-        if let Some((id, installed)) = owed.snapshot() {
-            return Some(Body::SnapshotAck { id, installed });
+        if owed.snapshot().is_some() {
+            return Some(Reply::Snapshot);
         }
-        if let Some((probe, hint)) = owed.reject() {
-            return Some(Body::AppendReject { probe, hint, round });
+        if owed.reject().is_some() {
+            return Some(Reply::Reject);
         }
         if let Some(matched) = self.ackable() {
-            return Some(Body::AppendAck { matched, round, lease });
+            return Some(Reply::Ack(matched));
         }
         if owed.busy {
-            return Some(Body::AppendBusy { round });
+            return Some(Reply::Busy);
         }
-        let proven = self.accepted.term == self.term;
-        owed.round_due.then_some(Body::BeatAck { round, proven, lease })
+        owed.round_due.then_some(Reply::Beat)
     }
 
-    /// `answer` went to the leader: what it said is owed no more.
-    pub(crate) fn answered_leader(&mut self, answer: &Body) {
-        match *answer {
-            Body::Recover { .. } => {
+    /// The message of a reply that is due; what it says is owed no more.
+    pub(crate) fn reply(&mut self, reply: Reply) -> Body {
+        let (round, lease) = (self.owed.round_seen, self.settings.lease.is_some());
+        let body = match reply {
+            Reply::Recover => {
+                let nonce = self.floor_question().unwrap_or_default();
                 self.floor_asked();
-                return;
+                return Body::Recover { nonce };
             }
-            Body::SnapshotAck { .. } => {
+            Reply::Snapshot => {
+                let (id, installed) = self.owed.snapshot().unwrap_or_default();
                 self.owed.set_snapshot(None);
-                return;
+                return Body::SnapshotAck { id, installed };
             }
-            Body::AppendReject { .. } => self.owed.set_reject(None),
-            Body::AppendAck { matched, .. } => {
+            Reply::Reject => {
+                let (probe, hint) = self.owed.reject().unwrap_or_default();
+                self.owed.set_reject(None);
+                Body::AppendReject { probe, hint, round }
+            }
+            Reply::Ack(matched) => {
                 self.owed.ack_floor = self.owed.ack_floor.max(matched);
                 self.owed.ack_due = matched < self.accepted.index;
+                Body::AppendAck { matched, round, lease }
             }
-            Body::AppendBusy { .. } => self.owed.busy = false,
-            _ => {}
-        }
+            Reply::Busy => {
+                self.owed.busy = false;
+                Body::AppendBusy { round }
+            }
+            Reply::Beat => Body::BeatAck { round, proven: self.accepted.term == self.term, lease },
+        };
         self.owed.round_due = false;
+        body
     }
 
     /// The link to the leader broke: an ack may be lost, so it is owed again.

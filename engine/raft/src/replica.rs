@@ -217,6 +217,7 @@ impl Raft {
     ///
     /// # Panics
     /// If the write is another replica's.
+    #[inline]
     pub fn persisted(&mut self, write: Write) {
         self.durability.complete(self.now, &write);
         if self.is_faulted() {
@@ -244,6 +245,7 @@ impl Raft {
 
     /// What must become durable, as of now, if anything: take it at the end of a turn, after the
     /// entries it covers went to the log, and hand it back to [`Raft::persisted`] in order.
+    #[inline]
     pub fn take_write(&mut self) -> Option<Write> {
         let hard_state = HardState {
             term: self.term,
