@@ -39,10 +39,13 @@ impl Raft {
     }
 
     /// Whether a leader was heard so lately that no vote may go to anyone else. A leader hears
-    /// itself; the leader of a group at rest lives until [`Raft::peer_lost`] says otherwise.
-    pub(crate) fn leader_lives(&self) -> bool {
+    /// itself; the leader of a group at rest lives until [`Raft::peer_lost`] says otherwise, or until it asks for votes
+    /// itself: it stepped down or started anew, and of those at rest with it nobody else would ever ask.
+    pub(crate) fn leader_lives(&self, asker: NodeId) -> bool {
         match self.leader {
-            Some(leader) if leader == self.settings.node || self.quiesced => true,
+            Some(leader) if leader == self.settings.node => true,
+            Some(leader) if leader == asker => false,
+            Some(_) if self.quiesced => true,
             Some(_) => self.now < self.leader_heard + self.settings.election_timeout_min,
             None => false,
         }
@@ -55,7 +58,7 @@ impl Raft {
 
     /// Whether this replica may campaign if the leader asks it to. The last term is never followed by another. A voter
     /// whose removal is not committed may have to: it may hold the newest log (thesis 4.2.2).
-    fn may_lead(&self) -> bool {
+    pub(crate) fn may_lead(&self) -> bool {
         let node = self.settings.node;
         let voter = self.configs.membership.is_voter(node)
             || self.configs.fallback().is_some_and(|fallback| fallback.is_voter(node));
@@ -176,7 +179,7 @@ impl Raft {
     }
 
     pub(crate) fn step_pre_vote(&mut self, from: NodeId, term: Term, last: EntryId) {
-        let free = !self.leader_lives() && !self.is_bound_by_lease() && self.standing == Standing::Normal;
+        let free = !self.leader_lives(from) && !self.is_bound_by_lease() && self.standing == Standing::Normal;
         let granted = term > self.term && free && self.up_to_date(last);
         let term = if granted { term } else { self.term };
         self.owed.answer(from, Answer::PreVote { term, granted });

@@ -14,7 +14,7 @@ impl Raft {
     /// The shard of `node` that has this group is silent, or was started anew: whatever it vouched for, it does not any
     /// more. A follower that rests because of it waits for less than a further election timeout, so that not all groups
     /// campaign at once; a leader at rest goes back to beats and finds out who is left. Without effect on a replica
-    /// that does not rest.
+    /// that does not rest, or could not campaign anyway: the next leader will find it.
     pub fn peer_lost(&mut self, now: Time, node: NodeId) {
         self.hear(now);
         if !self.quiesced {
@@ -24,7 +24,7 @@ impl Raft {
             if self.configs.membership.slot(node).is_some() {
                 self.wake_leader();
             }
-        } else if self.leader == Some(node) {
+        } else if self.leader == Some(node) && self.may_lead() {
             self.quiesced = false;
             let span = self.settings.election_timeout_min;
             self.election_deadline = self.random.deadline(self.now, core::time::Duration::ZERO, span);

@@ -169,7 +169,9 @@ impl Raft {
         match message.body {
             // Asking changes nothing, and the grant of a pre-vote repeats the term asked about.
             Body::PreVote { .. } | Body::PreVoteReply { granted: true } => true,
-            Body::Vote { transfer: false, .. } if self.leader_lives() || self.is_bound_by_lease() => false,
+            Body::Vote { transfer: false, .. } if self.leader_lives(from) || self.is_bound_by_lease() => {
+                false
+            }
             _ => {
                 self.become_follower(message.term);
                 true

@@ -8,7 +8,7 @@
 //! |-----------------------|-------------------------------------------------------------------------|
 //! | `nodes N [k=v ..]`    | starts N nodes; `window=` (appends), `quota=` (entries), `preferred=`,  |
 //! |                       | `batch=` (entries per append), `voters=` (only the first so many; the   |
-//! |                       | others know of no configuration), `quiesce=`, `lease=` (milliseconds)   |
+//! |                       | others are no members yet), `quiesce=`, `lease=` (milliseconds)         |
 //! | `campaign n`          | n campaigns now                                                         |
 //! | `propose n k`         | n is asked to append k entries                                          |
 //! | `read n`              | n is asked for a linearizable read                                      |

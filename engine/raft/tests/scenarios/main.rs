@@ -8,11 +8,14 @@ mod cluster;
 mod stage;
 
 mod appends;
+mod calls;
 mod confchange;
 mod durability;
 mod graphs;
 mod leaders;
+mod lives;
 mod members;
+mod reads;
 mod rest;
 mod restarts;
 mod snapshots;

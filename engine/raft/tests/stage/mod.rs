@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use raft::{Change, Config, Index, Message, NodeId, Settings, Time};
+use raft::{Change, Config, Index, Message, NodeId, ReadId, Settings, Time};
 
 use crate::cluster::disk::{Disk, Log};
 use crate::cluster::node::{Envelope, Node};
@@ -35,6 +35,8 @@ pub struct Stage {
     pub cut_links: BTreeSet<Link>,
     network: Vec<Envelope>,
     committed: Vec<Index>,
+    /// Reads that were confirmed, whose, and at which index.
+    pub confirmed: Vec<(NodeId, ReadId, Index)>,
     next_value: u64,
     /// Entries in one append at most.
     pub batch: u64,
@@ -46,7 +48,7 @@ fn at(node: NodeId) -> usize {
 }
 
 impl Stage {
-    /// The first `voters_count` nodes are the group; the others know of no configuration.
+    /// The first `voters_count` nodes are the group's founders; the others know them, and are no members yet.
     pub fn new(
         count: u16,
         voters_count: u16,
@@ -60,8 +62,7 @@ impl Stage {
             configure(&mut settings);
             stage.settings.push(settings);
             stage.nodes.push(None);
-            let config = if node <= voters_count { config.clone() } else { Config::default() };
-            let log = Log { config, ..Log::default() };
+            let log = Log { config: config.clone(), ..Log::default() };
             stage.disks.push(Disk { log, ..Disk::default() });
             stage.committed.push(Index::ZERO);
         }
@@ -82,7 +83,7 @@ impl Stage {
         self.nodes[at(id)].as_mut().unwrap_or_else(|| panic!("node {id} is down"))
     }
 
-    fn up(&self) -> Vec<NodeId> {
+    pub fn up(&self) -> Vec<NodeId> {
         self.nodes.iter().flatten().map(|node| node.id).collect()
     }
 
@@ -251,6 +252,8 @@ impl Stage {
         let mut lines: Vec<String> = node.events.iter().map(|event| words::event(id, event)).collect();
         node.events.clear();
         let reads = std::mem::take(&mut node.reads);
+        self.confirmed.extend(reads.iter().map(|&(read, index)| (id, read, index)));
+        let node = self.node(id);
         lines.extend(
             reads.iter().map(|(read, index)| format!("{id} may serve reads up to {} at {index}", read.0)),
         );
