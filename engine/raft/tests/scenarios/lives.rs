@@ -24,6 +24,8 @@ struct Life {
     heard: BTreeMap<Link, (Time, u32)>,
     boots: BTreeMap<NodeId, u32>,
     held_since: BTreeMap<NodeId, Time>,
+    /// Whom a shard has told its replicas to be lost.
+    lost: BTreeSet<Link>,
     history: BTreeMap<Index, Entry>,
     /// Reads that wait: whose, and what was committed when they came.
     reads: Vec<(NodeId, ReadId, Index)>,
@@ -49,6 +51,7 @@ impl Life {
             heard: BTreeMap::new(),
             boots: BTreeMap::new(),
             held_since: BTreeMap::new(),
+            lost: BTreeSet::new(),
             history: BTreeMap::new(),
             reads: Vec::new(),
             served: 0,
@@ -73,24 +76,49 @@ impl Life {
         }
     }
 
-    /// A shard vouches if its disk does not hang; a shard that is not vouched for, or was started anew, is lost.
+    /// Time passes, and some links are slow.
+    fn pass_slowly(&mut self) {
+        let slow = self.random.u32(..) & self.random.u32(..);
+        let links = nodes().flat_map(|a| nodes().map(move |b| (a, b)));
+        let fast: Vec<Link> =
+            links.enumerate().filter(|(at, _)| slow >> at & 1 == 0).map(|(_, link)| link).collect();
+        for _ in 0..self.random.u64(1..20) {
+            self.stage.wait(STEP_MS, false);
+            self.stage.deliver(&fast, false);
+            self.vouch();
+            self.check();
+            if self.random.u8(..4) == 0 {
+                let leader = self.node();
+                if self.stage.up().contains(&leader) {
+                    self.read(leader);
+                }
+            }
+        }
+    }
+
+    /// A shard vouches if its disk does not hang. One that is not vouched for, or was started anew, is lost, which is
+    /// told once.
     fn vouch(&mut self) {
         let (now, up) = (self.stage.now, self.stage.up());
-        for &to in &up {
-            for from in nodes().filter(|from| *from != to) {
-                let hangs =
-                    self.held_since.get(&from).is_some_and(|&since| now.saturating_sub(since) > SILENCE / 2);
-                let boot = self.boots.get(&from).copied().unwrap_or(0);
-                let (last, known) = self.heard.get(&(from, to)).copied().unwrap_or((now, boot));
-                let speaks = up.contains(&from) && !hangs && !self.is_cut((from, to));
-                if speaks {
-                    self.heard.insert((from, to), (now, boot));
-                } else {
-                    self.heard.insert((from, to), (last, known));
-                }
-                if (speaks && known != boot) || now.saturating_sub(last) >= SILENCE {
-                    self.stage.node(to).raft.peer_lost(now, from);
-                }
+        for (from, to) in nodes().flat_map(|from| nodes().map(move |to| (from, to))) {
+            if from == to || !up.contains(&to) {
+                continue;
+            }
+            let hangs =
+                self.held_since.get(&from).is_some_and(|&since| now.saturating_sub(since) > SILENCE / 2);
+            let boot = self.boots.get(&from).copied().unwrap_or(0);
+            let speaks = up.contains(&from) && !hangs && !self.is_cut((from, to));
+            let (last, known) = *self.heard.entry((from, to)).or_insert((now, boot));
+            if speaks {
+                self.heard.insert((from, to), (now, boot));
+                self.lost.remove(&(from, to));
+            }
+            let silent = !speaks && now.saturating_sub(last) >= SILENCE && self.lost.insert((from, to));
+            let anew = speaks && known != boot;
+            // Whoever came to rest on the word of a shard that does not vouch is told again.
+            let rests = self.lost.contains(&(from, to)) && self.stage.node(to).raft.leader() == Some(from);
+            if silent || anew || rests {
+                self.stage.node(to).raft.peer_lost(now, from);
             }
         }
     }
@@ -132,6 +160,7 @@ impl Life {
     fn restart(&mut self, node: NodeId) {
         *self.boots.entry(node).or_default() += 1;
         self.heard.retain(|link, _| link.1 != node);
+        self.lost.retain(|link| link.1 != node);
         self.stage.restart(node);
     }
 
@@ -213,6 +242,7 @@ impl Life {
             }
             (76..77, _) if is_up => self.stage.node(one).raft.campaign(now),
             (77..79, _) => self.pass(2500),
+            (79..84, _) => self.pass_slowly(),
             _ => self.install(),
         }
     }
