@@ -6,8 +6,9 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use raft::{GroupId, Index, NodeId, Role, Term};
+use raft::{Config, FollowerStatus, GroupId, Index, NodeId, Role, Standing, Term};
 
+use crate::members::Members;
 use crate::placement::Placement;
 
 /// What one group's replica on this node says of itself.
@@ -22,6 +23,18 @@ pub(crate) struct GroupFacts {
     pub(crate) last: Index,
     pub(crate) committed: Index,
     pub(crate) applied: Index,
+    pub(crate) standing: Standing,
+    pub(crate) quiesced: bool,
+}
+
+/// What is told of a group less often than its cursors move.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct GroupMembers {
+    /// The newest configuration this node's replica knows, and whether it is known to be committed.
+    pub(crate) config: Config,
+    pub(crate) committed: bool,
+    /// On the leader: its followers, as of at most a second ago.
+    pub(crate) followers: Vec<FollowerStatus>,
 }
 
 #[derive(Default)]
@@ -33,6 +46,11 @@ struct GroupLine {
     last: AtomicU64,
     committed: AtomicU64,
     applied: AtomicU64,
+    /// 1: recovering, 2: faulted, 4: quiesced.
+    flags: AtomicU8,
+    /// Tells the configuration in `members` from others: twice its index, and one more when it is committed.
+    config_mark: AtomicU64,
+    members: RwLock<Arc<GroupMembers>>,
 }
 
 /// A node of the cluster, as its forming record and its handshakes say.
@@ -64,6 +82,10 @@ pub(crate) struct ShardFacts {
     pub(crate) connections: AtomicU64,
     pub(crate) commands: AtomicU64,
     pub(crate) keys: AtomicU64,
+    /// Messages of groups sent to other nodes.
+    pub(crate) raft_messages: AtomicU64,
+    /// Beats of the shard sent to other nodes' shards.
+    pub(crate) beats: AtomicU64,
 }
 
 /// The node's shared knowledge.
@@ -73,6 +95,7 @@ pub(crate) struct Directory {
     groups: Box<[GroupLine]>,
     shards: Box<[ShardFacts]>,
     nodes: RwLock<Arc<Vec<NodeFacts>>>,
+    members: RwLock<Arc<Members>>,
     cluster: RwLock<[u8; 16]>,
     /// Grows with every change of a leader or of the node table: cached views compare it.
     epoch: AtomicU64,
@@ -90,6 +113,7 @@ impl Directory {
             groups: (0..=placement.groups).map(|_| GroupLine::default()).collect(),
             shards: (0..placement.shards).map(|_| ShardFacts::default()).collect(),
             nodes: RwLock::default(),
+            members: RwLock::default(),
             cluster: RwLock::default(),
             epoch: AtomicU64::new(1),
             dead: AtomicBool::new(false),
@@ -109,6 +133,19 @@ impl Directory {
         line.last.store(raft.last().0, Ordering::Relaxed);
         line.committed.store(raft.committed().0, Ordering::Relaxed);
         line.applied.store(raft.applied_index().0, Ordering::Relaxed);
+        let standing = match raft.standing() {
+            Standing::Normal => 0,
+            Standing::Recovering => RECOVERING,
+            Standing::Faulted => FAULTED,
+        };
+        let quiesced = if raft.is_quiesced() { QUIESCED } else { 0 };
+        line.flags.store(standing | quiesced, Ordering::Relaxed);
+        let mark = 2 * raft.config_index().0 + u64::from(raft.is_config_committed()) + 1;
+        if line.config_mark.load(Ordering::Relaxed) != mark {
+            line.config_mark.store(mark, Ordering::Relaxed);
+            let (config, committed) = (raft.config(), raft.is_config_committed());
+            line.change_members(|members| (members.config, members.committed) = (config, committed));
+        }
         let before = line.leaders.load(Ordering::Relaxed);
         let leader = raft.leader().map_or(0, |node| u32::from(node.0));
         let last = if leader == 0 { before >> 16 } else { leader };
@@ -131,7 +168,56 @@ impl Directory {
             last: Index(line.last.load(Ordering::Relaxed)),
             committed: Index(line.committed.load(Ordering::Relaxed)),
             applied: Index(line.applied.load(Ordering::Relaxed)),
+            standing: match line.flags.load(Ordering::Relaxed) & (RECOVERING | FAULTED) {
+                0 => Standing::Normal,
+                RECOVERING => Standing::Recovering,
+                _ => Standing::Faulted,
+            },
+            quiesced: line.flags.load(Ordering::Relaxed) & QUIESCED != 0,
         })
+    }
+
+    /// Who belongs to `group`, as this node knows it.
+    pub(crate) fn group_members(&self, group: GroupId) -> Arc<GroupMembers> {
+        self.line(group).map(GroupLine::members).unwrap_or_default()
+    }
+
+    /// Publishes the followers of a group that this node leads; none if it does not.
+    pub(crate) fn publish_followers(&self, group: GroupId, followers: Vec<FollowerStatus>) {
+        let Some(line) = self.line(group) else { return };
+        line.change_members(|members| members.followers = followers);
+    }
+
+    /// Whether the group's newest configuration, as this node knows it, is committed and `is_right`. While no leader of
+    /// the group is known here, what is known may be old.
+    pub(crate) fn has_settled(&self, group: GroupId, is_right: impl Fn(&Config) -> bool) -> bool {
+        let led = self.group(group).is_some_and(|facts| facts.leader.is_some());
+        let members = self.group_members(group);
+        led && members.committed && is_right(&members.config)
+    }
+
+    /// How many groups are where the node directory wants them, and how many there are, group 0 included.
+    pub(crate) fn groups_settled(&self) -> (u32, u32) {
+        let members = self.members();
+        let is_right = |config: &Config| crate::members::is_as_wanted(config, &members.nodes);
+        let settled =
+            (0..=self.placement.groups).filter(|id| self.has_settled(GroupId(*id), is_right)).count();
+        (u32::try_from(settled).unwrap_or(u32::MAX), self.placement.groups + 1)
+    }
+
+    /// The newest node directory that this node's replica of group 0 has; empty before there is one.
+    pub(crate) fn members(&self) -> Arc<Members> {
+        Arc::clone(&self.members.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn set_members(&self, members: &Arc<Members>) {
+        *self.members.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(members);
+    }
+
+    /// Whether [`Directory::members`] is no older than what the leader of group 0 last said: nobody should act on an
+    /// older one.
+    pub(crate) fn knows_members(&self) -> bool {
+        self.group(GroupId(0)).is_some_and(|facts| facts.leader.is_some() && facts.applied >= facts.committed)
     }
 
     pub(crate) fn shard(&self, shard: u16) -> &ShardFacts {
@@ -166,6 +252,29 @@ impl Directory {
         nodes.push(facts);
         nodes.sort_by_key(|known| known.node);
         *table = Arc::new(nodes);
+        self.epoch.fetch_add(1, Ordering::Release);
+    }
+
+    /// A member, as the node directory has it. Where its clients reach it, it has said itself if it was met.
+    pub(crate) fn learn_member(&self, facts: NodeFacts) {
+        let known = self.nodes().iter().find(|known| known.node == facts.node).cloned();
+        match known.filter(|known| known.incarnation == facts.incarnation) {
+            Some(known) => {
+                let (client_host, client_port) = (known.client_host, known.client_port);
+                self.learn(NodeFacts { client_host, client_port, ..facts });
+            }
+            None => self.learn(facts),
+        }
+    }
+
+    /// Forgets the nodes that are none any more.
+    pub(crate) fn keep_only(&self, is_member: impl Fn(NodeId) -> bool) {
+        let mut table = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
+        if table.iter().all(|known| is_member(known.node)) {
+            return;
+        }
+        let kept = table.iter().filter(|known| is_member(known.node)).cloned().collect();
+        *table = Arc::new(kept);
         self.epoch.fetch_add(1, Ordering::Release);
     }
 
@@ -214,6 +323,21 @@ impl Directory {
 
     pub(crate) fn is_dead(&self) -> bool {
         self.dead.load(Ordering::Relaxed)
+    }
+}
+
+const RECOVERING: u8 = 1;
+const FAULTED: u8 = 2;
+const QUIESCED: u8 = 4;
+
+impl GroupLine {
+    fn members(&self) -> Arc<GroupMembers> {
+        Arc::clone(&self.members.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn change_members(&self, change: impl FnOnce(&mut GroupMembers)) {
+        let mut members = self.members.write().unwrap_or_else(PoisonError::into_inner);
+        change(Arc::make_mut(&mut members));
     }
 }
 

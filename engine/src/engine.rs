@@ -17,7 +17,7 @@ use crate::group::Group;
 use crate::local::LocalCluster;
 use crate::node::{DataDir, Wanted};
 use crate::placement::Placement;
-use crate::shard::{ShardMessage, ShardSettings, ShardStart, SharedDataDir, run};
+use crate::shard::{LEASE, ShardMessage, ShardSettings, ShardStart, SharedDataDir, run};
 use crate::state_machine::StateMachine;
 
 /// Makes each group's machine, on the shard that owns the group.
@@ -26,10 +26,10 @@ pub(crate) type Factory<S> = Arc<dyn Fn(GroupId) -> S + Send + Sync>;
 /// One node of a cluster, running in this process. Dropping it stops it without handing leaderships over;
 /// [`Engine::shutdown`] does that first.
 pub struct Engine {
-    mailboxes: Vec<Arc<MailboxSender<ShardMessage>>>,
+    pub(crate) mailboxes: Vec<Arc<MailboxSender<ShardMessage>>>,
     threads: Vec<ShardThread>,
-    directory: Arc<Directory>,
-    deadline: Duration,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) deadline: Duration,
     client: Option<SocketAddr>,
     peer: SocketAddr,
     _data_dir: Arc<SharedDataDir>,
@@ -63,7 +63,9 @@ impl Engine {
             groups: builder.groups,
             cluster: builder.cluster.clone(),
         };
-        let data_dir = DataDir::open(&builder.data_dir, wanted)
+        let mut data_dir = DataDir::open(&builder.data_dir, wanted)
+            .map_err(|error| StartError::DataDir(error.to_string()))?;
+        keep_lease_promise(&mut data_dir, builder.lease_reads)
             .map_err(|error| StartError::DataDir(error.to_string()))?;
         let identity = data_dir.identity().clone();
         let shards = u16::try_from(identity.shards)
@@ -212,6 +214,21 @@ impl Drop for Engine {
             tracing::error!(%fatal, "the engine did not stop cleanly");
         }
     }
+}
+
+/// A node that runs with lease reads promises leaders not to elect others for a while, and must keep its word across a
+/// restart. While it runs with them its cores do (they vote late after a start), and a marker says so to later starts:
+/// the first one without them waits a lease before anything of it can vote, then forgets the promise.
+fn keep_lease_promise(data_dir: &mut DataDir, lease_reads: bool) -> Result<(), crate::node::DataDirError> {
+    if lease_reads {
+        return data_dir.promise_leases();
+    }
+    if data_dir.has_promised_leases() {
+        tracing::info!("lease reads are off: waiting until leases of before have ended");
+        std::thread::sleep(LEASE);
+        data_dir.forget_leases()?;
+    }
+    Ok(())
 }
 
 /// This node's own line in the cluster list.

@@ -109,7 +109,124 @@ pub enum StartError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TransferError {
-    /// This node does not lead the group.
-    #[error("this node does not lead the group (leader: {0:?})")]
-    NotLeader(Option<NodeId>),
+    /// The group's leader was not found within the deadline, or it was lost meanwhile: ask again.
+    #[error("the group has no leader now; ask again")]
+    Unavailable,
+    /// The node is no voter of the group: [`crate::Engine::members`] has those that are, or will be.
+    #[error("node {0} is no voter of the group")]
+    NotAVoter(NodeId),
+    /// There is no such group.
+    #[error("there is no group {0}")]
+    NoSuchGroup(raft::GroupId),
+    /// The engine has stopped, or its shard is dead.
+    #[error("the engine has stopped")]
+    Dead,
+}
+
+impl TransferError {
+    /// True when asking again can succeed. Leadership may be handed over twice without harm.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, TransferError::Unavailable)
+    }
+
+    /// Always false: what matters is who leads, and that can be seen.
+    pub fn outcome_unknown(&self) -> bool {
+        false
+    }
+}
+
+/// Why a node was not added.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AddMemberError {
+    /// The node directory has no leader now, or it was lost meanwhile. A node may be added twice: ask again.
+    #[error("the node directory (group 0) has no leader now; ask again")]
+    Unavailable,
+    /// A node with this id is a member, or joins under another address.
+    #[error("node {0} is a member already: remove it first if its disk was replaced")]
+    AlreadyMember(NodeId),
+    /// A node with this id is on its way out: wait until it is gone.
+    #[error("node {0} is still being removed: wait until it is gone")]
+    StillLeaving(NodeId),
+    /// The cluster has as many nodes as it can have: remove one first.
+    #[error("a cluster has at most {} nodes", net::forming::MEMBERS_MAX)]
+    TooMany,
+    /// Another node has this address.
+    #[error("another node has this address")]
+    AddressTaken,
+    /// The id or the address cannot be one: ids begin at 1, others must be able to connect to the address.
+    #[error("no node can have this id or address")]
+    Impossible,
+    /// The engine has stopped, or its shard is dead.
+    #[error("the engine has stopped")]
+    Dead,
+}
+
+impl AddMemberError {
+    /// True when asking again can succeed.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, AddMemberError::Unavailable | AddMemberError::StillLeaving(_))
+    }
+
+    /// True when the node may have been added: the list of members tells.
+    pub fn outcome_unknown(&self) -> bool {
+        matches!(self, AddMemberError::Unavailable | AddMemberError::Dead)
+    }
+}
+
+/// Why a node was not removed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RemoveMemberError {
+    /// The node directory has no leader now, or it was lost meanwhile. A node may be removed twice: ask again.
+    #[error("the node directory (group 0) has no leader now; ask again")]
+    Unavailable,
+    /// There is no such node, or it is gone already.
+    #[error("node {0} is no member")]
+    NotMember(NodeId),
+    /// No node would be left that has all data: add another first.
+    #[error("node {0} is the last active node")]
+    LastNode(NodeId),
+    /// The engine has stopped, or its shard is dead.
+    #[error("the engine has stopped")]
+    Dead,
+}
+
+impl RemoveMemberError {
+    /// True when asking again can succeed.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, RemoveMemberError::Unavailable)
+    }
+
+    /// True when the node may have been removed: the list of members tells.
+    pub fn outcome_unknown(&self) -> bool {
+        matches!(self, RemoveMemberError::Unavailable | RemoveMemberError::Dead)
+    }
+}
+
+/// Why the members were not told.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MembersError {
+    /// The node directory has no leader now: ask again.
+    #[error("the node directory (group 0) has no leader now; ask again")]
+    Unavailable,
+    /// The leader's node directory is of a newer version than this program.
+    #[error("the node directory is of a newer version")]
+    Newer,
+    /// The engine has stopped, or its shard is dead.
+    #[error("the engine has stopped")]
+    Dead,
+}
+
+impl MembersError {
+    /// True when asking again can succeed.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, MembersError::Unavailable)
+    }
+
+    /// Always false: a question changes nothing.
+    pub fn outcome_unknown(&self) -> bool {
+        false
+    }
 }

@@ -22,6 +22,10 @@ pub enum Fatal {
         /// File and offset, and what is wrong there.
         reason: String,
     },
+    /// The cluster has removed this node. Its data directory is of no more use and is refused from now on; to come
+    /// back it is added again, with an empty one.
+    #[error("{0}")]
+    NoMember(String),
     /// A shard's thread panicked: a bug.
     #[error("a shard thread panicked: {0}")]
     Panic(String),
@@ -33,6 +37,7 @@ impl Fatal {
         match self {
             Fatal::Log { .. } => 6,
             Fatal::Corruption { .. } => 5,
+            Fatal::NoMember(_) => 1,
             Fatal::Panic(_) => 101,
         }
     }

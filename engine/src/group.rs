@@ -89,7 +89,7 @@ impl Group {
     }
 
     /// Hands a call to the owning shard. A full mailbox answers at once that nothing was applied.
-    fn call(&self, kind: Kind, bytes: Vec<u8>) -> Option<Completion<CallAnswer>> {
+    pub(crate) fn call(&self, kind: Kind, bytes: Vec<u8>) -> Option<Completion<CallAnswer>> {
         let (completer, answer) = completion();
         let now = runtime::now();
         let deadline = Time(u64::try_from((now + self.deadline).as_micros()).ok()?);

@@ -29,6 +29,8 @@ mod fatal;
 mod group;
 pub mod kv;
 mod local;
+mod members;
+mod membership;
 pub mod node;
 mod placement;
 pub mod resp;
@@ -40,11 +42,17 @@ mod wire;
 
 pub use builder::{Builder, Redirect};
 pub use engine::Engine;
-pub use error::{ProposeError, QueryError, StartError, TransferError};
+pub use error::{
+    AddMemberError, MembersError, ProposeError, QueryError, RemoveMemberError, StartError, TransferError,
+};
 pub use fatal::{Fatal, FatalHook};
 pub use group::{COMMAND_BYTES_MAX, Group};
 pub use local::LocalCluster;
-pub use raft::{EntryId, GroupId, Index, NodeId, Term};
+pub use members::{Member, MemberState};
+pub use raft::{
+    Config, EntryId, FollowerState, FollowerStatus, GroupId, Index, NodeId, Role, Standing, Term,
+};
 pub use state_machine::{
     Applied, Frozen, Progress, RestoreError, SaveSink, Simple, SimpleMachine, StateMachine,
 };
+pub use status::{EngineStatus, GroupStatus};

@@ -21,9 +21,19 @@ impl Placement {
         (1..=self.groups).map(GroupId).filter(move |group| self.shard_of(*group) == shard)
     }
 
-    /// True for a group that exists.
+    /// The groups that shard `shard` has a replica of, group 0 last: so all others stand where they would without it.
+    pub(crate) fn hosted_by(self, shard: u16) -> impl Iterator<Item = GroupId> {
+        self.groups_of(shard).chain((shard == 0).then_some(GroupId(0)))
+    }
+
+    /// True for a group that exists and holds keys.
     pub(crate) fn contains(self, group: GroupId) -> bool {
         (1..=self.groups).contains(&group.0)
+    }
+
+    /// True for any group, the directory's too.
+    pub(crate) fn has(self, group: GroupId) -> bool {
+        group.0 <= self.groups
     }
 }
 
@@ -39,6 +49,14 @@ pub(crate) fn preferred_leader(group: GroupId, shards: u16, nodes: &[NodeId]) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_directory_is_the_last_replica_of_shard_0() {
+        let placement = Placement { shards: 2, groups: 5 };
+        let hosted = |shard| placement.hosted_by(shard).map(|group| group.0).collect::<Vec<_>>();
+        assert_eq!((hosted(0), hosted(1)), (vec![1, 3, 5, 0], vec![2, 4]));
+        assert!(placement.has(GroupId(0)) && !placement.contains(GroupId(0)) && !placement.has(GroupId(6)));
+    }
 
     #[test]
     fn every_shard_of_every_node_leads_something() {

@@ -15,6 +15,17 @@ pub(crate) struct Body {
     /// Answers to requests passed on; their bytes stand in the tail after those of `calls`, one behind the
     /// other without padding.
     pub(crate) replies: Vec<Reply>,
+    /// That the sender's shard lives: every 100 ms, for all its groups.
+    pub(crate) beat: Option<Beat>,
+}
+
+/// A sign of life of a shard.
+#[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Beat {
+    /// The number of the node's start.
+    pub(crate) boot: u64,
+    /// No batch of the shard's log has been under way for half an election timeout: its disk answers.
+    pub(crate) vouches: bool,
 }
 
 /// A request passed on to the node that leads its group (design 8, "at most once").
@@ -23,8 +34,8 @@ pub(crate) struct Call {
     pub(crate) group: GroupId,
     /// The sender's number for it; with the sender's boot number it names the request for ever.
     pub(crate) sequence: u64,
-    /// A command, not a query.
-    pub(crate) is_write: bool,
+    /// [`crate::shard::request::Kind`] as a byte.
+    pub(crate) kind: u8,
     /// What is left of its deadline, in microseconds.
     pub(crate) time_left_us: u32,
     pub(crate) bytes: u32,
@@ -42,7 +53,7 @@ pub(crate) struct Reply {
 impl Body {
     /// True when there is nothing to say.
     pub(crate) fn is_empty(&self) -> bool {
-        self.messages.is_empty() && self.calls.is_empty() && self.replies.is_empty()
+        self.messages.is_empty() && self.calls.is_empty() && self.replies.is_empty() && self.beat.is_none()
     }
 
     /// Empties the lists and keeps their memory.
@@ -50,6 +61,7 @@ impl Body {
         self.messages.clear();
         self.calls.clear();
         self.replies.clear();
+        self.beat = None;
     }
 
     /// The archived bytes.

@@ -184,7 +184,12 @@ impl Cluster {
     fn snapshots(&self, node: u16) -> Vec<PathBuf> {
         let dir = self.dir.path().join(format!("node-{node}/shard-000/snapshots"));
         let paths = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-        paths.filter(|path| path.extension().is_some_and(|extension| extension == "run")).collect()
+        // Those of the test's groups: group 0 is the node directory.
+        let is_ours = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            name.ends_with(".run") && !name.starts_with("g0-")
+        };
+        paths.filter(is_ours).collect()
     }
 
     fn shard_bytes(&self, node: u16, part: &str) -> u64 {

@@ -4,8 +4,9 @@
 //! nodes, shards, groups ([`Birth`], durable before a byte is sent). While a node is unformed it asks every
 //! node it reaches for its state. When every listed node has answered "unformed" with the same list and group
 //! count, the lowest id makes the [`Record`] of the cluster, syncs it, then sends it; each node syncs it
-//! before it votes. A node that meets a formed one takes over its record if its own incarnation stands in it,
-//! and waits otherwise: somebody must add it as a member, or it lost its disk.
+//! before it votes. A node that meets a formed one never forms a cluster: it takes the record over once its own
+//! incarnation is on the roster of members, and waits until then: somebody must add it as a member, or it lost its
+//! disk. Formed nodes keep a table of those who wait so ([`Former::joiners`]).
 //!
 //! [`Former`] is that protocol as a state machine; the messages travel on connections whose handshake showed
 //! that one of the two ends is unformed.
@@ -13,6 +14,7 @@
 mod former;
 mod output;
 mod record;
+mod roster;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
@@ -23,6 +25,7 @@ use raft::NodeId;
 pub use former::{Former, ROUND};
 pub use output::{Notice, Output};
 pub use record::{Member, Record, RecordError, SLOTS, slot_group, slot_range};
+pub use roster::{Cluster, REMOVED_MAX, Roster, Tombstone};
 
 use crate::handshake::{Address, ClusterId, Fields, HandshakeError, Writer};
 
@@ -44,7 +47,8 @@ pub struct Birth {
     pub group_count: u32,
     /// Where clients reach it.
     pub client: Address,
-    /// The listed nodes, this one among them, and where their peers reach them; by ascending id.
+    /// The listed nodes, this one among them, and where their peers reach them; by ascending id. For a node that is to
+    /// join a cluster: some of its members.
     pub list: Vec<(NodeId, Address)>,
 }
 
@@ -57,6 +61,11 @@ impl Birth {
     /// The node that makes the record: the lowest id of the list.
     pub fn founder(&self) -> NodeId {
         self.list.first().map_or(self.node, |(node, _)| *node)
+    }
+
+    /// Where its peers reach it.
+    pub fn peer(&self) -> Option<&Address> {
+        self.list.iter().find(|(node, _)| *node == self.node).map(|(_, address)| address)
     }
 
     /// Whether it can be true: ids ascend, this node is listed, every count is within its bounds.
@@ -112,10 +121,10 @@ pub enum State {
         /// and changes nothing. Zero to others.
         promise: u64,
     },
-    /// This record is on its disk.
+    /// It belongs to a cluster, and that is on its disk.
     Formed {
-        /// The members as it knows them.
-        record: Record,
+        /// The record as all members have it, and the members as this one knows them.
+        cluster: Cluster,
     },
 }
 
@@ -162,9 +171,9 @@ impl Forming {
                 birth.encode(writer);
                 1
             }
-            Forming::State { question, state: State::Formed { record } } => {
+            Forming::State { question, state: State::Formed { cluster } } => {
                 writer.u64(*question);
-                record.write(writer);
+                cluster.write(writer);
                 2
             }
             Forming::Form { promise, record } => {
@@ -191,7 +200,7 @@ impl Forming {
             }
             2 => {
                 let question = fields.u64("the question")?;
-                Forming::State { question, state: State::Formed { record: Record::read(fields)? } }
+                Forming::State { question, state: State::Formed { cluster: Cluster::read(fields)? } }
             }
             3 => Forming::Form { promise: fields.u64("the promise")?, record: Record::read(fields)? },
             4 => Forming::FormAck { cluster_id: ClusterId(fields.array("the cluster id")?) },

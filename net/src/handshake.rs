@@ -57,7 +57,8 @@ impl fmt::Debug for ClusterId {
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// Raft messages and entries, between two shards; the node with the lower id calls.
+    /// Raft messages and entries, between two shards; the node with the lower id calls (a node that is to join a
+    /// cluster calls whom it can).
     Raft,
     /// One snapshot; the sender calls.
     Snapshot,
@@ -116,16 +117,33 @@ pub struct Refused {
     /// The reason as a sentence, for an operator: at most [`Refused::REASON_BYTES_MAX`] bytes, no control
     /// characters.
     pub reason: String,
+    /// The cluster of who refuses, or [`ClusterId::UNFORMED`].
+    pub cluster_id: ClusterId,
+    /// How recent its knowledge of the members is.
+    pub directory_version: u64,
 }
 
 impl Refused {
     /// The longest reason, in bytes.
     pub const REASON_BYTES_MAX: usize = 1024;
-}
 
-impl From<&Refusal> for Refused {
-    fn from(refusal: &Refusal) -> Refused {
-        Refused { code: refusal.code(), reason: refusal.to_string() }
+    /// What `ours`, who refuses, says.
+    pub fn new(refusal: &Refusal, ours: &Identity) -> Refused {
+        Refused {
+            code: refusal.code(),
+            reason: refusal.to_string(),
+            cluster_id: ours.cluster_id,
+            directory_version: ours.directory_version,
+        }
+    }
+
+    /// Whether `ours`, who is refused, must take it that it belongs to its cluster no more: said by a node of the same
+    /// cluster that knows at least as much of the members. Anybody else may err, or be of another cluster.
+    pub fn ends_membership(&self, ours: &Identity) -> bool {
+        Refusal::is_of_former_member(self.code)
+            && ours.cluster_id.is_formed()
+            && self.cluster_id == ours.cluster_id
+            && self.directory_version >= ours.directory_version
     }
 }
 

@@ -1,6 +1,7 @@
 //! One connection to one shard of a peer, as a state machine.
 //!
-//! The node with the lower id dials. It waits between attempts (50 ms doubling to 2 s, with jitter), greets,
+//! The node with the lower id dials; the other one does too once it has waited long enough, for it may be one that
+//! joins and nobody knows, or one that was removed and should hear of it. It waits between attempts (50 ms doubling to 2 s, with jitter), greets,
 //! and judges the answer; the other end judges the greeting ([`Incoming`]) and hands the connection to the
 //! [`Link`] of that peer shard, where it replaces an older one. An established link that hears nothing for a
 //! while is closed: peers beat every 100 ms.
@@ -31,7 +32,7 @@ pub use peer::Link;
 
 use crate::forming::Forming;
 use crate::frame::{Frame, FrameError};
-use crate::handshake::{Directory, HandshakeError, Identity, Kind};
+use crate::handshake::{Directory, HandshakeError, Identity, Kind, Refused};
 
 /// What a link needs to know of its own end whenever it greets; the engine keeps one per shard, up to date.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +58,8 @@ pub struct Settings {
     pub backoff_min: Duration,
     /// The longest wait between attempts.
     pub backoff_max: Duration,
+    /// An end that is not the one to dial does so after this time without a connection; `None`: never.
+    pub patience: Option<Duration>,
     /// The usual size of its receive buffer.
     pub buffer_bytes: usize,
     /// Seeds the jitter.
@@ -72,6 +75,7 @@ impl Default for Settings {
             send_time_max: Duration::from_secs(30),
             backoff_min: Duration::from_millis(50),
             backoff_max: Duration::from_secs(2),
+            patience: Some(Duration::from_secs(1)),
             buffer_bytes: crate::frame::READER_BYTES,
             seed: 0,
         }
@@ -122,10 +126,8 @@ pub enum Output<S> {
     },
     /// One end refuses the other. The link goes on trying, slowly.
     Refused {
-        /// `handshake::Refusal::code`
-        code: u16,
-        /// The sentence.
-        reason: String,
+        /// Why, and who says so.
+        refused: Refused,
         /// This end refuses; otherwise the peer does.
         by_us: bool,
     },
@@ -170,6 +172,9 @@ pub enum Lost {
     /// A send took longer than [`Settings::send_time_max`].
     #[error("the peer does not read")]
     Stuck,
+    /// The members changed, and the peer is none, or another disk is.
+    #[error("the peer is no member any more")]
+    NoMember,
     /// The peer dialled again.
     #[error("the peer made a new connection")]
     Replaced,

@@ -4,5 +4,7 @@ mod bad_input;
 mod clients;
 mod data_dir;
 mod kill;
+mod membership;
 mod raftlog;
+mod rest;
 mod tidy;

@@ -120,8 +120,9 @@ impl Raft {
 
     pub(crate) fn count_own_vote(&mut self) {
         let holds = self.promise_holds();
-        let own = self.configs.membership.slot(self.settings.node);
-        if let (State::Candidate(poll), Some(own), true) = (&mut self.state, own, holds)
+        if let State::Candidate(poll) = &mut self.state
+            && let Some(own) = self.configs.membership.slot(self.settings.node)
+            && holds
             && !poll.granted.has(own)
         {
             poll.granted = poll.granted.with(own);

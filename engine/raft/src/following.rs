@@ -136,10 +136,11 @@ impl Append {
     /// Whether `configs` can be those among the entries.
     fn has(&self, configs: &[(Index, Config)]) -> bool {
         let possible = |config: &Config| config.is_sound() && config.check().is_ok();
-        configs.is_sorted_by(|a, b| a.0 < b.0)
-            && configs
-                .iter()
-                .all(|(index, config)| self.prev.index < *index && *index <= self.last && possible(config))
+        configs.is_empty()
+            || configs.is_sorted_by(|a, b| a.0 < b.0)
+                && configs.iter().all(|(index, config)| {
+                    self.prev.index < *index && *index <= self.last && possible(config)
+                })
     }
 
     /// Whether the parts fit together and `term`'s leader could have sent them.

@@ -99,7 +99,7 @@ impl Add<Duration> for Time {
 
 /// A duration in whole microseconds, saturating.
 pub(crate) fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+    duration.as_secs().saturating_mul(1_000_000).saturating_add(u64::from(duration.subsec_micros()))
 }
 
 /// The name of one entry: two logs that hold an entry of the same id hold the same entries up to it

@@ -116,6 +116,10 @@ impl Quota {
     }
 
     fn release(&mut self, committed: Index) {
+        if self.heaps.last().is_some_and(|&(last, _)| last <= committed) {
+            self.heaps.clear();
+            self.bytes = 0;
+        }
         while let Some(&(last, bytes)) = self.heaps.first()
             && last <= committed
         {
@@ -182,6 +186,7 @@ impl Raft {
 
     /// All reads up to the id are confirmed and may be served once the index is applied. `None` when
     /// there is nothing new.
+    #[inline]
     pub fn take_reads(&mut self) -> Option<(ReadId, Index)> {
         match &mut self.state {
             State::Leader(leading) => leading.reads.take_confirmed(),
@@ -251,6 +256,9 @@ impl Raft {
     /// Commits what a quorum holds durably, this replica among it only with what it persisted. Only
     /// entries of this term are counted; those before them come along (thesis 3.6.2).
     pub(crate) fn commit_by_quorum(&mut self) {
+        if !self.is_leader() {
+            return;
+        }
         let persisted = self.durability.persisted();
         let State::Leader(leading) = &mut self.state else { return };
         let held = |slot| leading.peers.get(slot).map_or(persisted, |peer| peer.matched).0;
@@ -307,11 +315,9 @@ impl Raft {
     fn answering(&mut self, from: NodeId, round: u64) -> Option<(&mut Progress, usize)> {
         let now = self.now;
         let slot = self.configs.membership.slot(from)?;
-        if matches!(&self.state, State::Leader(leading) if round > leading.reads.round()) {
-            self.protocol(from, Problem::RoundBeyondLast);
-        }
         let State::Leader(leading) = &mut self.state else { return None };
         if round > leading.reads.round() {
+            self.protocol(from, Problem::RoundBeyondLast);
             return None;
         }
         if self.quiesced && round >= leading.quiesced_round {
@@ -343,7 +349,7 @@ impl Raft {
         let news = peer.acked(matched, compacted);
         self.confirm_reads();
         self.check_reach(slot);
-        if news {
+        if news && matched > self.commit {
             self.commit_by_quorum();
         }
     }

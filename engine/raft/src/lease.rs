@@ -73,8 +73,9 @@ impl Raft {
 
     /// A follower answered `round`, and keeps the promise or not.
     pub(crate) fn learn_lease(&mut self, from: NodeId, round: u64, promises: bool) {
-        let Some(slot) = self.configs.membership.slot(from).filter(|_| promises) else { return };
-        if self.settings.lease.is_some()
+        if promises
+            && self.settings.lease.is_some()
+            && let Some(slot) = self.configs.membership.slot(from)
             && let State::Leader(leading) = &mut self.state
             && round <= leading.reads.round()
             && let Some(opened) = leading.lease.opened_at(round)

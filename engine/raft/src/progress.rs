@@ -63,6 +63,9 @@ impl Inflight {
 
     /// Everything up to `matched` arrived. A heap goes when the last of it did.
     fn release(&mut self, matched: Index) {
+        if self.heaps.last().is_some_and(|heap| heap.last <= matched) {
+            self.clear();
+        }
         while let Some(&heap) = self.heaps.first()
             && heap.last <= matched
         {
@@ -73,8 +76,8 @@ impl Inflight {
     }
 
     fn clear(&mut self) {
-        *self = Inflight { heaps: core::mem::take(&mut self.heaps), ..Inflight::default() };
         self.heaps.clear();
+        (self.bytes, self.appends) = (0, 0);
     }
 }
 

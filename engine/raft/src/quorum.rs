@@ -29,6 +29,14 @@ impl Slots {
         Slots(self.0 & other.0)
     }
 
+    /// The slots, if they are three.
+    fn three(self) -> Option<[usize; 3]> {
+        let after_one = self.0 & self.0.wrapping_sub(1);
+        let after_two = after_one & after_one.wrapping_sub(1);
+        let is_three = after_two != 0 && after_two & (after_two - 1) == 0;
+        is_three.then(|| [self.0, after_one, after_two].map(|slots| slots.trailing_zeros() as usize))
+    }
+
     /// Ascending.
     pub(crate) fn iter(self) -> impl Iterator<Item = usize> {
         let mut rest = self.0;
@@ -51,10 +59,9 @@ pub(crate) enum Tally {
 /// The largest value that a majority of `half` has reached: the commit index when values are what is
 /// durable where. Without members every value is reached, so that an empty half decides nothing.
 fn half_value(half: Slots, value: impl Fn(usize) -> u64) -> u64 {
-    if half.count() == 3 {
-        // Nearly every group; this runs for every ack. The middle one of three.
-        let mut slots = half.iter();
-        let [a, b, c] = core::array::from_fn(|_| slots.next().map_or(0, &value));
+    if let Some(slots) = half.three() {
+        // Nearly every group, and this runs for every ack: the middle one of three.
+        let [a, b, c] = slots.map(&value);
         return a.min(b).max(a.max(b).min(c));
     }
     let mut values = [0; SLOTS_MAX];

@@ -229,13 +229,16 @@ impl Raft {
         }
         self.check_recovered();
         self.count_own_vote();
-        self.commit_by_quorum();
+        if self.durability.persisted() > self.commit {
+            self.commit_by_quorum();
+        }
     }
 
     /// The state machine has applied everything up to `to`.
     ///
     /// # Panics
     /// If that is more than is committed.
+    #[inline]
     pub fn applied(&mut self, to: Index) {
         assert!(to <= self.commit, "applied {to} of {} committed", self.commit);
         self.applied = self.applied.max(to);
@@ -284,6 +287,7 @@ impl Raft {
     }
 
     /// Time never runs backwards here, whatever is handed in.
+    #[inline]
     pub(crate) fn hear(&mut self, now: Time) {
         self.now = self.now.max(now);
     }
@@ -325,11 +329,13 @@ impl Raft {
     }
 
     /// The next thing that happened, in order.
+    #[inline]
     pub fn take_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
 
     /// Whether the replica stopped for a contradiction.
+    #[inline]
     pub(crate) fn is_faulted(&self) -> bool {
         self.standing == Standing::Faulted
     }

@@ -179,7 +179,8 @@ impl Raft {
     /// how many of them fit into the frame, and calls [`Raft::append`].
     pub fn next_append(&self, to: NodeId) -> Option<AppendPlan> {
         let State::Leader(leading) = &self.state else { return None };
-        let peer = leading.peers.get(self.configs.membership.slot(to)?)?;
+        let slot = self.configs.membership.slot(to)?;
+        let peer = leading.peers.get(slot)?;
         let last = self.log.last().index;
         if peer.next > last || !peer.may_send(self.settings.window()) {
             return None;
@@ -196,16 +197,18 @@ impl Raft {
     pub fn append(&mut self, now: Time, to: NodeId, last: Index, bytes: u32) -> Message {
         self.hear(now);
         self.open_round();
-        let plan = self.next_append(to).expect("next_append has planned this");
-        assert!(plan.first <= last && last <= plan.last, "sending up to {last} of {plan:?}");
-        let runs = self.log.runs(plan.first, last);
         let (now, commit) = (self.now, self.commit);
         let slot = self.configs.membership.slot(to).expect("next_append found it");
         let State::Leader(leading) = &mut self.state else { unreachable!("only a leader plans appends") };
         let round = leading.reads.round();
         let peer = leading.peers.get_mut(slot).expect("next_append found it");
-        peer.append_sent(last, bytes, self.settings.window());
+        let (first, window) = (peer.next, self.settings.window());
+        let end = self.log.last().index;
+        assert!(peer.may_send(window) && first <= last && last <= end, "sending up to {last} of {end}");
+        let prev = self.log.id_at(first.previous()).expect("next_append has planned this");
+        peer.append_sent(last, bytes, window);
         peer.message_sent(now, commit, round);
-        self.message(Body::Append { prev: plan.prev, last, runs, entries_bytes: bytes, commit, round })
+        let runs = self.log.runs(first, last);
+        self.message(Body::Append { prev, last, runs, entries_bytes: bytes, commit, round })
     }
 }

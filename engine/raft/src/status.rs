@@ -8,6 +8,7 @@ use crate::settings::Standing;
 
 impl Raft {
     /// The newest committed index: the shard applies everything up to it.
+    #[inline]
     #[must_use]
     pub fn committed(&self) -> Index {
         self.commit
@@ -25,30 +26,35 @@ impl Raft {
     }
 
     /// Whether this replica leads its term, as far as it knows.
+    #[inline]
     #[must_use]
     pub fn is_leader(&self) -> bool {
         matches!(self.state, State::Leader(_))
     }
 
     /// The group.
+    #[inline]
     #[must_use]
     pub fn group(&self) -> GroupId {
         self.group
     }
 
     /// The newest term heard of.
+    #[inline]
     #[must_use]
     pub fn term(&self) -> Term {
         self.term
     }
 
     /// The leader of the term, if known.
+    #[inline]
     #[must_use]
     pub fn leader(&self) -> Option<NodeId> {
         self.leader
     }
 
     /// The newest entry's index.
+    #[inline]
     #[must_use]
     pub fn last(&self) -> Index {
         self.log.last().index
@@ -61,12 +67,14 @@ impl Raft {
     }
 
     /// Everything up to here is durable.
+    #[inline]
     #[must_use]
     pub fn persisted_index(&self) -> Index {
         self.durability.persisted()
     }
 
     /// Everything up to here is applied.
+    #[inline]
     #[must_use]
     pub fn applied_index(&self) -> Index {
         self.applied

@@ -6,7 +6,8 @@ use smallvec::SmallVec;
 use crate::id::{EntryId, Index, Term};
 use crate::message::{TermRun, TermRuns};
 
-/// The terms of `compacted.index ..= last`.
+/// The terms of `compacted.index ..= last`. Nearly all questions are about the end of the log, so that is looked at
+/// first.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Terms {
     compacted: EntryId,
@@ -40,6 +41,11 @@ impl Terms {
 
     /// `None` if `index` is compacted away or beyond the end.
     pub(crate) fn term_at(&self, index: Index) -> Option<Term> {
+        if let Some(run) = self.runs.last()
+            && run.first <= index
+        {
+            return (index <= self.last).then_some(run.term);
+        }
         if index == self.compacted.index {
             return Some(self.compacted.term);
         }
@@ -63,6 +69,12 @@ impl Terms {
 
     /// Adds the entries after the present end that `runs` and `last` describe.
     pub(crate) fn extend(&mut self, runs: &[TermRun], last: Index) {
+        if let [run] = runs {
+            if last > self.last {
+                self.append(run.term, last);
+            }
+            return;
+        }
         for (at, run) in runs.iter().enumerate() {
             let run_last = runs.get(at + 1).map_or(last, |next| next.first.previous());
             if run_last > self.last {
@@ -107,6 +119,11 @@ impl Terms {
         if first > last {
             return TermRuns::new();
         }
+        if let Some(run) = self.runs.last()
+            && run.first <= first
+        {
+            return TermRuns::from_buf([TermRun { first, term: run.term }]);
+        }
         let from = self.runs.partition_point(|run| run.first <= first) - 1;
         let parts = self.runs[from..].iter().take_while(|run| run.first <= last);
         parts.map(|run| TermRun { first: run.first.max(first), term: run.term }).collect()
@@ -127,8 +144,11 @@ impl Terms {
     }
 
     /// The first index in `first ..= last` where this log has no entry or one of another term than
-    /// `runs` say.
+    /// `runs` say, which describe all of that.
     pub(crate) fn first_difference(&self, first: Index, last: Index, runs: &[TermRun]) -> Option<Index> {
+        if first > self.last {
+            return (first <= last).then_some(first);
+        }
         for (at, run) in runs.iter().enumerate() {
             let run_last = runs.get(at + 1).map_or(last, |next| next.first.previous()).min(last);
             let mut index = run.first.max(first);

@@ -19,10 +19,10 @@ pub struct Write {
     sequence: u64,
     /// The hard state and the end of the log as of this write, whether or not they are part of it.
     /// So the newest write speaks for all before it.
-    promise: Promise,
-    log_last: Index,
-    hard_state: Option<HardState>,
-    last: Option<EntryId>,
+    hard_state: HardState,
+    last: EntryId,
+    has_hard_state: bool,
+    has_entries: bool,
     must_sync: bool,
 }
 
@@ -30,14 +30,14 @@ impl Write {
     /// The hard state to record, if it is part of this write.
     #[must_use]
     pub fn hard_state(&self) -> Option<HardState> {
-        self.hard_state
+        self.has_hard_state.then_some(self.hard_state)
     }
 
     /// The newest entry this write covers, if it covers entries: those proposed or accepted since
     /// the write before it.
     #[must_use]
     pub fn last(&self) -> Option<EntryId> {
-        self.last
+        self.has_entries.then_some(self.last)
     }
 
     /// Whether anything waits for it. False for a commit index alone, which may be lost.
@@ -45,6 +45,10 @@ impl Write {
     pub fn must_sync(&self) -> bool {
         self.must_sync
     }
+}
+
+fn promise_of(hard_state: HardState) -> Promise {
+    (hard_state.term, hard_state.vote, hard_state.standing)
 }
 
 /// The replica's end of its ordered stream of writes.
@@ -90,7 +94,7 @@ struct Cut {
 impl Durability {
     /// Everything restored from disk is durable.
     pub(crate) fn restored(owner: (NodeId, GroupId), hard_state: HardState, last: Index) -> Durability {
-        let promise = (hard_state.term, hard_state.vote, hard_state.standing);
+        let promise = promise_of(hard_state);
         Durability {
             owner,
             issued: 0,
@@ -182,7 +186,7 @@ impl Durability {
 
     /// The write that brings the disk to `now`, the replica's state; `None` if nothing changed.
     pub(crate) fn take(&mut self, time: Time, now: HardState, last: EntryId) -> Option<Write> {
-        let promise = (now.term, now.vote, now.standing);
+        let promise = promise_of(now);
         let promise_dirty = promise != self.promise_issued;
         let installed = self.seldom.as_ref().and_then(|seldom| seldom.installed);
         let must_sync = promise_dirty || self.log_dirty || installed.is_some_and(|(at, _)| at > self.issued);
@@ -194,19 +198,18 @@ impl Durability {
         }
         self.issued += 1;
         self.promise_issued = promise;
-        let hard_state = (promise_dirty || self.hard_state_due).then_some(now);
-        if hard_state.is_some() {
+        let has_hard_state = promise_dirty || core::mem::take(&mut self.hard_state_due);
+        if has_hard_state {
+            self.hard_state_due = false;
             self.commit_issued = now.commit;
         }
-        self.hard_state_due = false;
-        let log_dirty = core::mem::take(&mut self.log_dirty);
         Some(Write {
             owner: self.owner,
             sequence: self.issued,
-            promise,
-            log_last: last.index,
-            hard_state,
-            last: log_dirty.then_some(last),
+            hard_state: now,
+            last,
+            has_hard_state,
+            has_entries: core::mem::take(&mut self.log_dirty),
             must_sync,
         })
     }
@@ -219,8 +222,8 @@ impl Durability {
         }
         self.done = write.sequence;
         self.waiting_since = if self.done == self.issued { Time::NEVER } else { time };
-        self.promise = write.promise;
-        let mut valid = write.log_last;
+        self.promise = promise_of(write.hard_state);
+        let mut valid = write.last.index;
         if let Some(seldom) = &mut self.seldom {
             seldom.cuts.retain(|cut| cut.first_valid_write > write.sequence);
             valid = seldom.cuts.iter().map(|cut| cut.kept).fold(valid, Index::min);

@@ -1,4 +1,4 @@
-//! The command line: what `ringraft serve | bench | demo | dev | status` do.
+//! The command line: what `ringraft serve | bench | demo | dev | status | member | transfer` do.
 //!
 //! Data goes to standard output, everything else to standard error; how a command ended is its
 //! [exit code](Exit). The load client in [`load`] shares no code with the server, so that a fault of one
@@ -12,6 +12,7 @@ pub mod exit;
 pub mod launch;
 pub mod load;
 pub mod logging;
+pub mod member;
 pub mod output;
 pub mod progress;
 pub mod quantity;
@@ -53,6 +54,10 @@ pub enum Command {
     Dev(dev::DevArgs),
     /// Who leads what, and how far every group is
     Status(status::StatusArgs),
+    /// Add, remove and list the nodes of a cluster
+    Member(member::MemberArgs),
+    /// Hand the leadership of a group to a node
+    Transfer(member::TransferArgs),
 }
 
 /// Runs the command given on the command line to its end.
@@ -76,6 +81,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Demo(args) => demo::run(&args),
         Command::Dev(args) => dev::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Member(args) => member::run(&args),
+        Command::Transfer(args) => member::run_transfer(&args),
     }
 }
 

@@ -27,6 +27,7 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
 
 fn start(settings: &Settings) -> Result<Engine, Failure> {
     let mut builder = Engine::builder(settings.node, &settings.data).deadline(settings.deadline);
+    builder = builder.lease_reads(settings.lease_reads);
     for member in &settings.cluster {
         let address = member
             .address

@@ -12,6 +12,7 @@ use super::address::NODES_MAX;
 use super::durable::{self, ASIDE_SUFFIX};
 use super::error::DataDirError;
 use super::identity::{self, ClusterId, Identity, Incarnation};
+use super::lease::LEASE_FILE_NAME;
 use super::record;
 
 /// The most shards a node can have.
@@ -72,7 +73,7 @@ impl DataDir {
         };
         let mut opened = DataDir { dir: dir.to_path_buf(), identity, record: None, boot, _lock: lock };
         opened.finish_forming(record)?;
-        opened.adopt_members(&wanted)?;
+        opened.adopt_corrections(&wanted)?;
         if opened.identity.cluster.is_none() {
             create_shards(dir, opened.identity.shards)?;
         }
@@ -133,6 +134,15 @@ impl DataDir {
         self.finish_forming(Some((cluster, record.to_vec())))
     }
 
+    /// Writes down that the cluster has removed this node, in the cluster's words: the directory is refused from now on.
+    ///
+    /// # Errors
+    ///
+    /// `Io`.
+    pub fn mark_removed(&mut self, reason: &str) -> Result<(), DataDirError> {
+        durable::replace(&self.dir, record::REMOVED_FILE_NAME, format!("{reason}\n").as_bytes())
+    }
+
     /// The record is durable; `node.toml` follows, now or at the start after a crash in between.
     fn finish_forming(&mut self, record: Option<(ClusterId, Vec<u8>)>) -> Result<(), DataDirError> {
         let Some((cluster, record)) = record else { return Ok(()) };
@@ -144,12 +154,19 @@ impl DataDir {
         Ok(())
     }
 
-    /// Until a cluster has formed, its list can be corrected.
-    fn adopt_members(&mut self, wanted: &Wanted) -> Result<(), DataDirError> {
-        let corrected = !wanted.cluster.is_empty() && wanted.cluster != self.identity.members;
-        if self.identity.cluster.is_none() && corrected {
-            self.identity.members.clone_from(&wanted.cluster);
-            self.identity.write(&self.dir)?;
+    /// Until a cluster has formed, its list and its number of groups can be corrected.
+    fn adopt_corrections(&mut self, wanted: &Wanted) -> Result<(), DataDirError> {
+        if self.identity.cluster.is_some() {
+            return Ok(());
+        }
+        let mut corrected = self.identity.clone();
+        if !wanted.cluster.is_empty() {
+            corrected.members.clone_from(&wanted.cluster);
+        }
+        corrected.groups = wanted.groups.unwrap_or(corrected.groups);
+        if corrected != self.identity {
+            corrected.write(&self.dir)?;
+            self.identity = corrected;
         }
         Ok(())
     }
@@ -166,7 +183,7 @@ enum Found {
 impl Found {
     /// Whether it is what the operator asks for.
     fn check(&self, dir: &Path, wanted: &Wanted) -> Result<(), DataDirError> {
-        let Found::Node { identity, .. } = self else {
+        let Found::Node { identity, record, .. } = self else {
             return match wanted.cluster.is_empty() {
                 false => Ok(()),
                 true => Err(invalid("--cluster", "is needed to start a new node".to_string())),
@@ -187,7 +204,11 @@ impl Found {
             ("shards", identity.shards, wanted.shards, "to change it, back up and restore"),
             ("groups", identity.groups, wanted.groups, "it is fixed for the life of a cluster"),
         ];
+        let formed = identity.cluster.is_some() || record.is_some();
         for (field, stored, wanted, meaning) in counts {
+            if field == "groups" && !formed {
+                continue; // whoever is to join a cluster must have as many as that
+            }
             if let Some(wanted) = wanted.filter(|wanted| *wanted != stored) {
                 return Err(contradiction(field, stored.to_string(), wanted.to_string(), meaning));
             }
@@ -236,6 +257,10 @@ fn survey(dir: &Path) -> Result<Found, DataDirError> {
     let Some(identity) = Identity::read(dir)? else {
         return check_unborn(dir).map(|()| Found::Unborn);
     };
+    if let Some(reason) = durable::read(dir, record::REMOVED_FILE_NAME, record::REMOVED_BYTES_MAX)? {
+        let reason = String::from_utf8_lossy(&reason).trim().to_string();
+        return Err(DataDirError::Removed { path: dir.to_path_buf(), reason });
+    }
     let record = record::read_record(dir)?;
     check_formed(dir, &identity, record.as_ref())?;
     let boot = record::read_boot(dir)?;
@@ -249,7 +274,7 @@ fn check_unborn(dir: &Path) -> Result<(), DataDirError> {
         let small = name.strip_suffix(ASIDE_SUFFIX).unwrap_or(&name);
         match small {
             LOCK_FILE_NAME | record::BOOT_FILE_NAME | TOLERATED | identity::FILE_NAME => continue,
-            record::RECORD_FILE_NAME => return Err(lost(dir.join(&name))),
+            record::RECORD_FILE_NAME | LEASE_FILE_NAME => return Err(lost(dir.join(&name))),
             _ if !name.starts_with(SHARD_PREFIX) => {
                 return Err(DataDirError::Foreign { path: dir.to_path_buf(), found: name });
             }

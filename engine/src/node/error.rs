@@ -95,6 +95,14 @@ pub enum DataDirError {
         /// The forming record's file.
         path: PathBuf,
     },
+    /// The node was removed from its cluster.
+    #[error("{}: {reason}", path.display())]
+    Removed {
+        /// The data directory.
+        path: PathBuf,
+        /// What the cluster said.
+        reason: String,
+    },
     /// The file system refused an operation.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {

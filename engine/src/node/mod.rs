@@ -5,6 +5,8 @@
 //! DIR/LOCK                         locked while a process works here; holds its pid
 //! DIR/boot                         number of the newest start
 //! DIR/cluster                      the forming record, once formed
+//! DIR/removed                      only if the cluster has removed the node: why no start uses the directory again
+//! DIR/lease                        there while leases may be promised (lease_reads)
 //! DIR/shard-000/log                the shard's log
 //! DIR/shard-000/snapshots          the shard's snapshot files
 //! ```
@@ -14,6 +16,7 @@ mod data_dir;
 mod durable;
 mod error;
 mod identity;
+mod lease;
 mod record;
 #[cfg(test)]
 mod tests;

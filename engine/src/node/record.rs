@@ -10,6 +10,9 @@ use super::identity::ClusterId;
 
 /// The forming record's file.
 pub(super) const RECORD_FILE_NAME: &str = "cluster";
+/// Says that the cluster has removed the node, and why.
+pub(super) const REMOVED_FILE_NAME: &str = "removed";
+pub(super) const REMOVED_BYTES_MAX: u64 = 4096;
 /// The boot number's file.
 pub(super) const BOOT_FILE_NAME: &str = "boot";
 /// The longest forming record.

@@ -243,6 +243,18 @@ fn a_record_is_stored_once() {
 }
 
 #[test]
+fn a_removed_node_s_directory_is_refused_for_ever() {
+    let (dir, _) = formed();
+    let mut opened = DataDir::open(dir.path(), later()).unwrap();
+    opened.mark_removed("node 2 was removed from this cluster: add it again").unwrap();
+    opened.mark_removed("node 2 was removed from this cluster: add it again").unwrap();
+    drop(opened);
+    for _ in 0..2 {
+        assert_eq!(refusal(dir.path(), later()), "DIR: node 2 was removed from this cluster: add it again");
+    }
+}
+
+#[test]
 fn a_crash_between_record_and_identity_is_made_up_for() {
     let (dir, unformed) = born();
     let unformed_text = fs::read(dir.path().join("node.toml")).unwrap();
@@ -274,4 +286,30 @@ fn the_list_can_be_corrected_until_formed() {
     assert_eq!(Identity::read(dir.path()).unwrap().unwrap().members, corrected().cluster);
     let (dir, identity) = formed();
     assert_eq!(DataDir::open(dir.path(), corrected()).unwrap().identity().members, identity.members);
+}
+
+#[test]
+fn the_number_of_groups_can_be_corrected_until_formed() {
+    let corrected = || Wanted { groups: Some(24), ..later() };
+    let (dir, _) = born();
+    assert_eq!(DataDir::open(dir.path(), corrected()).unwrap().identity().groups, 24);
+    assert_eq!(DataDir::open(dir.path(), later()).unwrap().identity().groups, 24);
+    let (dir, _) = formed();
+    assert!(refusal(dir.path(), corrected()).contains("it is fixed for the life of a cluster"));
+}
+
+#[test]
+fn a_promise_of_leases_outlives_starts_until_it_is_forgotten() {
+    let (dir, _) = formed();
+    let mut opened = DataDir::open(dir.path(), later()).unwrap();
+    assert!(!opened.has_promised_leases());
+    opened.promise_leases().unwrap();
+    opened.promise_leases().unwrap();
+    drop(opened);
+    let mut opened = DataDir::open(dir.path(), later()).unwrap();
+    assert!(opened.has_promised_leases());
+    opened.forget_leases().unwrap();
+    assert!(!opened.has_promised_leases());
+    drop(opened);
+    assert!(!DataDir::open(dir.path(), later()).unwrap().has_promised_leases());
 }

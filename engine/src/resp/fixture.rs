@@ -105,6 +105,7 @@ impl FakeCluster {
                 gather.finish(self.session.proto, &mut out);
             }
             Plan::Wait { .. } => reply::integer(&mut out, 0),
+            Plan::Ask(..) => reply::bulk(&mut out, b"asked"),
             Plan::Status(_) => reply::bulk(&mut out, b"status"),
         }
         out

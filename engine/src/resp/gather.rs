@@ -25,7 +25,12 @@ enum Merge {
     Concat,
     /// One of the keys, each by the chance that its part's count gives it.
     RandomKey(u64),
+    /// What the node directory or a leader answers, in words.
+    Words(Worded),
 }
+
+/// Puts an answer that is no RESP into words; `None`: it is none.
+pub(super) type Worded = fn(&[u8], &mut Vec<u8>) -> Option<()>;
 
 impl Gather {
     fn new(merge: Merge, parts: usize) -> Self {
@@ -51,6 +56,10 @@ impl Gather {
 
     pub(super) fn random_key(parts: usize, seed: u64) -> Self {
         Self::new(Merge::RandomKey(seed), parts)
+    }
+
+    pub(super) fn words(worded: Worded) -> Self {
+        Self::new(Merge::Words(worded), 1)
     }
 
     /// How many parts have not answered yet.
@@ -107,6 +116,7 @@ impl Gather {
                 reply::array_header(out, arrays.iter().map(|(len, _)| len).sum());
                 arrays.iter().for_each(|(_, body)| out.extend_from_slice(body));
             }
+            Merge::Words(worded) => worded(replies.first()?, out)?,
             Merge::RandomKey(seed) => match random_key(&replies, *seed)? {
                 Some(key) => out.extend_from_slice(key),
                 None => reply::null(out, proto),

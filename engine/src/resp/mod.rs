@@ -12,6 +12,7 @@ mod connection;
 mod gather;
 mod info;
 mod keyspace;
+mod members;
 mod plan;
 mod proto;
 mod session;
@@ -30,7 +31,7 @@ mod tests;
 
 pub use cluster::{moved, node_id};
 pub use gather::Gather;
-pub use plan::{Plan, Request, plan};
+pub use plan::{Asked, Plan, Request, Way, plan};
 pub use proto::to_proto;
 pub use session::Session;
 pub use view::{ClusterView, Leader, Node, Place, Redirect, Statistics};

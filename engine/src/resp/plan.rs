@@ -4,7 +4,7 @@ use super::gather::Gather;
 use super::session::Session;
 use super::spec::{self, Spec, Verb};
 use super::view::{ClusterView, Leader, Redirect};
-use super::{client, cluster, command, config, connection, info, keyspace, strings};
+use super::{client, cluster, command, config, connection, info, keyspace, members, strings};
 use crate::kv::{Command, KEY_BYTES_MAX, key_slot};
 use net::resp::reply;
 use raft::GroupId;
@@ -31,10 +31,35 @@ pub enum Plan<'a> {
         /// How long to wait.
         timeout: Option<Duration>,
     },
+    /// RINGRAFT MEMBER and TRANSFER: a group is asked something else than keys; its answer goes, as the only part,
+    /// through the [`Gather`].
+    Ask(Asked, Gather),
     /// RINGRAFT STATUS: the arguments behind STATUS.
     Status(&'a [&'a [u8]]),
     /// CONFIG RESETSTAT: the reply is written; what is counted for INFO starts anew.
     ResetStatistics,
+}
+
+/// What a group is asked beside keys.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Asked {
+    /// The group.
+    pub group: GroupId,
+    /// How it is answered.
+    pub way: Way,
+    /// The question, encoded.
+    pub bytes: Vec<u8>,
+}
+
+/// The way a question takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Way {
+    /// Through the log.
+    Write,
+    /// From the state.
+    Read,
+    /// By the leader itself.
+    Control,
 }
 
 /// One group's part of a request.
@@ -168,6 +193,8 @@ fn dispatch<'a>(verb: Verb, session: &mut Session, context: Context<'a, '_>, out
         | V::ClusterInfo
         | V::ClusterCountKeysInSlot
         | V::ClusterGetKeysInSlot => cluster::plan(verb, session, context, out),
+        V::RingraftMember => members::plan_member(context, out),
+        V::RingraftTransfer => members::plan_transfer(context, out),
         V::Help => command::help(context, out),
         V::Container => wrong_arity(out, session.last_command),
     }

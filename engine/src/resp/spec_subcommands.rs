@@ -209,7 +209,7 @@ pub(super) static FUNCTION: [Spec; 2] = [
     ),
 ];
 
-pub(super) static RINGRAFT: [Spec; 2] = [
+pub(super) static RINGRAFT: [Spec; 4] = [
     sub(
         (Verb::Help, "help", "ringraft|help", 2),
         "loading stale",
@@ -217,9 +217,21 @@ pub(super) static RINGRAFT: [Spec; 2] = [
         ("7.0.0", "Lists the subcommands"),
     ),
     sub(
+        (Verb::RingraftMember, "member", "ringraft|member", -3),
+        "admin stale",
+        ("", "nondeterministic_output"),
+        ("7.0.0", "Adds, removes and lists nodes: ADD NODE=IP:PORT, REMOVE NODE, LIST"),
+    ),
+    sub(
         (Verb::RingraftStatus, "status", "ringraft|status", -2),
         "loading stale",
         ("", "nondeterministic_output"),
         ("7.0.0", "Nodes, shards and groups"),
+    ),
+    sub(
+        (Verb::RingraftTransfer, "transfer", "ringraft|transfer", 4),
+        "admin stale",
+        ("", ""),
+        ("7.0.0", "Hands the leadership of a group to a node: GROUP NODE"),
     ),
 ];

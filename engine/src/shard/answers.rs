@@ -17,6 +17,18 @@ struct Answer {
 }
 
 impl Answers {
+    /// Where the next answer will stand in this turn, to take it back before it leaves.
+    pub(crate) fn next(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Takes an answer back: its request will be answered later.
+    pub(crate) fn take_back(&mut self, place: usize) {
+        if let Some(answer) = self.list.get_mut(place) {
+            answer.to = ReplyTo::Nobody;
+        }
+    }
+
     /// Adds an answer whose bytes `fill` appends. Nobody's answer is written and forgotten, as a state
     /// machine's reply is part of applying.
     pub(crate) fn push(&mut self, to: ReplyTo, outcome: Outcome, fill: impl FnOnce(&mut Vec<u8>)) {
@@ -68,5 +80,12 @@ mod tests {
             ]
         );
         answers.drain(|_, _, _| panic!("drained once"));
+        answers.fail(ReplyTo::Handle { call: 3 }, Outcome::Done);
+        let place = answers.next();
+        answers.fail(ReplyTo::Handle { call: 4 }, Outcome::Done);
+        answers.take_back(place);
+        let mut seen = Vec::new();
+        answers.drain(|to, _, _| seen.push(to));
+        assert_eq!(seen, [ReplyTo::Handle { call: 3 }, ReplyTo::Nobody]);
     }
 }

@@ -99,6 +99,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                     });
                 }
                 ShardMessage::Formed(record) => self.formed(&record),
+                ShardMessage::Members(members) => self.adopt_members(members),
                 ShardMessage::TakeSnapshots => self.save_all(),
                 ShardMessage::Shutdown => self.begin_stop(),
             }
@@ -143,7 +144,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         shard: u16,
         now: raft::Time,
     ) -> RequestHead {
-        let kind = if call.is_write { Kind::Write } else { Kind::Read };
+        let kind = Kind::from_wire(call.kind).expect("checked when the frame was opened");
         let reply_to = ReplyTo::Peer { node, shard, sequence: call.sequence };
         let deadline = now + std::time::Duration::from_micros(u64::from(call.time_left_us));
         RequestHead { group: call.group, kind, reply_to, deadline, proxied: true }

@@ -89,7 +89,10 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                     Led::Full
                 };
                 if led != Led::All {
-                    self.hold_all(replica, requests);
+                    return self.hold_all(replica, requests);
+                }
+                for (head, body) in requests.filter(|(head, _)| head.kind == Kind::Control) {
+                    self.control(replica, head, body);
                 }
             }
             Some(leader) => {
@@ -148,7 +151,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
     /// Whether this shard has `group`, or will once the cluster has formed.
     fn is_ours(&self, group: GroupId) -> bool {
         let placement = self.directory.placement;
-        placement.contains(group) && placement.shard_of(group) == self.shard
+        placement.has(group) && placement.shard_of(group) == self.shard
     }
 
     /// The cluster has not formed yet: the request waits for that as it would for a leader.
@@ -187,8 +190,11 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
     /// The local number of a group of this shard.
     pub(super) fn local(&self, group: GroupId) -> Option<usize> {
         let placement = self.directory.placement;
-        if !placement.contains(group) || placement.shard_of(group) != self.shard {
+        if !placement.has(group) || placement.shard_of(group) != self.shard {
             return None;
+        }
+        if group == GroupId(0) {
+            return self.replicas.len().checked_sub(1); // see Placement::hosted_by
         }
         let number = usize::try_from((group.0 - 1) / u32::from(placement.shards)).ok()?;
         (number < self.replicas.len()).then_some(number)

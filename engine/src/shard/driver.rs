@@ -11,6 +11,7 @@ use raftlog::{Log, OpenError};
 use runtime::{Context, Event, ListenerId, Mailbox, MailboxSender, RealDisk, Ring};
 
 use super::io::{Action, ClientData, Input};
+use super::machine::Machine;
 use super::message::{MAILBOX_MESSAGES_MAX, ShardMessage};
 use super::restore::open_snapshots;
 use super::save_task::Pause;
@@ -55,7 +56,7 @@ pub(crate) async fn run<S: StateMachine>(context: Context, start: ShardStart<S>)
             let context = beside.clone();
             Box::pin(async move { context.pause().await })
         });
-        Shard::new(now(), start.settings, Arc::clone(&start.factory), opened, wake, pause)
+        Shard::new(now(), start.settings, Arc::clone(&start.factory), opened, wake, pause, Rc::new(now))
     };
     let listeners = Listeners {
         client: start.client_listener.map(|listener| ring.listen(listener)),
@@ -108,7 +109,8 @@ async fn open<S: StateMachine>(
     })?;
     let no_pause: Pause = Rc::new(|| Box::pin(std::future::ready(())));
     let (dir, factory) = (&start.settings.snapshots_dir, &*start.factory);
-    let opened = open_snapshots(&disk, dir, recovered.groups, &|group| factory(group), &no_pause).await;
+    let machine = |group| Machine::new(group, factory);
+    let opened = open_snapshots(&disk, dir, recovered.groups, &machine, &no_pause).await;
     let (store, groups) = opened.map_err(|error| StartError::Recovery {
         shard,
         reason: error.to_string(),

@@ -1,32 +1,36 @@
 //! Forming the cluster (shard 0 talks, all shards listen), and starting the groups once it has formed.
 
-use net::forming::{Birth, Former, Output, Record};
-use net::handshake::{Address, ClusterId, KnownNode};
+use net::forming::{Birth, Cluster, Former, Output, Tombstone};
+use net::handshake::{Address, ClusterId};
 use net::link::PeerShard;
-use raft::{Config, GroupId, NodeId, Raft, Restored};
+use raft::{Config, EntryId, NodeId, Raft, Restored};
+use raftlog::RecoveredGroup;
 use runtime::Disk;
+use snapshot::Manifest;
 
 use super::Shard;
+use super::machine::Machine;
 use super::message::ShardMessage;
+use super::neighbours::Neighbours;
 use super::replica::Replica;
-use crate::directory::NodeFacts;
+use crate::members::Members;
 use crate::placement::preferred_leader;
 use crate::state_machine::StateMachine;
 
 impl<S: StateMachine, D: Disk> Shard<S, D> {
     /// Starts the groups if this node's cluster has formed in an earlier start; else shard 0 begins to form it.
     pub(super) fn start_if_formed(&mut self) {
-        let record = self.settings.data_dir.record();
-        let record = record.and_then(|bytes| Record::decode(&bytes).ok());
+        let cluster = self.settings.data_dir.record();
+        let cluster = cluster.and_then(|bytes| Cluster::decode(&bytes).ok());
         if self.shard == 0 {
-            self.begin_forming(record.clone());
+            self.begin_forming(cluster.clone());
         }
-        if let Some(record) = record {
-            self.start_groups(&record);
+        if let Some(cluster) = cluster {
+            self.start_groups(&cluster);
         }
     }
 
-    fn begin_forming(&mut self, record: Option<Record>) {
+    fn begin_forming(&mut self, cluster: Option<Cluster>) {
         let mut list: Vec<(NodeId, Address)> = self
             .settings
             .cluster
@@ -46,10 +50,10 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             list,
         };
         let candidate = ClusterId(self.settings.cluster_candidate);
-        self.former = Some(Former::new(self.now, birth, self.settings.boot, record, candidate));
+        self.former = Some(Former::new(self.now, birth, self.settings.boot, cluster, candidate));
         for (node, address) in self.settings.cluster.clone() {
             if node != self.directory.node {
-                self.links.connect(self.now, PeerShard { node, shard: 0 }, address);
+                self.links.connect(self.now, PeerShard { node, shard: 0 }, 0, address);
             }
         }
         self.form();
@@ -60,121 +64,93 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         while let Some(output) = self.former.as_mut().and_then(Former::take_output) {
             match output {
                 Output::Send { to, message } => self.links.send_forming(self.now, to, message),
-                Output::Sync(record) => {
+                Output::Sync(cluster) => {
                     // The one blocking write of a shard: once in the life of a directory, before it serves.
-                    if let Err(error) =
-                        self.settings.data_dir.store_record(record.cluster_id.0, &record.encode())
-                    {
+                    let (id, bytes) = (cluster.record.cluster_id.0, cluster.encode());
+                    if let Err(error) = self.settings.data_dir.store_record(id, &bytes) {
                         tracing::error!(%error, "cannot store the cluster's record; forming waits");
                         return;
                     }
                     self.former.as_mut().expect("asked above").synced(self.now);
                 }
-                Output::Formed(record) => {
-                    tracing::info!(cluster = %record.cluster_id, "the cluster has formed");
+                Output::Formed(cluster) => {
+                    tracing::info!(cluster = %cluster.record.cluster_id, "the cluster has formed");
                     for shard in self.mesh.others(self.shard) {
-                        self.mesh.send(shard, ShardMessage::Formed(record.encode()));
+                        self.mesh.send(shard, ShardMessage::Formed(cluster.encode()));
                     }
-                    self.start_groups(&record);
+                    self.start_groups(&cluster);
                 }
                 Output::Reconnect(node) => self.links.regreet(self.now, node),
-                Output::Notice(notice) => tracing::warn!(?notice, "forming waits"),
+                Output::Notice(notice) => tracing::warn!("waiting: {notice}"),
             }
         }
     }
 
     /// Another shard says that the cluster has formed.
-    pub(super) fn formed(&mut self, record: &[u8]) {
-        if let Ok(record) = Record::decode(record) {
-            self.start_groups(&record);
+    pub(super) fn formed(&mut self, cluster: &[u8]) {
+        if let Ok(cluster) = Cluster::decode(cluster) {
+            self.start_groups(&cluster);
         }
     }
 
-    /// The cluster is known: links to all shards that share groups with this one, and a replica for each group.
-    fn start_groups(&mut self, record: &Record) {
-        let Some(recovered) = self.recovered.take() else { return };
-        self.learn_members(record);
-        let voters: Vec<NodeId> = record.members.iter().map(|member| member.node).collect();
-        let config = Config::of_voters(&voters);
-        let shards_min = record.members.iter().map(|member| member.shard_count).min().unwrap_or(1);
-        let mut recovered = recovered;
-        for group in self.directory.placement.groups_of(self.shard) {
+    /// The cluster is known: links to all shards that share groups with this one, and a replica for each group. Every
+    /// group starts from the voters the cluster formed with, also on a node that came later: what they are now, its
+    /// log or a snapshot says.
+    fn start_groups(&mut self, cluster: &Cluster) {
+        let Some(mut recovered) = self.recovered.take() else { return };
+        self.belong_to(cluster);
+        let founders: Vec<NodeId> = cluster.record.members.iter().map(|member| member.node).collect();
+        let shards_min = cluster.roster.members.iter().map(|member| member.shard_count).min().unwrap_or(1);
+        let nodes: Vec<NodeId> = cluster.roster.members.iter().map(|member| member.node).collect();
+        for group in self.directory.placement.hosted_by(self.shard) {
             let found = recovered.iter().position(|(known, _)| known.group == group);
-            let (restored, machine) = match found {
-                Some(at) => {
-                    let (known, machine) = recovered.swap_remove(at);
-                    let restored = Restored {
-                        hard_state: known.hard_state,
-                        compacted: known.compacted,
-                        runs: known.runs.clone(),
-                        last: known.last,
-                        config: config.clone(),
-                        configs: Vec::new(),
-                        applied: known.snapshot_id.index, // what the machine was loaded from
-                    };
-                    (restored, machine)
-                }
-                None => (Restored { config: config.clone(), ..Restored::default() }, (self.factory)(group)),
+            let (known, mut machine) = match found {
+                Some(at) => recovered.swap_remove(at),
+                None => (RecoveredGroup::default(), Machine::new(group, &*self.factory)),
             };
-            let preferred = preferred_leader(group, shards_min, &voters) == Some(self.directory.node);
+            if let Machine::Members(members) = &mut machine
+                && members.is_unfounded()
+            {
+                *members = Members::founded(&cluster.record);
+            }
+            let restored = restored(known, &founders);
+            let config = restored.config.clone();
+            let preferred = preferred_leader(group, shards_min, &nodes) == Some(self.directory.node);
             let raft = Raft::new(&self.raft_settings, group, preferred, restored, self.now);
-            self.replicas.push(Replica::new(group, 0, raft, machine));
+            self.replicas.push(Replica::new(group, raft, machine, config));
             self.mark_dirty(self.replicas.len() - 1);
         }
-        self.next_tick = self.now;
         self.offer_unstarted();
     }
 
-    fn learn_members(&mut self, record: &Record) {
-        let local = &mut self.links.local;
-        local.identity.cluster_id = record.cluster_id;
-        local.directory.nodes = record
-            .members
-            .iter()
-            .map(|member| KnownNode {
-                node: member.node,
-                incarnation: member.incarnation,
-                shard_count: member.shard_count,
-            })
-            .collect();
+    /// This node is a member from now on: who the others are.
+    fn belong_to(&mut self, cluster: &Cluster) {
+        let record = &cluster.record;
+        self.links.local.identity.cluster_id = record.cluster_id;
         self.directory.set_cluster(record.cluster_id.0);
-        for member in &record.members {
-            if member.node == self.directory.node {
-                continue;
-            }
-            self.directory.learn(NodeFacts {
-                node: member.node,
-                incarnation: member.incarnation,
-                peer_host: member.peer.host().to_owned(),
-                peer_port: member.peer.port(),
-                client_host: member.client.host().to_owned(),
-                client_port: member.client.port(),
-                shards: member.shard_count,
-            });
-            // What this start was told wins over what the cluster formed with.
-            let told = self
-                .settings
-                .cluster
-                .iter()
-                .find(|(node, _)| *node == member.node)
-                .map(|(_, address)| *address);
-            for shard in 0..member.shard_count {
-                let shares = |group: GroupId| {
-                    let place = crate::placement::Placement {
-                        shards: member.shard_count,
-                        ..self.directory.placement
-                    };
-                    place.shard_of(group) == shard
-                };
-                let base =
-                    told.or_else(|| format!("{}:{}", member.peer.host(), member.peer.port()).parse().ok());
-                let Some(mut address) = base else { continue };
-                let Some(port) = address.port().checked_add(shard) else { continue };
-                address.set_port(port);
-                if self.directory.placement.groups_of(self.shard).any(shares) {
-                    self.links.connect(self.now, PeerShard { node: member.node, shard }, address);
-                }
-            }
-        }
+        let founder =
+            |member: &net::forming::Member| Tombstone { node: member.node, incarnation: member.incarnation };
+        self.founders = record.members.iter().map(founder).collect();
+        self.take_neighbours(&Neighbours { roster: cluster.roster.clone(), awaited: Vec::new() });
+    }
+}
+
+/// What a core starts from. The configurations were seen to be readable when the log was opened.
+fn restored(known: RecoveredGroup, founders: &[NodeId]) -> Restored {
+    const READABLE: &str = "checked when the log was opened";
+    let decode = |bytes: &[u8]| Config::decode(bytes).expect(READABLE);
+    let config = match &known.snapshot {
+        Some(body) => decode(&Manifest::decode(body).expect(READABLE).membership),
+        None if known.compacted == EntryId::ZERO => Config::of_voters(founders),
+        None => unreachable!("a log is compacted behind a snapshot only: checked when it was opened"),
+    };
+    Restored {
+        hard_state: known.hard_state,
+        compacted: known.compacted,
+        config,
+        runs: known.runs,
+        last: known.last,
+        configs: known.memberships.iter().map(|(index, bytes)| (*index, decode(bytes))).collect(),
+        applied: known.snapshot_id.index, // what the machine was loaded from
     }
 }

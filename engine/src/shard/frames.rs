@@ -1,14 +1,14 @@
 //! Frames to and from one peer shard: built from what replicas owe when the link can take them, taken apart
 //! into messages, requests and answers when they arrive.
 
-use raft::{Check, GroupId, Index, Message, NodeId, Time};
+use raft::{Check, Config, EntryKind, GroupId, Index, Message, NodeId, Time};
 use raftlog::{Cached, Log};
 use runtime::{Buffer, Disk, Part};
 
 use super::outbox::Outbox;
 use super::replica::Replica;
-use super::request::Outcome;
-use crate::wire::Body;
+use super::request::{Kind, Outcome};
+use crate::wire::{Beat, Body};
 
 /// Entry bytes one frame carries; a frame with its body stays below net's limit of 1 MiB unless one entry
 /// alone is larger.
@@ -138,12 +138,16 @@ impl FrameBuilder {
     }
 }
 
+/// Configurations with the indexes of their entries.
+pub(crate) type Configs = Vec<(Index, Config)>;
+
 /// A frame's parts, each checked to lie inside it.
 pub(crate) struct Parcel {
-    /// Messages with where their entries stand in the tail.
-    pub(crate) messages: Vec<(Message, std::ops::Range<usize>)>,
+    /// Messages with where their entries stand in the tail, and the configurations among those.
+    pub(crate) messages: Vec<(Message, std::ops::Range<usize>, Configs)>,
     pub(crate) calls: Vec<(crate::wire::Call, std::ops::Range<usize>)>,
     pub(crate) replies: Vec<(u64, Outcome, std::ops::Range<usize>)>,
+    pub(crate) beat: Option<Beat>,
 }
 
 /// Takes a frame apart. `None`: it contradicts itself; the caller closes the link.
@@ -155,19 +159,18 @@ pub(crate) fn open_frame(body: &[u8], tail: &[u8]) -> Option<Parcel> {
         at = range.end.checked_next_multiple_of(align)?;
         (range.end <= tail.len()).then_some(range)
     };
-    let mut parcel = Parcel { messages: Vec::new(), calls: Vec::new(), replies: Vec::new() };
+    let mut parcel = Parcel { messages: Vec::new(), calls: Vec::new(), replies: Vec::new(), beat: body.beat };
     for message in body.messages {
         let bytes = match &message.body {
             raft::Body::Append { entries_bytes, .. } => *entries_bytes as usize,
             _ => 0,
         };
         let range = take(bytes, 1)?;
-        if !entries_match(&message, &tail[range.clone()]) {
-            return None;
-        }
-        parcel.messages.push((message, range));
+        let configs = check_entries(&message, &tail[range.clone()])?;
+        parcel.messages.push((message, range, configs));
     }
     for call in body.calls {
+        Kind::from_wire(call.kind)?;
         parcel.calls.push((call, take(call.bytes as usize, raft::ENTRY_ALIGN)?));
     }
     for reply in body.replies {
@@ -180,23 +183,30 @@ pub(crate) fn open_frame(body: &[u8], tail: &[u8]) -> Option<Parcel> {
     Some(parcel)
 }
 
-/// Whether the bytes behind an append are exactly the entries it announces: group, consecutive indexes, terms.
-fn entries_match(message: &Message, bytes: &[u8]) -> bool {
-    let raft::Body::Append { prev, last, runs, .. } = &message.body else { return bytes.is_empty() };
+/// Checks that the bytes behind an append are exactly the entries it announces: group, consecutive indexes, terms; the
+/// answer is the configurations among them. `None`: they are not, or a configuration is of a newer version.
+fn check_entries(message: &Message, bytes: &[u8]) -> Option<Configs> {
+    let mut configs = Vec::new(); // without memory, as there hardly ever is one
+    let raft::Body::Append { prev, last, runs, .. } = &message.body else {
+        return bytes.is_empty().then_some(configs);
+    };
     let mut next = prev.index.next();
     let mut run = 0;
     for entry in raft::entries(bytes, Check::Shape) {
-        let Ok(entry) = entry else { return false };
+        let entry = entry.ok()?;
         while runs.get(run + 1).is_some_and(|following| following.first <= next) {
             run += 1;
         }
         let term = runs.get(run).map(|run| run.term);
         if entry.group != message.group || entry.id.index != next || Some(entry.id.term) != term {
-            return false;
+            return None;
+        }
+        if entry.kind == EntryKind::Membership {
+            configs.push((entry.id.index, Config::decode(entry.command)?));
         }
         next = next.next();
     }
-    next == last.next()
+    (next == last.next()).then_some(configs)
 }
 
 /// The least a link says about a group whose messages it may carry.

@@ -2,28 +2,37 @@
 
 mod callers;
 mod outgoing;
+mod peers;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use net::handshake::{ClusterId, Directory as Known, FORMAT_VERSION, Identity};
+use net::handshake::{ClusterId, Directory as Known, FORMAT_VERSION, Identity, Refusal};
 use net::link::{Greeted, Incoming, Link, Local, LogBudget, Output, PeerShard};
 use raft::{GroupId, NodeId, Time};
 use runtime::{Buffer, BufferMut, SocketId};
 
 use super::frames::{FrameBuilder, concerns};
 use super::io::{Action, Dialer};
+use super::liveness::Liveness;
 use super::outbox::Outbox;
 use super::request::{Encode, Outcome, Request, RequestHead};
 use super::settings::ShardSettings;
 use crate::directory::Directory;
+use crate::wire::Beat;
+use peers::Standing;
 
 /// A link to one shard of a peer, with what waits for it.
 struct Entry {
     peer: PeerShard,
     address: SocketAddr,
+    standing: Standing,
+    /// How many shards the peer has; 0 while that is not known.
+    shards: u16,
+    /// The next frame says that this shard lives.
+    owes_beat: bool,
     /// Away while its frames are being read.
     link: Option<Box<Link<SocketId>>>,
     outbox: Outbox,
@@ -37,8 +46,8 @@ struct Entry {
 
 /// What the shard must know of a link.
 pub(super) enum LinkEvent {
-    /// Frames pass now.
-    Up { link: usize },
+    /// Frames pass now. `reborn`: the peer's node was started anew since it was last connected.
+    Up { link: usize, reborn: bool },
     /// Only forming passes now.
     Forming { node: NodeId, incarnation: u64 },
     /// A caller became this link's connection: what came behind its greeting is to be read.
@@ -47,6 +56,8 @@ pub(super) enum LinkEvent {
     Down { link: usize },
     /// A peer calls to send a snapshot.
     Snapshot(Box<Greeted<SocketId>>),
+    /// A node of this cluster that knows more says that this one is no member any more.
+    NoMember { reason: String },
 }
 
 /// All links of one shard.
@@ -59,6 +70,9 @@ pub(super) struct Links {
     /// Who greeted for forming.
     incarnations: Vec<(NodeId, u64)>,
     builder: FrameBuilder,
+    pub(super) liveness: Liveness,
+    /// What links say of this shard.
+    beat: Beat,
     log_budget: LogBudget,
     seed: u64,
 }
@@ -88,48 +102,27 @@ impl Links {
             incoming: Vec::new(),
             incarnations: Vec::new(),
             builder: FrameBuilder::default(),
+            liveness: Liveness::new(super::settings::ELECTION_TIMEOUT_MIN),
+            beat: Beat { boot: settings.boot, vouches: true },
             // A scan of the port or a foreign cluster must not fill the disk with log lines.
             log_budget: LogBudget::new(10, Duration::from_secs(10)),
             seed: settings.seed,
         }
     }
 
-    /// Makes the link to a shard of a peer unless there is one. `address` is that shard's own.
-    pub(super) fn connect(&mut self, now: Time, peer: PeerShard, address: SocketAddr) {
-        if self.entries.iter().any(|entry| entry.peer == peer) {
-            return;
-        }
-        let seed = self.seed ^ (u64::from(peer.node.0) << 32) ^ u64::from(peer.shard);
-        let settings = net::link::Settings { seed, ..net::link::Settings::default() };
-        let link = Link::new(now, self.directory.node, peer, settings);
-        self.entries.push(Entry {
-            peer,
-            address,
-            link: Some(Box::new(link)),
-            outbox: Outbox::default(),
-            pending: Vec::new(),
-            noted: Vec::new(),
-            loaded: VecDeque::new(),
-            up: false,
-        });
-    }
-
     /// The link that carries `group`'s messages to `node`.
     pub(super) fn for_group(&self, node: NodeId, group: GroupId) -> Option<usize> {
-        self.entries.iter().position(|entry| entry.peer.node == node && self.concerned(entry.peer, group))
+        self.entries.iter().position(|entry| entry.peer.node == node && self.concerned(entry, group))
     }
 
-    fn concerned(&self, peer: PeerShard, group: GroupId) -> bool {
-        let shards = self
-            .local
-            .directory
-            .nodes
-            .iter()
-            .find(|known| known.node == peer.node)
-            .map(|known| known.shard_count);
-        shards.is_some_and(|shards| {
-            concerns(group, self.shard, self.directory.placement.shards, peer.shard, shards)
-        })
+    fn concerned(&self, entry: &Entry, group: GroupId) -> bool {
+        let member = entry.standing == Standing::Member && entry.shards > 0;
+        member && concerns(group, self.shard, self.directory.placement.shards, entry.peer.shard, entry.shards)
+    }
+
+    /// Whether frames pass on `link`, and its peer's shard shows that it lives.
+    pub(super) fn is_up(&self, link: usize) -> bool {
+        self.entries[link].up && !self.liveness.is_lost(link)
     }
 
     /// Passes a request on. False when the link is down or full: nothing was taken.
@@ -244,6 +237,7 @@ impl Links {
         for incoming in &mut self.incoming {
             incoming.tick(now);
         }
+        self.drop_callers(now);
     }
 
     /// The links need no look before this.
@@ -258,7 +252,7 @@ impl Links {
         self.judge_incoming(now, actions, &mut events);
         for link in 0..self.entries.len() {
             while let Some(output) = self.entries[link].link.as_mut().and_then(|link| link.take_output()) {
-                self.carry_out_one(link, output, actions, &mut events);
+                self.carry_out_one(link, now, output, actions, &mut events);
             }
         }
         events
@@ -267,6 +261,7 @@ impl Links {
     fn carry_out_one(
         &mut self,
         link: usize,
+        now: Time,
         output: Output<SocketId>,
         actions: &mut Vec<Action>,
         events: &mut Vec<LinkEvent>,
@@ -290,21 +285,28 @@ impl Links {
                 self.directory.learn_client(identity.node, &identity.client_address);
                 entry.up = true;
                 self.directory.set_reachable(peer.node, true);
-                events.push(LinkEvent::Up { link });
+                let reborn = self.liveness.connected(link, now, identity.boot);
+                events.push(LinkEvent::Up { link, reborn });
             }
-            Output::Refused { reason, by_us, code } => {
+            Output::Refused { refused, by_us } => {
                 let who = if by_us { "refusing the peer" } else { "the peer refuses us" };
-                if net::handshake::Refusal::passes(code) {
-                    tracing::debug!(node = %peer.node, "{who}: {reason}");
+                if Refusal::is_news(refused.code) {
+                    tracing::warn!(node = %peer.node, "{who}: {}", refused.reason);
                 } else {
-                    tracing::warn!(node = %peer.node, "{who}: {reason}");
+                    tracing::debug!(node = %peer.node, "{who}: {}", refused.reason);
+                }
+                if !by_us && refused.ends_membership(&self.local.identity) {
+                    events.push(LinkEvent::NoMember { reason: refused.reason });
                 }
             }
             Output::Lost(lost) => {
                 tracing::info!(node = %peer.node, shard = peer.shard, "peer is gone: {lost}");
-                entry.up = false;
+                (entry.up, entry.owes_beat) = (false, false);
                 self.directory.set_reachable(peer.node, false);
                 entry.loaded.clear();
+                if peer.shard == 0 {
+                    self.incarnations.retain(|(known, _)| *known != peer.node);
+                }
                 events.push(LinkEvent::Down { link });
             }
         }
@@ -336,6 +338,6 @@ impl Links {
 
     /// Whether `link` carries the messages of `group`.
     pub(super) fn carries(&self, link: usize, group: GroupId) -> bool {
-        self.concerned(self.entries[link].peer, group)
+        self.concerned(&self.entries[link], group)
     }
 }

@@ -5,16 +5,23 @@ mod answers;
 mod background;
 mod client;
 mod clients;
+mod control;
 mod deliver;
 mod dispatch;
 mod driver;
+mod events;
 mod forming;
 mod frames;
 mod io;
 mod leading;
+mod leases;
 mod links;
+mod liveness;
 mod loads;
+mod machine;
+mod membership;
 mod message;
+mod neighbours;
 mod outbox;
 mod peers;
 mod reads;
@@ -29,19 +36,22 @@ mod save_task;
 mod saves;
 mod sends;
 mod settings;
+mod ticking;
+mod timers;
 mod transfers;
 
 use std::rc::Rc;
 use std::sync::Arc;
 
-use raft::{Event, GroupId, Time};
+use raft::{GroupId, Time};
 use raftlog::{BatchSeq, Log, RecoveredGroup};
 use runtime::{Buffer, Disk};
 
+pub(crate) use control::{Handover, transfer_request};
 pub(crate) use driver::{ShardStart, run};
 pub(crate) use message::{CallAnswer, ShardMessage};
 pub(crate) use request::{Kind, Outcome};
-pub(crate) use settings::{ShardSettings, SharedDataDir};
+pub(crate) use settings::{LEASE, ShardSettings, SharedDataDir};
 
 use answers::Answers;
 use background::{Background, Backgrounds};
@@ -49,17 +59,18 @@ use clients::Clients;
 use dispatch::{Buckets, Requests};
 use io::{Action, Dialer, Input};
 use links::Links;
+use liveness::BatchClock;
 use loads::Loads;
+use machine::Machine;
 use replica::{Applying, Replica};
 use request::RequestBody;
 use routing::Route;
+use ticking::Watched;
+use timers::Timers;
 
 use crate::directory::Directory;
 use crate::fatal::Fatal;
 use crate::state_machine::StateMachine;
-
-/// Deadlines of waiting requests are looked at this often, so one is late by at most this much.
-const EXPIRY_INTERVAL_US: u64 = 100_000;
 
 /// One shard of one node.
 pub(crate) struct Shard<S: StateMachine, D: Disk> {
@@ -73,16 +84,20 @@ pub(crate) struct Shard<S: StateMachine, D: Disk> {
     disk: D,
     background: Backgrounds<S, D>,
     /// What recovery found, until the cluster's record says that the groups may start.
-    recovered: Option<Vec<(RecoveredGroup, S)>>,
+    recovered: Option<Vec<(RecoveredGroup, Machine<S>)>>,
     replicas: Vec<Replica<S>>,
     /// Requests that came before the cluster had formed.
     unstarted: Route,
     /// Replicas with something to do before this turn ends.
     dirty: Vec<usize>,
     durable: BatchSeq,
+    /// How long batches have been under way.
+    batches: BatchClock,
     links: Links,
     /// On shard 0: the cluster's forming.
     former: Option<net::forming::Former>,
+    /// Those the cluster formed with.
+    founders: Vec<net::forming::Tombstone>,
     clients: Clients,
     mesh: deliver::Mesh,
     calls: deliver::Calls,
@@ -92,13 +107,20 @@ pub(crate) struct Shard<S: StateMachine, D: Disk> {
     saves: saves::Saves<D>,
     transfers: transfers::Transfers<D>,
     preferences: leading::Preferences,
+    membership: membership::Membership,
     slices: Vec<Buffer>,
-    /// The earliest deadline of any replica's core, and of waiting requests.
-    next_tick: Time,
-    next_expiry: Time,
+    timers: Timers,
+    watched: Watched,
+    next_beat: Time,
+    /// Reads the clock, within a turn.
+    clock: Rc<dyn Fn() -> Time>,
+    /// Replicas that have answered reads by lease in this turn.
+    leased: Vec<usize>,
     more: bool,
     stopping: Option<Time>,
     stopped: bool,
+    /// Why the node cannot go on.
+    ended: Option<Fatal>,
     /// What the driver does at the sockets after this turn.
     pub(crate) actions: Vec<Action>,
 }
@@ -109,7 +131,7 @@ pub(crate) struct Opened<S, D: Disk> {
     pub(crate) disk: D,
     pub(crate) store: snapshot::Store<D>,
     /// What the log knows of each group, with the state of its snapshot.
-    pub(crate) groups: Vec<(RecoveredGroup, S)>,
+    pub(crate) groups: Vec<(RecoveredGroup, Machine<S>)>,
 }
 
 impl<S: StateMachine, D: Disk> Shard<S, D> {
@@ -121,6 +143,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         opened: Opened<S, D>,
         wake: Rc<dyn Fn()>,
         pause: save_task::Pause,
+        clock: Rc<dyn Fn() -> Time>,
     ) -> Shard<S, D> {
         let Opened { log, disk, store, groups } = opened;
         let directory = Arc::clone(&settings.directory);
@@ -131,10 +154,12 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             raft_settings: Rc::new(settings.raft()),
             links: Links::new(&settings),
             former: None,
+            founders: Vec::new(),
             clients: Clients::new(&settings),
             directory,
             factory,
             durable: log.building(),
+            batches: BatchClock::new(log.building()),
             log,
             disk,
             background: Backgrounds::new(wake),
@@ -150,12 +175,17 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             saves,
             transfers: transfers::Transfers::new(now, &settings),
             preferences: leading::Preferences::default(),
+            membership: membership::Membership::default(),
             slices: Vec::new(),
-            next_tick: now,
-            next_expiry: now,
+            timers: Timers::default(),
+            watched: Watched::default(),
+            next_beat: now,
+            clock,
+            leased: Vec::new(),
             more: false,
             stopping: None,
             stopped: false,
+            ended: None,
             actions: Vec::new(),
             settings,
         };
@@ -166,7 +196,8 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
     /// One turn: everything that arrived, then everything that follows from it.
     ///
     /// # Errors
-    /// [`Fatal`]: the log failed. The node must end; nothing after the last durable batch was acknowledged.
+    /// [`Fatal`]: the log failed, or this node is no member any more. It must end; nothing after the last durable batch was
+    /// acknowledged.
     pub(crate) fn turn(
         &mut self,
         now: Time,
@@ -197,69 +228,18 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         self.advance_saves();
         self.drive_transfers();
         self.settle();
+        if let Some(fatal) = self.ended.take() {
+            return Err(fatal);
+        }
         self.log.submit();
+        self.batches.submitted(self.now, self.log.building());
         self.prepare_segments();
         self.apply();
+        self.publish_members();
+        self.check_leases();
         self.deliver_answers();
         self.flush();
         Ok(())
-    }
-
-    /// Learns which batches became durable and lets the promises go that waited for them.
-    fn take_durable(&mut self) -> Result<(), Fatal> {
-        let durable =
-            self.log.poll().map_err(|error| Fatal::Log { shard: self.shard, reason: error.to_string() })?;
-        if durable == self.durable {
-            return Ok(());
-        }
-        self.durable = durable;
-        for number in 0..self.replicas.len() {
-            if self.replicas[number].has_writes() && self.replicas[number].persisted(durable) {
-                self.take_events(number);
-                self.mark_dirty(number);
-            }
-        }
-        self.publish_recorded(durable);
-        Ok(())
-    }
-
-    /// Lets the cores know the time, where one wants to.
-    fn tick(&mut self) {
-        if self.next_tick <= self.now {
-            for number in 0..self.replicas.len() {
-                if self.replicas[number].raft.deadline() <= self.now {
-                    self.replicas[number].raft.tick(self.now);
-                    self.take_events(number);
-                    self.mark_dirty(number);
-                }
-            }
-            self.next_tick =
-                self.replicas.iter().map(|replica| replica.raft.deadline()).min().unwrap_or(Time::NEVER);
-        }
-        if self.links.deadline() <= self.now {
-            self.links.tick(self.now);
-        }
-        if let Some(former) = self.former.as_mut().filter(|former| former.deadline() <= self.now) {
-            former.tick(self.now);
-        }
-        if self.next_expiry <= self.now {
-            // On the same beat as the cores' timers, so that an idle shard wakes once for both.
-            self.next_expiry = Time((self.now.0 / EXPIRY_INTERVAL_US + 1) * EXPIRY_INTERVAL_US);
-            for number in 0..self.replicas.len() {
-                let replica = &mut self.replicas[number];
-                if replica.has_waiting() {
-                    replica.expire(self.now, &mut self.answers);
-                    self.mark_dirty(number); // what is held is offered again
-                }
-            }
-            self.give_up_overdue();
-            self.unstarted.expire(self.now, |to| self.answers.fail(to, Outcome::Refused));
-            self.clients.tick(self.now, &mut self.actions);
-            self.save_if_due();
-            self.lead_as_preferred();
-            self.stop_if_due();
-        }
-        self.log.tick(self.now);
     }
 
     /// Reads the events of the cores that changed and moves what they want durable into the batch.
@@ -270,42 +250,8 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             at += 1;
             self.take_events(number);
             self.retry_held(number);
-            let replica = &mut self.replicas[number];
-            replica.collect_write(&mut self.log);
-            self.next_tick = self.next_tick.min(replica.raft.deadline());
-        }
-    }
-
-    /// Acts on what a core reports, which must be before anything else is put into its log: a new leader's no-op
-    /// comes first.
-    fn take_events(&mut self, number: usize) {
-        while let Some(event) = self.replicas[number].raft.take_event() {
-            self.take_event(number, event);
-        }
-    }
-
-    fn take_event(&mut self, number: usize, event: Event) {
-        let replica = &mut self.replicas[number];
-        match event {
-            Event::BecameLeader { term, noop } => {
-                tracing::info!(group = %replica.group, %term, "leads");
-                replica.append_noop(&mut self.log, noop);
-            }
-            Event::SteppedDown { term } => {
-                tracing::info!(group = %replica.group, %term, "stepped down");
-                replica.stepped_down();
-            }
-            Event::ConfigAppended { id, config } => replica.append_config(&mut self.log, id, &config),
-            Event::LeaderChanged { .. } | Event::ConfigCommitted { .. } | Event::Recovered => {}
-            Event::NeedsSnapshot { to } => self.send_snapshot(number, to),
-            Event::SnapshotOffered { from, id } => self.expect_snapshot(number, from, id),
-            Event::Protocol { from, problem } => {
-                tracing::warn!(group = %replica.group, %from, ?problem, "dropped a message that makes no sense");
-            }
-            Event::Faulted { fault } => {
-                tracing::error!(group = %replica.group, ?fault, "contradictory history: this replica stops taking part");
-            }
-            other => tracing::warn!(group = %replica.group, ?other, "an event of a newer core"),
+            let wrote = self.replicas[number].collect_write(&mut self.log);
+            self.watch(number, wrote);
         }
     }
 
@@ -326,9 +272,16 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                 }
             }
             let replica = &self.replicas[number];
+            if replica.reads.has_tentative() {
+                self.leased.push(number);
+            }
+            if replica.machine.wants_thaw() {
+                self.saves.thaw_later(number);
+            }
             self.log.applied(replica.group, replica.raft.applied_index());
             self.directory.publish(replica.group, &replica.raft);
             self.links.note(number, replica.group, &replica.raft);
+            self.tell_followers(number);
             if self.more {
                 self.mark_dirty(number);
             }
@@ -348,13 +301,6 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             replica.dirty = true;
             self.dirty.push(number);
         }
-    }
-
-    /// When the next turn is due even if nothing arrives.
-    pub(crate) fn deadline(&self) -> Time {
-        let former = self.former.as_ref().map_or(Time::NEVER, |former| former.deadline());
-        let own = self.next_tick.min(self.next_expiry).min(self.transfers.wake_at);
-        own.min(self.log.deadline()).min(self.links.deadline()).min(former)
     }
 
     /// The driver carried out [`Action::Dial`].

@@ -28,7 +28,7 @@ const ALIGN: usize = raft::ENTRY_ALIGN;
 /// A request sent to another node, until its answer comes.
 struct Sent {
     head: RequestHead,
-    /// A read's bytes are kept, as it may be asked again when the link breaks; a write's are not: whether it
+    /// All but a write's bytes are kept, as it may be asked again when the link breaks; a write's are not: whether it
     /// was applied is unknown then.
     query: Option<SmallVec<[u8; 64]>>,
 }
@@ -60,7 +60,8 @@ impl Outbox {
         let Ok(call_bytes) = u32::try_from(bytes) else { return false };
         let sequence = self.sent_first + self.sent.len() as u64;
         let is_write = head.kind == Kind::Write;
-        let call = Call { group: head.group, sequence, is_write, time_left_us: 0, bytes: call_bytes };
+        let kind = head.kind as u8;
+        let call = Call { group: head.group, sequence, kind, time_left_us: 0, bytes: call_bytes };
         let start = self.call_bytes.len();
         self.call_bytes.resize(start + bytes, 0);
         let place = &mut self.call_bytes[start..];

@@ -46,12 +46,18 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             }
             for event in events {
                 match event {
-                    LinkEvent::Up { link } => self.link_is_up(link),
+                    LinkEvent::Up { link, reborn } => {
+                        self.link_is_up(link);
+                        if reborn {
+                            self.peer_is_lost(link);
+                        }
+                    }
                     LinkEvent::Down { link } => self.link_is_down(link),
                     LinkEvent::Read { link } => self.read_link(link),
                     LinkEvent::Snapshot(caller) => {
                         self.transfers.adopt(self.now, *caller, &self.links.local, &mut self.actions);
                     }
+                    LinkEvent::NoMember { reason } => self.end_membership(reason),
                     LinkEvent::Forming { node, incarnation } => {
                         if let Some(former) = &mut self.former {
                             former.connected(self.now, node, incarnation);
@@ -82,6 +88,19 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         }
         if let Some(former) = self.former.as_mut().filter(|_| self.links.peer(link).shard == 0) {
             former.disconnected(node);
+        }
+    }
+
+    /// The shard at the other end of a link is silent, or does not vouch for itself, or its node was started anew: what
+    /// rests on it must wake.
+    pub(super) fn peer_is_lost(&mut self, link: usize) {
+        let node = self.links.peer(link).node;
+        tracing::info!(%node, link, "a peer's shard is lost");
+        for number in 0..self.replicas.len() {
+            if self.links.carries(link, self.replicas[number].group) {
+                self.replicas[number].raft.peer_lost(self.now, node);
+                self.mark_dirty(number);
+            }
         }
     }
 
@@ -131,7 +150,13 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
     /// frame contradicts itself.
     fn take_frame(&mut self, link: usize, node: NodeId, shard: u16, body: &[u8], tail: &[u8]) -> bool {
         let Some(parcel) = open_frame(body, tail) else { return false };
-        for (message, range) in parcel.messages {
+        if let Some(beat) = parcel.beat
+            && self.links.liveness.heard(link, self.now, beat)
+        {
+            self.peer_is_lost(link);
+        }
+        let is_lost = self.links.liveness.is_lost(link);
+        for (message, range, configs) in parcel.messages {
             let Some(number) = self.local(message.group) else { continue };
             self.mark_dirty(number);
             let replica = &mut self.replicas[number];
@@ -139,9 +164,12 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             // stops reading, for beats and votes stand behind the entries.
             let room = self.log.has_room() && self.log.has_room_for_entries();
             if range.is_empty() || room {
-                replica.step(self.now, &mut self.log, node, message, &tail[range]);
+                replica.step(self.now, &mut self.log, node, message, &tail[range], &configs);
             } else {
                 replica.raft.refuse(self.now, node, message);
+            }
+            if is_lost && replica.raft.is_quiesced() {
+                replica.raft.peer_lost(self.now, node); // nobody will say so later
             }
             // At once: what a later message brings stands in the log behind a new leader's no-op.
             self.take_events(number);

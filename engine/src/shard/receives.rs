@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use raft::{EntryId, GroupId, Index, Time};
+use raft::{Config, EntryId, GroupId, Index, Time};
 use runtime::Disk;
 use snapshot::transfer::{Begin, ChunkHeader, Message, Progress, ReceiveError, Receiver, TransferId};
 use snapshot::{Guard, Manifest};
@@ -12,6 +12,7 @@ use snapshot::{Guard, Manifest};
 use super::Shard;
 use super::background::Finished;
 use super::io::Action;
+use super::machine::Machine;
 use super::restore::{restore, single_run};
 use super::transfers::Caller;
 use crate::state_machine::StateMachine;
@@ -67,7 +68,7 @@ enum Step<S, D: Disk> {
     Ready(Receiver<D>),
     Wrote(Receiver<D>, Progress),
     Refused(Receiver<D>),
-    Loaded(S, Manifest, Guard),
+    Loaded(Machine<S>, Manifest, Guard),
 }
 
 impl<S: StateMachine, D: Disk> Shard<S, D> {
@@ -258,7 +259,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         let receive = &mut self.transfers.receives[at];
         receive.stage = Stage::Loading;
         let (group, attempt, manifest) = (receive.group, receive.attempt, receive.manifest.clone());
-        let mut machine = (self.factory)(group);
+        let mut machine = Machine::new(group, &*self.factory);
         let (disk, store, pause) = (self.disk.clone(), self.saves.store.clone(), self.saves.pause.clone());
         self.background.spawn(async move {
             let work = async {
@@ -275,21 +276,22 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
     }
 
     /// Puts the loaded state in the place of the old one, and the record that names its file into the log's batch.
-    fn install(&mut self, at: usize, machine: S, manifest: Manifest, guard: Guard) {
+    fn install(&mut self, at: usize, machine: Machine<S>, manifest: Manifest, guard: Guard) {
         let receive = &mut self.transfers.receives[at];
         let (number, id) = (receive.replica, receive.id);
         let replica = &mut self.replicas[number];
         // If the log holds that very entry, those behind it stay.
         let reset = replica.raft.term_at(id.index) != Some(id.term);
-        let config = replica.raft.config();
+        let Some(config) = Config::decode(&manifest.membership) else {
+            return self.drop_receive(at, "its configuration is of a newer version");
+        };
         if !replica.raft.snapshot_installed(self.now, id, &config) {
             let reason = "the log has overtaken it";
             return self.drop_receive(at, reason);
         }
         receive.stage = Stage::Recording;
         self.log.snapshot(manifest.group, id, &manifest.encode(), reset);
-        replica.machine = machine;
-        replica.restored(id.index, &mut self.answers);
+        replica.restored(id.index, machine, config, &mut self.answers);
         self.record_installed(number, manifest, guard);
         self.mark_dirty(number);
     }

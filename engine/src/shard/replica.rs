@@ -4,12 +4,13 @@ use std::collections::VecDeque;
 
 use raft::{
     Accepted, Check, Config, EntryId, EntryKind, EntrySpec, GroupId, Index, Message, NodeId, ProposeError,
-    Raft, Time, Write,
+    Raft, ReadId, Time, Write,
 };
 use raftlog::{BatchSeq, Cached, Log};
 use runtime::{Buffer, Disk};
 
 use super::answers::Answers;
+use super::machine::Machine;
 use super::reads::ReadQueue;
 use super::request::{Encode, Kind, Outcome, ReplyTo, RequestHead};
 use super::routing::Route;
@@ -27,15 +28,23 @@ pub(crate) struct Replica<S> {
     pub(crate) group: GroupId,
     pub(crate) incarnation: u32,
     pub(crate) raft: Raft,
-    pub(crate) machine: S,
+    pub(crate) machine: Machine<S>,
+    /// The configuration in force at the newest applied entry: what a save of the machine belongs to.
+    pub(crate) config: Config,
+    /// When its followers are told of again; zero while it does not lead.
+    pub(crate) tell_followers_at: Time,
+    /// Which disk each follower was when this leader got to know it (see [`super::membership`]).
+    pub(crate) disks: Vec<(NodeId, u64)>,
     pub(crate) route: Route,
     /// Those who proposed, in the order of their entries.
     waiters: VecDeque<Waiter>,
-    reads: ReadQueue,
+    pub(super) reads: ReadQueue,
     /// What was handed to the log and is not yet durable.
     writes: VecDeque<(BatchSeq, Write)>,
     /// True while it stands in the shard's list of replicas with something to do.
     pub(crate) dirty: bool,
+    /// True while it stands in the shard's list of replicas where somebody waits.
+    pub(crate) watched: bool,
     /// The next entries to apply are being read from disk.
     pub(crate) loading: bool,
 }
@@ -58,17 +67,22 @@ pub(crate) enum Applying {
 }
 
 impl<S: StateMachine> Replica<S> {
-    pub(crate) fn new(group: GroupId, incarnation: u32, raft: Raft, machine: S) -> Replica<S> {
+    /// A replica whose machine is at the raft's applied entry, where `config` is in force.
+    pub(crate) fn new(group: GroupId, raft: Raft, machine: Machine<S>, config: Config) -> Replica<S> {
         Replica {
             group,
-            incarnation,
+            incarnation: 0,
             raft,
             machine,
+            config,
+            tell_followers_at: Time(0),
+            disks: Vec::new(),
             route: Route::default(),
             waiters: VecDeque::new(),
             reads: ReadQueue::default(),
             writes: VecDeque::new(),
             dirty: false,
+            watched: false,
             loading: false,
         }
     }
@@ -87,6 +101,7 @@ impl<S: StateMachine> Replica<S> {
             count += 1;
             bytes += raft::entry_bytes(body.encoded_bytes());
         }
+        let leased = self.raft.lease_holds(now);
         let mut next = Index(self.raft.last().0 + 1);
         let mut space: &mut [u8] = &mut [];
         let term = self.raft.term();
@@ -119,9 +134,10 @@ impl<S: StateMachine> Replica<S> {
                     self.waiters.push_back(Waiter { id, to: head.reply_to, deadline: head.deadline });
                     next = Index(next.0 + 1);
                 }
+                Kind::Control => {}
                 Kind::Read => {
                     let Ok(id) = self.raft.read(now) else { return Led::NotLeader };
-                    self.reads.push(head, id, Index(next.0 - 1), |out| {
+                    self.reads.push(head, (id, leased), Index(next.0 - 1), |out| {
                         let start = out.len();
                         out.resize(start + body.encoded_bytes(), 0);
                         body.encode(&mut out[start..]);
@@ -139,18 +155,18 @@ impl<S: StateMachine> Replica<S> {
         raft::encode_entry(space, spec, 0, |_| {});
     }
 
-    /// Appends a configuration, which the core has already counted.
+    /// Appends a configuration that the core has already counted and lives by.
     pub(crate) fn append_config<D: Disk>(&mut self, log: &mut Log<D>, id: EntryId, config: &Config) {
         let command = config.encode();
         let bytes = raft::entry_bytes(command.len());
         let space = log.entries_space(self.group, self.incarnation, id, 1, bytes);
-        let (group, incarnation) = (self.group, self.incarnation);
-        let spec = EntrySpec { group, incarnation, id, kind: EntryKind::Membership };
+        let (group, incarnation, kind) = (self.group, self.incarnation, EntryKind::Membership);
+        let spec = EntrySpec { group, incarnation, id, kind };
         raft::encode_entry(space, spec, command.len(), |out| out.copy_from_slice(&command));
     }
 
-    /// A message from a peer; `entries` are the bytes of its append, shape already checked. What must be
-    /// written goes into the log's batch: the one copy a follower makes.
+    /// A message from a peer; `entries` are the bytes of its append, shape already checked, `configs` the
+    /// configurations among them. What must be written goes into the log's batch: the one copy a follower makes.
     pub(crate) fn step<D: Disk>(
         &mut self,
         now: Time,
@@ -158,20 +174,21 @@ impl<S: StateMachine> Replica<S> {
         from: NodeId,
         message: Message,
         entries: &[u8],
+        configs: &[(Index, Config)],
     ) {
-        if let Some(accepted) = self.raft.step(now, from, message, &[]) {
+        if let Some(accepted) = self.raft.step(now, from, message, configs) {
             write_accepted(log, self.group, self.incarnation, accepted, entries);
         }
     }
 
-    /// Moves what the core wants durable into the log's batch.
-    pub(crate) fn collect_write<D: Disk>(&mut self, log: &mut Log<D>) {
-        if let Some(write) = self.raft.take_write() {
-            if let Some(hard_state) = write.hard_state() {
-                log.hard_state(self.group, hard_state);
-            }
-            self.writes.push_back((log.building(), write));
+    /// Moves what the core wants durable into the log's batch. False: there was nothing.
+    pub(crate) fn collect_write<D: Disk>(&mut self, log: &mut Log<D>) -> bool {
+        let Some(write) = self.raft.take_write() else { return false };
+        if let Some(hard_state) = write.hard_state() {
+            log.hard_state(self.group, hard_state);
         }
+        self.writes.push_back((log.building(), write));
+        true
     }
 
     /// Everything up to and with `durable` is on disk: the promises that waited for it may leave.
@@ -241,15 +258,31 @@ impl<S: StateMachine> Replica<S> {
             if !self.reads.is_empty() && entry.id.term == self.raft.term() {
                 let machine = &self.machine;
                 self.reads.serve(applied, true, |to, query| {
+                    let place = answers.next();
                     answers.push(to, Outcome::Done, |out| machine.query(query, out));
+                    place
                 });
             }
             let to = self.waiter_for(entry.id, answers);
-            if entry.kind == EntryKind::Command {
-                let mut known = Applied::Done;
-                answers
-                    .push(to, Outcome::Done, |out| known = self.machine.apply(entry.id, entry.command, out));
-                assert_eq!(known, Applied::Done, "{}: entry {} is of a newer version", self.group, entry.id);
+            match entry.kind {
+                EntryKind::Command => {
+                    let mut known = Applied::Done;
+                    answers.push(to, Outcome::Done, |out| {
+                        known = self.machine.apply(entry.id, entry.command, out);
+                    });
+                    assert_eq!(
+                        known,
+                        Applied::Done,
+                        "{}: entry {} is of a newer version",
+                        self.group,
+                        entry.id
+                    );
+                }
+                EntryKind::Membership => {
+                    self.config =
+                        Config::decode(entry.command).expect("the core took it, so it could be read");
+                }
+                EntryKind::Noop => {}
             }
             applied = entry.id.index;
             self.raft.applied(applied);
@@ -260,7 +293,9 @@ impl<S: StateMachine> Replica<S> {
     fn serve_reads(&mut self, next_commits: bool, answers: &mut Answers) {
         let machine = &self.machine;
         self.reads.serve(self.raft.applied_index(), next_commits, |to, query| {
+            let place = answers.next();
             answers.push(to, Outcome::Done, |out| machine.query(query, out));
+            place
         });
     }
 
@@ -280,15 +315,32 @@ impl<S: StateMachine> Replica<S> {
         ReplyTo::Nobody
     }
 
+    /// Answers were given by lease in this turn: do they stand at `now`, which is after? If not, the reads are asked
+    /// again, here or wherever the leader is now: false.
+    pub(crate) fn check_lease(&mut self, now: Time, answers: &mut Answers) -> bool {
+        if self.raft.lease_holds(now) {
+            self.reads.settle();
+            return true;
+        }
+        let asked = self.raft.read(now);
+        self.reads.ask_again(*asked.as_ref().unwrap_or(&ReadId(0)), |place| answers.take_back(place));
+        if asked.is_err() {
+            self.stepped_down();
+        }
+        false
+    }
+
     /// This replica no longer leads: its unanswered reads can be asked elsewhere. Writers keep waiting: their
     /// entries may still commit, and applying tells which did.
     pub(crate) fn stepped_down(&mut self) {
+        self.disks.clear();
         let reads = self.reads.take_all();
         self.route.hold_in_front(reads);
     }
 
     /// The state jumped to `to` by a snapshot: who waited for an entry below can no longer be told its fate.
-    pub(crate) fn restored(&mut self, to: Index, answers: &mut Answers) {
+    pub(crate) fn restored(&mut self, to: Index, machine: Machine<S>, config: Config, answers: &mut Answers) {
+        (self.machine, self.config) = (machine, config);
         while self.waiters.front().is_some_and(|waiter| waiter.id.index <= to) {
             let waiter = self.waiters.pop_front().expect("just seen");
             answers.fail(waiter.to, Outcome::Unknown);

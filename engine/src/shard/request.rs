@@ -27,11 +27,21 @@ impl ReplyTo {
 
 /// Whether a request changes the group's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum Kind {
     /// A command: becomes an entry.
-    Write,
+    Write = 0,
     /// A query: answered from the state, linearizably.
     Read,
+    /// Something for the group's leader itself, outside its log: [`super::control`].
+    Control,
+}
+
+impl Kind {
+    /// The kind a peer's byte names.
+    pub(crate) fn from_wire(byte: u8) -> Option<Kind> {
+        [Kind::Write, Kind::Read, Kind::Control].into_iter().find(|kind| *kind as u8 == byte)
+    }
 }
 
 /// A request without its bytes.
@@ -91,6 +101,8 @@ pub(crate) trait Encode {
 pub(crate) enum RequestBody<'t> {
     /// A command as it was planned: written down once, where it goes.
     Command(Command<'t>),
+    /// A question to group 0 or to a leader, made from a client's words.
+    Owned(Vec<u8>),
     /// Encoded already: from another shard, another node, or the library.
     Bytes(&'t [u8]),
 }
@@ -99,6 +111,7 @@ impl Encode for RequestBody<'_> {
     fn encoded_bytes(&self) -> usize {
         match self {
             RequestBody::Command(command) => command.encoded_bytes(),
+            RequestBody::Owned(bytes) => bytes.len(),
             RequestBody::Bytes(bytes) => bytes.len(),
         }
     }
@@ -106,6 +119,7 @@ impl Encode for RequestBody<'_> {
     fn encode(&self, out: &mut [u8]) {
         match self {
             RequestBody::Command(command) => command.encode(out),
+            RequestBody::Owned(bytes) => out.copy_from_slice(bytes),
             RequestBody::Bytes(bytes) => out.copy_from_slice(bytes),
         }
     }

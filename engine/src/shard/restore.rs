@@ -87,6 +87,7 @@ pub(crate) async fn open_snapshots<S: StateMachine, D: Disk>(
     let mut manifests = Vec::new();
     for known in &groups {
         manifests.extend(manifest_of(known)?);
+        known.memberships.iter().try_for_each(|(_, config)| check_config(known.group, config))?;
     }
     // Builds are bounded by the plan of saves; files that wait to be published count as building too.
     let limits = Limits { builds_max: usize::MAX, ..Limits::default() };
@@ -115,10 +116,17 @@ fn manifest_of(known: &RecoveredGroup) -> Result<Option<Manifest>, LoadError> {
     }
     let Some(body) = &known.snapshot else { return Ok(None) };
     let manifest = Manifest::decode(body).map_err(|error| record_error(known.group, error.to_string()))?;
+    check_config(known.group, &manifest.membership)?;
     if (manifest.group, manifest.id) != (known.group, known.snapshot_id) {
         return Err(record_error(known.group, "its manifest is about another group or entry"));
     }
     Ok(Some(manifest))
+}
+
+/// A configuration that this version cannot read must not be taken for none.
+fn check_config(group: GroupId, bytes: &[u8]) -> Result<(), LoadError> {
+    let readable = raft::Config::decode(bytes).map(|_| ());
+    readable.ok_or_else(|| record_error(group, "its configuration is of a newer version"))
 }
 
 fn record_error(group: GroupId, problem: impl Into<String>) -> LoadError {

@@ -91,8 +91,9 @@ impl<D: Disk> Saves<D> {
             || self.recorded.iter().any(|recorded| recorded.built.replica == replica)
     }
 
-    fn thaw_later(&mut self, replica: usize) {
-        if !self.thawing.contains(&replica) {
+    /// The machine has work left. While its image is read there is nothing it can do; the end of the save asks again.
+    pub(super) fn thaw_later(&mut self, replica: usize) {
+        if !self.running.contains(&replica) && !self.thawing.contains(&replica) {
             self.thawing.push_back(replica);
         }
     }
@@ -123,11 +124,6 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         if self.saves.plan.wants_round(facts) {
             let unsaved = self.all_unsaved();
             self.saves.plan.begin_round(facts, unsaved.into_iter());
-        }
-        for number in 0..self.replicas.len() {
-            if self.replicas[number].machine.wants_thaw() && !self.saves.running.contains(&number) {
-                self.saves.thaw_later(number);
-            }
         }
         self.record_built();
     }
@@ -222,11 +218,10 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         let replica = &mut self.replicas[number];
         let Ok(slot) = self.saves.store.begin_build(replica.group, id) else { return false };
         tracing::debug!(group = %replica.group, %id, "saving");
-        let voters = replica.raft.config().voters;
         let spec = BuildSpec {
             store: self.settings.store,
             shard: u32::from(self.shard),
-            membership: voters.iter().flat_map(|node| node.0.to_le_bytes()).collect(),
+            membership: replica.config.encode(),
         };
         let image = replica.machine.freeze();
         let pause = self.saves.pause.clone();

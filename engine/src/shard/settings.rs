@@ -11,6 +11,18 @@ use crate::builder::{Builder, Redirect};
 use crate::directory::Directory;
 use crate::node::{DataDir, Identity};
 
+/// A follower that hears nothing of its leader for this long may campaign; so a peer's shard that has not vouched for
+/// itself for this long is given up for all groups.
+pub(crate) const ELECTION_TIMEOUT_MIN: Duration = Duration::from_millis(1000);
+
+/// How long a leader answers reads alone after a quorum has answered it, with lease reads. A node that promised that
+/// does not vote for as long after its start. Four fifths of the shortest election timeout: clocks may drift by a fifth.
+pub(crate) const LEASE: Duration = Duration::from_millis(800);
+const _: () = assert!(LEASE.as_millis() * 5 == ELECTION_TIMEOUT_MIN.as_millis() * 4);
+
+/// A group that nobody asked anything for so long rests.
+const QUIESCE_AFTER: Duration = Duration::from_secs(2);
+
 /// The settings of one shard.
 #[derive(Clone)]
 pub(crate) struct ShardSettings {
@@ -22,6 +34,7 @@ pub(crate) struct ShardSettings {
     pub(crate) cluster: Vec<(NodeId, SocketAddr)>,
     pub(crate) redirect: Redirect,
     pub(crate) deadline_us: u64,
+    pub(crate) lease_reads: bool,
     pub(crate) snapshot_after_bytes: u64,
     pub(crate) log_bytes_max: u64,
     /// The data directory's random id, for the files made in it.
@@ -54,6 +67,7 @@ impl ShardSettings {
             cluster: builder.cluster.clone(),
             redirect: builder.redirect,
             deadline_us: u64::try_from(builder.deadline.as_micros()).unwrap_or(u64::MAX),
+            lease_reads: builder.lease_reads,
             snapshot_after_bytes: builder.snapshot_after_bytes,
             log_bytes_max: builder.log_bytes_max,
             store: identity.store,
@@ -69,7 +83,7 @@ impl ShardSettings {
     pub(crate) fn raft(&self) -> raft::Settings {
         raft::Settings {
             node: self.node,
-            election_timeout_min: Duration::from_millis(1000),
+            election_timeout_min: ELECTION_TIMEOUT_MIN,
             election_timeout_max: Duration::from_millis(1500),
             beat_interval: Duration::from_millis(100),
             // A frame a turn and a handful of frames on their way: more only hides a slow follower.
@@ -78,8 +92,8 @@ impl ShardSettings {
             // Above every connection's limit together with one largest command.
             uncommitted_bytes_max: 64 << 20,
             seed: self.seed,
-            quiesce_after: None,
-            lease: None,
+            quiesce_after: Some(QUIESCE_AFTER),
+            lease: self.lease_reads.then_some(LEASE),
         }
     }
 }
@@ -108,6 +122,11 @@ impl SharedDataDir {
         record: &[u8],
     ) -> Result<(), crate::node::DataDirError> {
         self.with(|dir| dir.store_record(crate::node::ClusterId(cluster), record))
+    }
+
+    /// The cluster has removed this node: no start may use the directory again.
+    pub(crate) fn mark_removed(&self, reason: &str) -> Result<(), crate::node::DataDirError> {
+        self.with(|dir| dir.mark_removed(reason))
     }
 
     /// Counts this node's starts.

@@ -127,8 +127,8 @@ impl Line {
                 }
                 Output::Close { socket } => actions.push(Action::Close { socket }),
                 Output::Established { .. } => self.spoke = now,
-                Output::Refused { reason, .. } => {
-                    tracing::debug!(%reason, "a snapshot's connection is refused")
+                Output::Refused { refused, .. } => {
+                    tracing::debug!(reason = refused.reason, "a snapshot's connection is refused")
                 }
                 Output::Lost(_) => lost = true,
             }

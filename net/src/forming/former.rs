@@ -7,13 +7,16 @@
 //! a record from before the founder lost its disk comes too late. Records of others are taken only as answers
 //! to questions asked after the promise. So no record reaches a node's disk whose founder some listed node
 //! has forgotten, unless its owner holds it durably and says so, and then no new founder gets its answers.
+//!
+//! A node that joins later changes nothing about that: it takes a record over only in that last way, from a member
+//! that holds it durably, and only once that member's roster lists it; the roster is what group 0 has committed.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use raft::{NodeId, Time};
 
-use super::{Birth, Forming, Member, Notice, Output, Record, State};
+use super::{Birth, Cluster, Forming, Member, Notice, Output, Record, Roster, State};
 use crate::handshake::ClusterId;
 
 /// Every connected peer is asked this often.
@@ -21,9 +24,9 @@ pub const ROUND: Duration = Duration::from_millis(500);
 
 enum Stage {
     Unformed,
-    /// The record is on its way to the disk; nothing is said about it before it is there.
-    Syncing(Record),
-    Formed(Record),
+    /// The cluster's file is on its way to the disk; nothing is said about it before it is there.
+    Syncing(Cluster),
+    Formed(Cluster),
 }
 
 #[derive(Default)]
@@ -32,6 +35,8 @@ struct Peer {
     /// The current question is open.
     asked: bool,
     heard: Option<Heard>,
+    /// It said that it is unformed, and with what it was born; kept while it is connected and says nothing else.
+    waits: Option<Birth>,
     noticed: Option<Notice>,
 }
 
@@ -60,18 +65,18 @@ pub struct Former {
 }
 
 impl Former {
-    /// The protocol after a start. `record` is what the record's file holds, if there is one; `boot` the
+    /// The protocol after a start. `cluster` is what the cluster's file holds, if there is one; `boot` the
     /// durable number of this start; `candidate` a fresh random name, used if this node is the founder.
     ///
     /// # Panics
     /// If `birth` is not possible or `candidate` is no name: both are checked where they come from.
-    pub fn new(now: Time, birth: Birth, boot: u64, record: Option<Record>, candidate: ClusterId) -> Former {
+    pub fn new(now: Time, birth: Birth, boot: u64, cluster: Option<Cluster>, candidate: ClusterId) -> Former {
         assert!(birth.is_possible(), "a birth is checked before it is written");
         assert!(candidate.is_formed(), "a cluster's name is not zero");
         let mut former = Former {
             birth,
             candidate,
-            stage: record.map_or(Stage::Unformed, Stage::Formed),
+            stage: cluster.map_or(Stage::Unformed, Stage::Formed),
             peers: BTreeMap::new(),
             count: boot << 32,
             question: 0,
@@ -122,10 +127,10 @@ impl Former {
     /// # Panics
     /// If nothing was to be synced.
     pub fn synced(&mut self, now: Time) {
-        let Stage::Syncing(record) = std::mem::replace(&mut self.stage, Stage::Unformed) else {
+        let Stage::Syncing(cluster) = std::mem::replace(&mut self.stage, Stage::Unformed) else {
             panic!("a sync finished that was not asked for");
         };
-        self.stage = Stage::Formed(record.clone());
+        let record = &cluster.record;
         for (&node, peer) in &self.peers {
             let message = match &peer.heard {
                 Some(Heard::Unformed { promise, .. }) if *promise != 0 => {
@@ -138,19 +143,34 @@ impl Former {
         let formed = |peer: &Peer| matches!(peer.heard, Some(Heard::Formed));
         let known: Vec<NodeId> =
             self.peers.iter().filter(|(_, peer)| formed(peer)).map(|(node, _)| *node).collect();
-        self.outputs.push_back(Output::Formed(record));
+        self.stage = Stage::Formed(cluster.clone());
+        self.outputs.push_back(Output::Formed(cluster));
         self.outputs.extend(known.into_iter().map(Output::Reconnect));
         self.round_at = now + ROUND;
     }
 
-    /// The members changed since the cluster formed: what unformed nodes are told from now on.
+    /// The members changed since this node came in: what unformed nodes are told from now on. An older roster than
+    /// the one it has changes nothing.
     ///
     /// # Panics
-    /// If this node is not formed, or the record is another cluster's.
-    pub fn update(&mut self, record: Record) {
-        let ours = self.record().map(|record| record.cluster_id);
-        assert_eq!(ours, Some(record.cluster_id), "the record of this node's cluster");
-        self.stage = Stage::Formed(record);
+    /// If this node is not formed, or the roster is not possible.
+    pub fn update(&mut self, roster: Roster) {
+        assert!(roster.is_possible(), "the directory's rules keep it so");
+        let Stage::Formed(cluster) = &mut self.stage else { panic!("only members learn of members") };
+        if roster.version >= cluster.roster.version {
+            cluster.roster = roster;
+        }
+    }
+
+    /// Who is connected, unformed, and no member: what each was born with, by ascending id. Bounded by the
+    /// connections for forming that there are.
+    pub fn joiners(&self) -> impl Iterator<Item = &Birth> {
+        let roster = match &self.stage {
+            Stage::Formed(cluster) => Some(&cluster.roster),
+            Stage::Unformed | Stage::Syncing(_) => None,
+        };
+        let births = self.peers.values().filter_map(|peer| peer.waits.as_ref());
+        births.filter(move |birth| roster.is_some_and(|roster| !roster.lists(birth)))
     }
 
     /// Time has passed.
@@ -172,8 +192,13 @@ impl Former {
 
     /// The record on this node's disk.
     pub fn record(&self) -> Option<&Record> {
+        self.cluster().map(|cluster| &cluster.record)
+    }
+
+    /// The record on this node's disk, with the newest roster it has.
+    pub fn cluster(&self) -> Option<&Cluster> {
         match &self.stage {
-            Stage::Formed(record) => Some(record),
+            Stage::Formed(cluster) => Some(cluster),
             Stage::Unformed | Stage::Syncing(_) => None,
         }
     }
@@ -209,7 +234,7 @@ impl Former {
         let state = match &self.stage {
             // It is asked again soon, and knows by then.
             Stage::Syncing(_) => return,
-            Stage::Formed(record) => State::Formed { record: record.clone() },
+            Stage::Formed(cluster) => State::Formed { cluster: cluster.clone() },
             Stage::Unformed => {
                 let to_founder = from == self.birth.founder();
                 if to_founder && self.promised_to != incarnation {
@@ -238,8 +263,9 @@ impl Former {
                 if birth.node != from || birth.incarnation != incarnation {
                     return;
                 }
-                if let Stage::Formed(record) = &self.stage {
-                    if promise != 0 && is_member(record, &birth) {
+                peer.waits = Some(birth.clone());
+                if let Stage::Formed(Cluster { record, .. }) = &self.stage {
+                    if promise != 0 && founds(record, &birth) {
                         let message = Forming::Form { promise, record: record.clone() };
                         self.outputs.push_back(Output::Send { to: from, message });
                     }
@@ -250,28 +276,35 @@ impl Former {
                     self.notice(from, Notice::Disagreement(from));
                 }
             }
-            State::Formed { record } => self.met_formed(from, record),
+            State::Formed { cluster } => {
+                peer.waits = None;
+                self.met_formed(from, cluster);
+            }
         }
     }
 
-    fn met_formed(&mut self, from: NodeId, record: Record) {
-        let (node, cluster_id) = (self.birth.node, record.cluster_id);
+    fn met_formed(&mut self, from: NodeId, theirs: Cluster) {
+        let (node, cluster_id) = (self.birth.node, theirs.record.cluster_id);
         match &self.stage {
-            Stage::Formed(ours) if ours.cluster_id == cluster_id => self.peer_is_formed(from),
+            Stage::Formed(ours) if ours.record.cluster_id == cluster_id => self.peer_is_formed(from),
             Stage::Formed(ours) => {
-                let ours = ours.cluster_id;
+                let ours = ours.record.cluster_id;
                 self.notice(from, Notice::OtherCluster { node: from, ours, theirs: cluster_id });
             }
             Stage::Syncing(ours) => {
-                if ours.cluster_id == cluster_id {
+                if ours.record.cluster_id == cluster_id {
                     self.peer_is_formed(from);
                 }
             }
-            Stage::Unformed if is_member(&record, &self.birth) => {
-                self.peer_is_formed(from);
-                self.sync(record);
+            Stage::Unformed if theirs.record.group_count != self.birth.group_count => {
+                let (ours, theirs) = (self.birth.group_count, theirs.record.group_count);
+                self.notice(from, Notice::GroupCount { cluster_id, ours, theirs });
             }
-            Stage::Unformed if record.member(node).is_some() => {
+            Stage::Unformed if theirs.roster.lists(&self.birth) => {
+                self.peer_is_formed(from);
+                self.sync(theirs);
+            }
+            Stage::Unformed if theirs.roster.member(node).is_some() => {
                 self.notice(from, Notice::LostDisk { cluster_id, node });
             }
             Stage::Unformed => self.notice(from, Notice::NotMember { cluster_id, node }),
@@ -281,7 +314,7 @@ impl Former {
     /// The founder sent the record.
     fn form(&mut self, from: NodeId, incarnation: u64, promise: u64, record: Record) {
         match &self.stage {
-            Stage::Formed(ours) if ours.cluster_id == record.cluster_id => {
+            Stage::Formed(ours) if ours.record.cluster_id == record.cluster_id => {
                 let message = Forming::FormAck { cluster_id: record.cluster_id };
                 self.outputs.push_back(Output::Send { to: from, message });
                 self.peer_is_formed(from);
@@ -293,9 +326,9 @@ impl Former {
                     && promise == self.promise
                     && incarnation == self.promised_to
                     && founded_by == Some(incarnation);
-                if promised && promise != 0 && is_member(&record, &self.birth) {
+                if promised && promise != 0 && founds(&record, &self.birth) {
                     self.peer_is_formed(from);
-                    self.sync(record);
+                    self.sync(Cluster::as_formed(record));
                 }
             }
         }
@@ -325,12 +358,12 @@ impl Former {
             });
         }
         let record = Record { cluster_id: self.candidate, group_count: self.birth.group_count, members };
-        self.sync(record);
+        self.sync(Cluster::as_formed(record));
     }
 
-    fn sync(&mut self, record: Record) {
-        self.stage = Stage::Syncing(record.clone());
-        self.outputs.push_back(Output::Sync(record));
+    fn sync(&mut self, cluster: Cluster) {
+        self.stage = Stage::Syncing(cluster.clone());
+        self.outputs.push_back(Output::Sync(cluster));
     }
 
     /// That node has this node's record on its disk. When this one has it too, they greet again as members.
@@ -338,6 +371,7 @@ impl Former {
         let formed = matches!(self.stage, Stage::Formed(_));
         if let Some(peer) = self.peers.get_mut(&node) {
             peer.heard = Some(Heard::Formed);
+            peer.waits = None;
             if formed {
                 self.outputs.push_back(Output::Reconnect(node));
             }
@@ -354,8 +388,8 @@ impl Former {
     }
 }
 
-/// Whether the node born so is a member: the same id with the same disk and the same shards.
-fn is_member(record: &Record, birth: &Birth) -> bool {
+/// Whether the node born so is one of those the cluster formed with: the same id, disk and shards.
+fn founds(record: &Record, birth: &Birth) -> bool {
     record.member(birth.node).is_some_and(|member| {
         member.incarnation == birth.incarnation && member.shard_count == birth.shard_count
     })

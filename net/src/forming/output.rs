@@ -2,7 +2,7 @@
 
 use raft::NodeId;
 
-use super::{Forming, Record};
+use super::{Cluster, Forming};
 use crate::handshake::ClusterId;
 
 /// What the engine has to do.
@@ -15,10 +15,10 @@ pub enum Output {
         /// What.
         message: Forming,
     },
-    /// Write the record into its file and sync file and directory, then call [`super::Former::synced`].
-    Sync(Record),
-    /// The record is on this node's disk: Raft may start.
-    Formed(Record),
+    /// Write this into its file and sync file and directory, then call [`super::Former::synced`].
+    Sync(Cluster),
+    /// It is on this node's disk: Raft may start.
+    Formed(Cluster),
     /// Both ends of the connection to that node are formed now: greet again, as members.
     Reconnect(NodeId),
     /// Something an operator should know; said once until something else is to be said of that node.
@@ -39,13 +39,25 @@ pub enum Notice {
         /// This node.
         node: NodeId,
     },
-    /// The cluster does not know this node.
+    /// The cluster does not know this node (yet).
     #[error("cluster {cluster_id} does not know node {node}: add it as a member")]
     NotMember {
         /// The cluster met.
         cluster_id: ClusterId,
         /// This node.
         node: NodeId,
+    },
+    /// The cluster would take this node, but for its number of groups.
+    #[error(
+        "cluster {cluster_id} has {theirs} groups, this node was started for {ours}: start it with --groups {theirs}"
+    )]
+    GroupCount {
+        /// The cluster met.
+        cluster_id: ClusterId,
+        /// This node's.
+        ours: u32,
+        /// The cluster's.
+        theirs: u32,
     },
     /// Two formed nodes of different clusters are connected.
     #[error("node {node} belongs to cluster {theirs}, this one to {ours}")]

@@ -5,8 +5,7 @@ use std::ops::Range;
 use raft::{GroupId, NodeId};
 
 use super::{GROUPS_MAX, MEMBERS_MAX};
-use crate::frame::padded;
-use crate::handshake::{Address, ClusterId, Fields, HandshakeError, HandshakeFault, Writer};
+use crate::handshake::{Address, ClusterId, Fields, HandshakeError, Writer};
 
 /// Hash slots of the key space.
 pub const SLOTS: u16 = 16_384;
@@ -26,7 +25,7 @@ pub struct Member {
     pub client: Address,
 }
 
-/// A cluster as it formed. The engine keeps it in a file as [`Record::encode`] writes it.
+/// A cluster as it formed: the same on all its members for ever, also on those that join later.
 ///
 /// Groups `1..=group_count` hold keys, each an equal share of the slots ([`Record::slots`]); group 0 holds none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,11 +41,7 @@ pub struct Record {
 /// The bytes are no record: the file is damaged, or of another version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not the record of a cluster: {0}")]
-pub struct RecordError(#[from] HandshakeError);
-
-const RECORD_MAGIC: [u8; 4] = *b"rrcl";
-const RECORD_VERSION: u16 = 0;
-const RECORD_HEADER_BYTES: usize = 16;
+pub struct RecordError(#[from] pub(super) HandshakeError);
 
 /// The slots of group `group` when `group_count` groups hold keys: the `group`-th of `group_count` equal
 /// shares, counted from 1. Empty for group 0 and groups there are not.
@@ -87,87 +82,56 @@ impl Record {
     pub fn is_possible(&self) -> bool {
         self.cluster_id.is_formed()
             && (1..=GROUPS_MAX).contains(&self.group_count)
-            && (1..=MEMBERS_MAX).contains(&self.members.len())
-            && self.members.is_sorted_by(|one, next| one.node < next.node)
-            && self.members.iter().all(|member| member.incarnation != 0 && member.shard_count != 0)
-    }
-
-    /// The record as the bytes of a file: a 16-byte header with checksum, magic, version and length, the fields,
-    /// zeros up to a multiple of 16.
-    pub fn encode(&self) -> Vec<u8> {
-        let mut out = vec![0; RECORD_HEADER_BYTES];
-        self.write(&mut Writer(&mut out));
-        out.resize(padded(out.len()), 0);
-        let record_bytes = u32::try_from(out.len()).expect("every field is bounded");
-        out[4..8].copy_from_slice(&RECORD_MAGIC);
-        out[8..10].copy_from_slice(&RECORD_VERSION.to_le_bytes());
-        out[12..16].copy_from_slice(&record_bytes.to_le_bytes());
-        let checksum = crc32fast::hash(&out[4..]);
-        out[..4].copy_from_slice(&checksum.to_le_bytes());
-        out
-    }
-
-    /// Reads what [`Record::encode`] wrote, all of it and nothing else.
-    pub fn decode(bytes: &[u8]) -> Result<Record, RecordError> {
-        let fail = |at, fault| Err(RecordError(HandshakeError { at, fault }));
-        let mut fields = Fields::new(bytes, 0);
-        let stored = fields.u32("the checksum")?;
-        let computed = crc32fast::hash(&bytes[4..]);
-        if stored != computed {
-            return fail(0, HandshakeFault::Checksum { stored, computed });
-        }
-        let magic = fields.array("the magic")?;
-        if magic != RECORD_MAGIC {
-            return fail(4, HandshakeFault::Magic(magic));
-        }
-        let version = fields.u16("the version")?;
-        if version != RECORD_VERSION {
-            return fail(8, HandshakeFault::Version(version));
-        }
-        if fields.u16("the reserved bytes")? != 0 {
-            return Err(fields.wrong("the reserved bytes").into());
-        }
-        let record_bytes = fields.u32("the length")?;
-        if record_bytes as usize != bytes.len() {
-            return fail(12, HandshakeFault::Length(record_bytes));
-        }
-        let record = Record::read(&mut fields)?;
-        fields.finish()?;
-        Ok(record)
+            && members_are_possible(&self.members)
     }
 
     pub(crate) fn write(&self, writer: &mut Writer<'_>) {
         assert!(self.is_possible(), "a record is made of checked parts");
         writer.bytes(&self.cluster_id.0);
         writer.u32(self.group_count);
-        writer.u16(u16::try_from(self.members.len()).expect("at most MEMBERS_MAX members"));
-        for member in &self.members {
-            writer.u16(member.node.0);
-            writer.u16(member.shard_count);
-            writer.u64(member.incarnation);
-            writer.address(&member.peer);
-            writer.address(&member.client);
-        }
+        members_write(&self.members, writer);
     }
 
     pub(crate) fn read(fields: &mut Fields<'_>) -> Result<Record, HandshakeError> {
         let cluster_id = ClusterId(fields.array("the cluster id")?);
         let group_count = fields.u32("the group count")?;
-        let member_count = usize::from(fields.u16("the number of members")?);
-        if member_count > MEMBERS_MAX {
-            return Err(fields.wrong("the number of members"));
-        }
-        let mut members = Vec::with_capacity(member_count);
-        for _ in 0..member_count {
-            members.push(Member {
-                node: NodeId(fields.u16("a member's id")?),
-                shard_count: fields.u16("a member's shard count")?,
-                incarnation: fields.u64("a member's incarnation")?,
-                peer: fields.address("a member's peer address")?,
-                client: fields.address("a member's client address")?,
-            });
-        }
-        let record = Record { cluster_id, group_count, members };
+        let record = Record { cluster_id, group_count, members: members_read(fields)? };
         if record.is_possible() { Ok(record) } else { Err(fields.wrong("the record")) }
     }
+}
+
+/// Whether a list of members can be true.
+pub(super) fn members_are_possible(members: &[Member]) -> bool {
+    (1..=MEMBERS_MAX).contains(&members.len())
+        && members.is_sorted_by(|one, next| one.node < next.node)
+        && members.iter().all(|member| member.incarnation != 0 && member.shard_count != 0)
+}
+
+pub(super) fn members_write(members: &[Member], writer: &mut Writer<'_>) {
+    writer.u16(u16::try_from(members.len()).expect("at most MEMBERS_MAX members"));
+    for member in members {
+        writer.u16(member.node.0);
+        writer.u16(member.shard_count);
+        writer.u64(member.incarnation);
+        writer.address(&member.peer);
+        writer.address(&member.client);
+    }
+}
+
+pub(super) fn members_read(fields: &mut Fields<'_>) -> Result<Vec<Member>, HandshakeError> {
+    let member_count = usize::from(fields.u16("the number of members")?);
+    if member_count > MEMBERS_MAX {
+        return Err(fields.wrong("the number of members"));
+    }
+    let mut members = Vec::with_capacity(member_count);
+    for _ in 0..member_count {
+        members.push(Member {
+            node: NodeId(fields.u16("a member's id")?),
+            shard_count: fields.u16("a member's shard count")?,
+            incarnation: fields.u64("a member's incarnation")?,
+            peer: fields.address("a member's peer address")?,
+            client: fields.address("a member's client address")?,
+        });
+    }
+    Ok(members)
 }

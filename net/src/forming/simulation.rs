@@ -1,9 +1,15 @@
-//! Forming under everything that can go wrong: a seeded random simulation of 3 and 5 nodes.
+//! Forming and joining under everything that can go wrong: a seeded random simulation of up to 5 founders and 2 nodes
+//! that join.
 //!
 //! The network is worse than TCP: messages are delayed, reordered, lost, doubled, and outlive the processes
 //! that sent them and those they were sent to. Nodes crash at any moment and lose what is not synced; in half
 //! of the runs one of them comes back with an empty disk, again and again. Then everything heals, and the
 //! cluster must form.
+//!
+//! Where nodes join, an operator adds who waits and removes who lost its disk (and sometimes who joined), as group 0
+//! would commit it: one list of rosters, which each member learns in order and late.
+
+mod operator;
 
 use std::collections::BTreeSet;
 
@@ -15,11 +21,16 @@ use super::*;
 struct Node {
     birth: Birth,
     boot: u64,
-    disk: Option<Record>,
+    founder: bool,
+    disk: Option<Cluster>,
+    /// Its disk was empty once more.
+    wiped: bool,
+    /// How many rosters it has learned.
+    learned: usize,
     /// `None` while it is down.
     former: Option<Former>,
     /// A sync under way.
-    syncing: Option<Record>,
+    syncing: Option<Cluster>,
     connected: BTreeSet<usize>,
     notices: Vec<Notice>,
 }
@@ -43,6 +54,8 @@ struct World {
     /// Lost and doubled messages, crashes, cut connections.
     chaos: bool,
     bad_disk: Option<usize>,
+    /// What group 0 has committed.
+    rosters: Vec<Roster>,
 }
 
 fn node_id(at: usize) -> NodeId {
@@ -54,38 +67,55 @@ fn address(node: NodeId) -> Address {
 }
 
 impl World {
-    fn new(seed: u64, nodes: usize) -> World {
+    fn new(seed: u64, founders: usize, joiners: usize) -> World {
         let mut random = Rng::with_seed(seed);
-        let list: Vec<_> = (0..nodes).map(|at| (node_id(at), address(node_id(at)))).collect();
-        let node = |at| Node {
-            birth: Birth {
-                node: node_id(at),
-                incarnation: random.u64(1..),
-                shard_count: 2,
-                group_count: 16,
-                client: address(node_id(at)),
-                list: list.clone(),
-            },
-            boot: 0,
-            disk: None,
-            former: None,
-            syncing: None,
-            connected: BTreeSet::new(),
-            notices: Vec::new(),
+        // Those who join have the lowest ids or the highest.
+        let first = if joiners > 0 && random.bool() { joiners } else { 0 };
+        let is_founder = |at: usize| (first..first + founders).contains(&at);
+        let node = |at| {
+            let listed = (0..founders + joiners).filter(|other| is_founder(*other) || *other == at);
+            Node {
+                birth: Birth {
+                    node: node_id(at),
+                    incarnation: random.u64(1..),
+                    shard_count: 2,
+                    group_count: 16,
+                    client: address(node_id(at)),
+                    list: listed.map(|at| (node_id(at), address(node_id(at)))).collect(),
+                },
+                boot: 0,
+                founder: is_founder(at),
+                disk: None,
+                wiped: false,
+                learned: 0,
+                former: None,
+                syncing: None,
+                connected: BTreeSet::new(),
+                notices: Vec::new(),
+            }
         };
-        let nodes: Vec<Node> = (0..nodes).map(node).collect();
+        let nodes: Vec<Node> = (0..founders + joiners).map(node).collect();
         let bad_disk = match random.u8(..4) {
-            0 => Some(random.usize(..nodes.len())),
-            1 => Some(0),
+            0 => Some(first + random.usize(..founders)),
+            1 => Some(first),
             _ => None,
         };
-        World { random, now: Time(1_000_000), nodes, steps: 0, letters: Vec::new(), chaos: true, bad_disk }
+        World {
+            random,
+            now: Time(1_000_000),
+            nodes,
+            steps: 0,
+            letters: Vec::new(),
+            chaos: true,
+            bad_disk,
+            rosters: Vec::new(),
+        }
     }
 
     fn start(&mut self, at: usize) {
         let candidate = ClusterId(self.random.u128(1..).to_le_bytes());
         let node = &mut self.nodes[at];
-        node.boot += 1;
+        (node.boot, node.learned) = (node.boot + 1, 0);
         let (birth, disk) = (node.birth.clone(), node.disk.clone());
         node.former = Some(Former::new(self.now, birth, node.boot, disk, candidate));
         self.carry_out(at);
@@ -105,8 +135,8 @@ impl World {
     fn wipe(&mut self, at: usize) {
         self.crash(at);
         let node = &mut self.nodes[at];
-        node.disk = None;
-        node.boot = 0;
+        (node.disk, node.wiped, node.boot) = (None, true, 0);
+        node.notices.clear();
         node.birth.incarnation = self.random.u64(1..);
     }
 
@@ -151,16 +181,15 @@ impl World {
                     let (from, incarnation, to) = (at, node.birth.incarnation, usize::from(to.0) - 1);
                     self.post(Letter { due: 0, from, incarnation, to, message });
                 }
-                Output::Sync(record) => {
-                    assert!(node.syncing.replace(record).is_none(), "one record, once");
+                Output::Sync(cluster) => {
+                    assert!(node.syncing.replace(cluster).is_none(), "one record, once");
                 }
-                Output::Formed(record) => assert_eq!(node.disk.as_ref(), Some(&record), "synced before used"),
+                Output::Formed(cluster) => {
+                    assert_eq!(node.disk.as_ref(), Some(&cluster), "synced before used");
+                }
                 Output::Reconnect(peer) => {
                     let peer = usize::from(peer.0) - 1;
-                    assert!(
-                        self.nodes[peer].disk.is_some() || self.bad_disk == Some(peer),
-                        "said on hearsay"
-                    );
+                    assert!(self.nodes[peer].disk.is_some() || self.nodes[peer].wiped, "said on hearsay");
                     self.disconnect(at, peer);
                 }
                 Output::Notice(notice) => node.notices.push(notice),
@@ -190,8 +219,8 @@ impl World {
 
     fn sync(&mut self, at: usize) {
         let node = &mut self.nodes[at];
-        if let Some(record) = node.syncing.take() {
-            node.disk = Some(through_the_file(&record));
+        if let Some(cluster) = node.syncing.take() {
+            node.disk = Some(through_the_file(&cluster));
             node.former.as_mut().expect("a crash ends a sync").synced(self.now);
             self.carry_out(at);
         }
@@ -226,7 +255,9 @@ impl World {
         let any = self.random.usize(..self.nodes.len());
         let other = self.random.usize(..self.nodes.len());
         match self.random.u32(..1000) {
-            0..550 => self.deliver(),
+            0..5 => self.operate(),
+            5..30 => self.learn(any),
+            30..550 => self.deliver(),
             550..700 => self.sync(any),
             700..750 => self.pass_time(40),
             750..920 => self.connect(any, other),
@@ -238,27 +269,29 @@ impl World {
         self.check();
     }
 
-    /// No two clusters, ever.
+    /// No two clusters, ever; and nobody in one who was not there from the start or added.
     fn check(&self) {
-        let mut records = self.nodes.iter().filter_map(|node| node.disk.as_ref());
-        if let Some(first) = records.next() {
-            assert!(records.all(|record| record == first), "two clusters");
-            for node in &self.nodes {
-                let member = first.member(node.birth.node).expect("all are listed");
-                let is_member = member.incarnation == node.birth.incarnation;
-                assert!(is_member || node.disk.is_none(), "an empty disk has no record");
-            }
+        let mut records = self.nodes.iter().filter_map(|node| node.disk.as_ref()).map(|disk| &disk.record);
+        let Some(first) = records.next() else { return };
+        assert!(records.all(|record| record == first), "two clusters");
+        let founders = self.nodes.iter().filter(|node| node.founder).map(|node| node.birth.node);
+        assert!(founders.eq(first.members.iter().map(|member| member.node)), "those who join do not found");
+        let formed = Roster::as_formed(first);
+        for node in self.nodes.iter().filter(|node| node.disk.is_some()) {
+            let mut rosters = std::iter::once(&formed).chain(&self.rosters);
+            assert!(rosters.any(|roster| roster.lists(&node.birth)), "only members have the record");
         }
     }
 
     fn is_done(&self) -> bool {
-        let record = self.nodes.iter().find_map(|node| node.disk.as_ref());
+        let record = self.nodes.iter().find_map(|node| node.disk.as_ref()).map(|disk| &disk.record);
+        let joining = self.nodes.iter().any(|node| !node.founder);
         self.nodes.iter().enumerate().all(|(at, node)| {
             let lost_disk = record
                 .and_then(|record| record.member(node.birth.node))
                 .is_some_and(|member| member.incarnation != node.birth.incarnation);
             let told = node.notices.iter().any(|notice| matches!(notice, Notice::LostDisk { .. }));
-            if lost_disk { told } else { self.is_formed(at) }
+            if lost_disk && !joining { told } else { self.is_formed(at) }
         })
     }
 }
@@ -274,15 +307,15 @@ fn through_the_wire(message: Forming) -> Forming {
     }
 }
 
-fn through_the_file(record: &Record) -> Record {
-    Record::decode(&record.encode()).unwrap()
+fn through_the_file(cluster: &Cluster) -> Cluster {
+    Cluster::decode(&cluster.encode()).unwrap()
 }
 
 const SEEDS: u64 = 1000;
 
-/// One run; answers whether a node lost its disk after the cluster had formed.
-fn run(seed: u64, nodes: usize) -> bool {
-    let mut world = World::new(seed, nodes);
+/// One run: the world as it was when all was done.
+fn run(seed: u64, founders: usize, joiners: usize) -> World {
+    let mut world = World::new(seed, founders, joiners);
     for _ in 0..world.random.usize(50..3000) {
         world.step();
     }
@@ -290,26 +323,48 @@ fn run(seed: u64, nodes: usize) -> bool {
     let mut steps = 0;
     while !world.is_done() {
         steps += 1;
-        assert!(steps < 50_000, "seed {seed}, {nodes} nodes: no cluster forms");
+        assert!(
+            steps < 50_000,
+            "seed {seed}, {founders} founders, {joiners} join: it does not come to an end"
+        );
         world.step();
     }
-    world.nodes.iter().any(|node| node.disk.is_none())
+    world
+}
+
+fn run_all(founders: usize, joiners: usize, mut look: impl FnMut(World)) {
+    for seed in 0..SEEDS {
+        match std::panic::catch_unwind(|| run(seed, founders, joiners)) {
+            Ok(world) => look(world),
+            Err(panic) => {
+                eprintln!("seed {seed}, {founders} founders, {joiners} join");
+                std::panic::resume_unwind(panic);
+            }
+        }
+    }
 }
 
 #[test]
 fn at_most_one_cluster_forms_and_in_the_end_one_does() {
     let mut disks_lost = 0;
-    for nodes in [1, 3, 5] {
-        for seed in 0..SEEDS {
-            let result = std::panic::catch_unwind(|| run(seed, nodes));
-            match result {
-                Ok(disk_lost) => disks_lost += u32::from(disk_lost),
-                Err(panic) => {
-                    eprintln!("seed {seed}, {nodes} nodes");
-                    std::panic::resume_unwind(panic);
-                }
-            }
-        }
+    for founders in [1, 3, 5] {
+        run_all(founders, 0, |world| {
+            disks_lost += u32::from(world.nodes.iter().any(|node| node.disk.is_none()));
+        });
     }
     assert!(disks_lost > 0, "the seeds reach the case of a lost disk");
+}
+
+#[test]
+fn those_who_join_come_in_once_they_are_added_and_never_found_a_cluster() {
+    let (mut replaced, mut removed) = (0, 0);
+    for (founders, joiners) in [(3, 1), (3, 2), (5, 1)] {
+        run_all(founders, joiners, |world| {
+            let last = world.rosters.last().expect("somebody was added");
+            let founder = |node: NodeId| world.nodes[usize::from(node.0) - 1].founder;
+            replaced += last.removed.iter().filter(|tombstone| founder(tombstone.node)).count();
+            removed += last.removed.iter().filter(|tombstone| !founder(tombstone.node)).count();
+        });
+    }
+    assert!(replaced > 0 && removed > 0, "the seeds reach lost disks that were replaced, and removals");
 }

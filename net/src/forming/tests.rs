@@ -24,7 +24,17 @@ fn birth(node: u16, nodes: u16) -> Birth {
 
 fn former(birth: Birth, record: Option<Record>) -> Former {
     let candidate = ClusterId([u8::try_from(birth.node.0).unwrap(); 16]);
-    Former::new(NOW, birth, 1, record, candidate)
+    Former::new(NOW, birth, 1, record.map(Cluster::as_formed), candidate)
+}
+
+fn member(birth: &Birth) -> Member {
+    Member {
+        node: birth.node,
+        incarnation: birth.incarnation,
+        shard_count: birth.shard_count,
+        peer: birth.peer().expect("it is listed").clone(),
+        client: birth.client.clone(),
+    }
 }
 
 fn outputs(former: &mut Former) -> Vec<Output> {
@@ -91,7 +101,7 @@ fn three_nodes_form_without_waiting() {
         let member = record.member(birth.node).expect("all are members");
         assert_eq!((member.incarnation, member.shard_count), (birth.incarnation, 2));
         assert_eq!((&member.client, &member.peer), (&birth.client, &address(7000 + birth.node.0)));
-        assert!(other.contains(&(birth.node, Output::Formed(record.clone()))));
+        assert!(other.contains(&(birth.node, Output::Formed(Cluster::as_formed(record.clone())))));
         let regreets = other
             .iter()
             .filter(|(node, output)| *node == birth.node && matches!(output, Output::Reconnect(_)));
@@ -104,7 +114,7 @@ fn three_nodes_form_without_waiting() {
 fn a_single_node_forms_alone() {
     let mut formers = [pair(birth(1, 1), None)];
     let other = run(&mut formers);
-    assert!(matches!(&other[..], [(_, Output::Formed(record))] if record.members.len() == 1));
+    assert!(matches!(&other[..], [(_, Output::Formed(cluster))] if cluster.record.members.len() == 1));
 }
 
 #[test]
@@ -175,21 +185,43 @@ fn who_is_not_a_member_waits() {
     let notices = notices(&other);
     let disk = format!("1: cluster {cluster} knows node 1 with another disk: remove it and add it again");
     assert!(notices.contains(&disk), "{notices:?}");
-    let member = format!("4: cluster {cluster} does not know node 4: add it as a member");
-    assert!(notices.contains(&member), "{notices:?}");
+    let unknown = format!("4: cluster {cluster} does not know node 4: add it as a member");
+    assert!(notices.contains(&unknown), "{notices:?}");
 
-    // Once it is added, it is in.
-    let mut larger = record;
-    larger.members.push(Member {
-        node: NodeId(4),
-        incarnation: 104,
-        shard_count: 2,
-        peer: address(7004),
-        client: address(6004),
-    });
-    formers[0].1.update(larger.clone());
+    // Those who wait are known by name; the one who lost its disk too: it can only be added as another one.
+    let waiting = |former: &Former| former.joiners().cloned().collect::<Vec<Birth>>();
+    assert_eq!(waiting(&formers[0].1), [formers[1].0.clone(), formers[2].0.clone()]);
+    assert_eq!(waiting(&formers[2].1), [], "only members know");
+
+    // Once it is added, it is in, with the record as it always was.
+    let mut roster = Roster::as_formed(&record);
+    roster.version = 40;
+    roster.members.push(member(&formers[2].0));
+    formers[0].1.update(roster.clone());
+    formers[0].1.update(Roster { version: 39, ..Roster::as_formed(&record) });
     run(&mut formers);
-    assert_eq!(formers[2].1.record(), Some(&larger));
+    assert_eq!(formers[2].1.cluster(), Some(&Cluster { record, roster }));
+    assert_eq!(waiting(&formers[0].1), [formers[1].0.clone()]);
+    formers[0].1.disconnected(NodeId(1));
+    assert_eq!(waiting(&formers[0].1), []);
+}
+
+#[test]
+fn another_number_of_groups_is_no_cluster_to_join() {
+    let record = formed();
+    let mut stranger = birth(4, 4);
+    stranger.group_count = 24;
+    let mut formers = [pair(birth(3, 3), Some(record.clone())), pair(stranger.clone(), None)];
+    let mut roster = Roster::as_formed(&record);
+    roster.members.push(member(&stranger));
+    formers[0].1.update(Roster { version: 7, ..roster });
+    let other = run(&mut formers);
+    let cluster = "01".repeat(16);
+    let sentence = format!(
+        "4: cluster {cluster} has 16 groups, this node was started for 24: start it with --groups 16"
+    );
+    assert_eq!(notices(&other), [sentence]);
+    assert!(formers[1].1.record().is_none());
 }
 
 #[test]
@@ -222,23 +254,25 @@ fn a_record_sent_to_an_older_promise_comes_too_late() {
     node.heard(NOW, NodeId(3), 103, form(third));
     assert_eq!(outputs(&mut node), [], "not from the founder");
     node.heard(NOW, founder, 101, form(third));
-    assert_eq!(outputs(&mut node), [Output::Sync(record)]);
+    assert_eq!(outputs(&mut node), [Output::Sync(Cluster::as_formed(record))]);
 }
 
 #[test]
-fn records_come_back_from_their_file_or_not_at_all() {
-    let record = formed();
-    let bytes = record.encode();
-    assert_eq!(Record::decode(&bytes), Ok(record.clone()));
+fn clusters_come_back_from_their_file_or_not_at_all() {
+    let mut cluster = Cluster::as_formed(formed());
+    cluster.roster.version = 77;
+    cluster.roster.removed = vec![Tombstone { node: NodeId(2), incarnation: 5 }];
+    let bytes = cluster.encode();
+    assert_eq!(Cluster::decode(&bytes), Ok(cluster.clone()));
     assert_eq!(&bytes[4..8], b"rrcl");
     for end in 0..bytes.len() {
-        assert!(Record::decode(&bytes[..end]).is_err(), "cut at {end}");
+        assert!(Cluster::decode(&bytes[..end]).is_err(), "cut at {end}");
     }
-    assert!(Record::decode(&[bytes.clone(), vec![0; 16]].concat()).is_err());
+    assert!(Cluster::decode(&[bytes.clone(), vec![0; 16]].concat()).is_err());
     for bit in 0..bytes.len() * 8 {
         let mut damaged = bytes.clone();
         damaged[bit / 8] ^= 1 << (bit % 8);
-        assert!(Record::decode(&damaged).is_err(), "bit {bit}");
+        assert!(Cluster::decode(&damaged).is_err(), "bit {bit}");
     }
     let impossible: [fn(&mut Record); 6] = [
         |record| record.cluster_id = ClusterId::UNFORMED,
@@ -249,9 +283,19 @@ fn records_come_back_from_their_file_or_not_at_all() {
         |record| record.members[2].shard_count = 0,
     ];
     for change in impossible {
-        let mut record = record.clone();
+        let mut record = cluster.record.clone();
         change(&mut record);
         assert!(!record.is_possible());
+    }
+    let impossible: [fn(&mut Roster); 3] = [
+        |roster| roster.members.clear(),
+        |roster| roster.removed = vec![roster.removed[0]; REMOVED_MAX + 1],
+        |roster| roster.removed[0].incarnation = roster.members[1].incarnation,
+    ];
+    for change in impossible {
+        let mut roster = cluster.roster.clone();
+        change(&mut roster);
+        assert!(!roster.is_possible());
     }
 }
 

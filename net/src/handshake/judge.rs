@@ -3,6 +3,7 @@
 use raft::NodeId;
 
 use super::{ClusterId, Hello, Identity, Kind};
+use crate::forming::{Roster, Tombstone};
 
 /// What a node knows of the members of its cluster.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -11,6 +12,26 @@ pub struct Directory {
     pub version: u64,
     /// The members.
     pub nodes: Vec<KnownNode>,
+    /// Disks that were members and cannot come back.
+    pub removed: Vec<Tombstone>,
+}
+
+impl Directory {
+    /// The member with this id.
+    pub fn node(&self, node: NodeId) -> Option<&KnownNode> {
+        self.nodes.iter().find(|known| known.node == node)
+    }
+}
+
+impl From<&Roster> for Directory {
+    fn from(roster: &Roster) -> Directory {
+        let known = roster.members.iter().map(|member| KnownNode {
+            node: member.node,
+            incarnation: member.incarnation,
+            shard_count: member.shard_count,
+        });
+        Directory { version: roster.version, nodes: known.collect(), removed: roster.removed.clone() }
+    }
 }
 
 /// What a node knows of one member.
@@ -60,7 +81,7 @@ pub enum Refusal {
     /// Both have an incarnation of their own, as every data directory has.
     #[error("node {0} has no incarnation or no such shard as it claims")]
     Impossible(NodeId),
-    /// Connections between shards are made by the lower id.
+    /// Connections between members' shards are made by the lower id.
     #[error("node {ours} calls node {theirs}, not the other way round")]
     WrongDirection {
         /// This node, the lower.
@@ -82,6 +103,12 @@ pub enum Refusal {
     /// A disk of a member that was replaced since.
     #[error("node {0} was replaced: this is not the disk that belongs to the cluster")]
     Replaced(NodeId),
+    /// A member was removed, and comes back as if it were none the wiser.
+    #[error(
+        "node {0} was removed from this cluster: its data directory cannot come back; start it with an empty one and \
+         add it again"
+    )]
+    Removed(NodeId),
     /// Shards are fixed when a data directory is born.
     #[error("node {node} has {known} shards in this cluster, the caller has {theirs}")]
     ShardCount {
@@ -125,13 +152,24 @@ impl Refusal {
             Refusal::GroupCount { .. } => 11,
             Refusal::NotFormed(_) => 12,
             Refusal::NotUnderstood(_) => 13,
+            Refusal::Removed(_) => 14,
         }
     }
 
-    /// Whether the reason may pass by itself, as it does when a cluster forms: then it is no news to an
-    /// operator.
+    /// Whether the reason passes by itself soon, as it does when a cluster forms.
     pub fn passes(code: u16) -> bool {
         code == 12
+    }
+
+    /// Whether an operator should hear of it: not of what passes, nor of a call out of turn, which is the last
+    /// resort of a node that nobody calls.
+    pub fn is_news(code: u16) -> bool {
+        !Refusal::passes(code) && code != 6
+    }
+
+    /// Whether the refused is told that it is no member any more. See [`super::Refused::ends_membership`].
+    pub fn is_of_former_member(code: u16) -> bool {
+        matches!(code, 9 | 14)
     }
 }
 
@@ -149,7 +187,9 @@ pub fn judge(ours: &Identity, directory: &Directory, theirs: &Hello) -> Result<(
         return Err(Refusal::WrongShard { node: ours.node, ours: ours.shard, wanted: theirs.wanted_shard });
     }
     judge_identity(ours, directory, caller, theirs.kind)?;
-    if theirs.kind == Kind::Raft && caller.node > ours.node {
+    // Who is to join is not known to those who would call it.
+    let joins = ours.cluster_id.is_formed() != caller.cluster_id.is_formed();
+    if theirs.kind == Kind::Raft && caller.node > ours.node && !joins {
         return Err(Refusal::WrongDirection { ours: ours.node, theirs: caller.node });
     }
     Ok(())
@@ -207,9 +247,14 @@ fn judge_identity(
 /// Whether a node is the member its id says it is, as far as this node knows.
 fn judge_known(directory: &Directory, theirs: &Identity) -> Result<(), Refusal> {
     let node = theirs.node;
-    let Some(known) = directory.nodes.iter().find(|known| known.node == node) else {
-        // Perhaps it was added since: who is not known is not a wrong one.
-        return Ok(());
+    if directory.removed.contains(&Tombstone { node, incarnation: theirs.incarnation }) {
+        return Err(Refusal::Removed(node));
+    }
+    let Some(known) = directory.node(node) else {
+        // It may be about to join, or was added since: a member knows at least the version that it came in with. One
+        // that knows less than this node and is not listed was a member.
+        let was_member = theirs.cluster_id.is_formed() && theirs.directory_version <= directory.version;
+        return if was_member { Err(Refusal::Removed(node)) } else { Ok(()) };
     };
     if known.incarnation != theirs.incarnation {
         if !theirs.cluster_id.is_formed() {

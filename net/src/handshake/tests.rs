@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use raft::NodeId;
 
 use super::*;
-use crate::forming::{Birth, MEMBERS_MAX, Member, Record, State};
+use crate::forming::{Birth, Cluster, MEMBERS_MAX, Member, REMOVED_MAX, Record, Roster, State, Tombstone};
 
 fn identity(node: u16) -> Identity {
     Identity {
@@ -40,6 +40,17 @@ fn record() -> Record {
     Record { cluster_id: ClusterId([9; 16]), group_count: 16_384, members }
 }
 
+/// The largest cluster there can be.
+fn cluster() -> Cluster {
+    let record = record();
+    let removed = vec![Tombstone { node: NodeId(9), incarnation: 1 }; REMOVED_MAX];
+    Cluster { roster: Roster { version: 9, members: record.members.clone(), removed }, record }
+}
+
+fn refused(code: u16, reason: impl Into<String>) -> Refused {
+    Refused { code, reason: reason.into(), cluster_id: ClusterId([7; 16]), directory_version: 9 }
+}
+
 fn birth() -> Birth {
     let address = |node: u16| Address::new("::1", 7000 + node).unwrap();
     Birth {
@@ -56,7 +67,7 @@ fn messages() -> Vec<Message> {
     let forming = [
         Forming::StateQuery { question: 1 },
         Forming::State { question: 2, state: State::Unformed { birth: birth(), promise: 3 } },
-        Forming::State { question: 4, state: State::Formed { record: record() } },
+        Forming::State { question: 4, state: State::Formed { cluster: cluster() } },
         Forming::Form { promise: 5, record: record() },
         Forming::FormAck { cluster_id: ClusterId([6; 16]) },
     ];
@@ -64,7 +75,7 @@ fn messages() -> Vec<Message> {
         Message::Hello(hello(1, 2)),
         Message::Hello(Hello { kind: Kind::Snapshot, wanted_shard: 3, ..hello(2, 1) }),
         Message::Welcome(Welcome { answerer: identity(2) }),
-        Message::Refused(Refused { code: 8, reason: "node 2 lost its disk".to_string() }),
+        Message::Refused(refused(8, "node 2 lost its disk")),
     ];
     messages.extend(forming.map(Message::Forming));
     messages
@@ -159,16 +170,15 @@ fn what_is_no_message_is_named() {
 
 #[test]
 fn a_refusal_is_understood_across_versions_and_made_harmless() {
-    let refused = Refused { code: 99, reason: "wait\x1b[2J\nfor me".to_string() };
-    let mut bytes = encoded(&Message::Refused(refused));
+    let mut bytes = encoded(&Message::Refused(refused(99, "wait\x1b[2J\nfor me")));
     bytes[8] = 200;
     match Message::decode(&sealed(bytes)) {
-        Ok(Some((Message::Refused(Refused { code: 99, reason }), _))) => {
+        Ok(Some((Message::Refused(Refused { code: 99, reason, directory_version: 9, .. }), _))) => {
             assert_eq!(reason, "wait [2J for me")
         }
         other => panic!("{other:?}"),
     }
-    let long = Refused { code: 1, reason: "é".repeat(2000) };
+    let long = refused(1, "é".repeat(2000));
     match Message::decode(&encoded(&Message::Refused(long))) {
         Ok(Some((Message::Refused(Refused { reason, .. }), _))) => assert_eq!(reason, "é".repeat(512)),
         other => panic!("{other:?}"),
@@ -178,7 +188,8 @@ fn a_refusal_is_understood_across_versions_and_made_harmless() {
 fn directory() -> Directory {
     let known =
         |node: u16| KnownNode { node: NodeId(node), incarnation: 1000 + u64::from(node), shard_count: 4 };
-    Directory { version: 9, nodes: (1..=3).map(known).collect() }
+    let removed = vec![Tombstone { node: NodeId(1), incarnation: 900 }];
+    Directory { version: 9, nodes: (1..=3).map(known).collect(), removed }
 }
 
 /// Node 1, changed, calls node 2, changed.
@@ -206,8 +217,18 @@ fn members_and_those_who_may_become_one_are_welcome() {
     assert_eq!(judged(same, |hello| unform(&mut hello.caller)), Ok(()));
     assert_eq!(judged(unform, |hello| hello.caller.group_count = 1), Ok(()));
     // Not known here, but perhaps elsewhere by now.
-    let newer = |hello: &mut Hello| hello.caller.node = NodeId(0);
+    let newer = |hello: &mut Hello| {
+        hello.caller.node = NodeId(0);
+        hello.caller.directory_version = 10;
+    };
     assert_eq!(judged(same, newer), Ok(()));
+    // Who is to join calls out of turn, and is called so; once both are formed the rule holds.
+    for (ours_formed, theirs_formed) in [(true, false), (false, true)] {
+        let (mut ours, mut hello) = (identity(2), hello(7, 2));
+        let unformed = if ours_formed { &mut hello.caller } else { &mut ours };
+        unform(unformed);
+        assert_eq!(judge(&ours, &directory(), &hello), Ok(()), "{ours_formed} {theirs_formed}");
+    }
     let added_again = |hello: &mut Hello| {
         hello.caller.incarnation = 77;
         hello.caller.directory_version = 10;
@@ -272,7 +293,10 @@ fn every_refusal_has_its_sentence() {
             },
             "node 1 is not yet part of the cluster".into(),
         ),
-        (|hello| hello.caller.node = NodeId(4), "node 2 calls node 4, not the other way round".into()),
+        (
+            |hello| (hello.caller.node, hello.caller.incarnation) = (NodeId(3), 1003),
+            "node 2 calls node 3, not the other way round".into(),
+        ),
     ];
     for (change, sentence) in cases {
         assert_eq!(refused(change), sentence);
@@ -305,6 +329,45 @@ fn the_caller_judges_the_answer_alike() {
         judged(|answerer| answerer.cluster_id = ClusterId([1; 16])),
         Err(Refusal::WrongCluster { .. })
     ));
+}
+
+#[test]
+fn a_removed_disk_never_comes_back() {
+    let removed = "node 1 was removed from this cluster: its data directory cannot come back; start it with an empty \
+                   one and add it again";
+    let same = |_: &mut Identity| {};
+    // By name, whatever it claims to know and whether it ever came in.
+    for version in [0, 9, 10] {
+        for unformed in [false, true] {
+            let judged = judged(same, |hello| {
+                (hello.caller.incarnation, hello.caller.directory_version) = (900, version);
+                if unformed {
+                    unform(&mut hello.caller);
+                }
+            });
+            assert_eq!(judged, Err(removed.to_string()));
+        }
+    }
+    // Without its name: it claims to be a member, we know at least as much and do not list it.
+    let forgotten = |version| {
+        judged(same, |hello| (hello.caller.node, hello.caller.directory_version) = (NodeId(0), version))
+    };
+    assert!(forgotten(9).is_err_and(|sentence| sentence.starts_with("node 0 was removed")));
+    assert_eq!(forgotten(10), Ok(()));
+    // It believes who knows at least as much as itself, and is of its cluster.
+    let ours = identity(1);
+    let says = |code, cluster: u8, directory_version| Refused {
+        cluster_id: ClusterId([cluster; 16]),
+        directory_version,
+        ..refused(code, "")
+    };
+    assert!(says(14, 7, 9).ends_membership(&ours) && says(9, 7, 10).ends_membership(&ours));
+    assert!(!says(14, 7, 8).ends_membership(&ours), "it may not know that we were added");
+    assert!(!says(14, 8, 9).ends_membership(&ours), "another cluster");
+    assert!(!says(8, 7, 9).ends_membership(&ours), "another reason");
+    let mut unformed = ours;
+    unform(&mut unformed);
+    assert!(!says(14, 0, 9).ends_membership(&unformed), "it has no membership to lose");
 }
 
 proptest! {

@@ -87,6 +87,8 @@ pub(super) fn encode(message: &Message, out: &mut Vec<u8>) {
         Message::Refused(refused) => {
             writer.u16(refused.code);
             writer.text(cut(&refused.reason, Refused::REASON_BYTES_MAX));
+            writer.bytes(&refused.cluster_id.0);
+            writer.u64(refused.directory_version);
             KIND_REFUSED
         }
         Message::Forming(forming) => KIND_FORMING_FIRST + forming.encode(&mut writer),
@@ -156,7 +158,10 @@ fn body_decode(kind: u16, fields: &mut Fields<'_>) -> Result<Message, HandshakeE
             let reason = fields.text("the reason", Refused::REASON_BYTES_MAX)?;
             // It ends up in logs and on terminals.
             let shown = |c: char| if c.is_control() { ' ' } else { c };
-            Message::Refused(Refused { code, reason: reason.chars().map(shown).collect() })
+            let reason = reason.chars().map(shown).collect();
+            let cluster_id = ClusterId(fields.array("the cluster id")?);
+            let directory_version = fields.u64("the directory version")?;
+            Message::Refused(Refused { code, reason, cluster_id, directory_version })
         }
         KIND_FORMING_FIRST.. => match Forming::decode(kind - KIND_FORMING_FIRST, fields)? {
             Some(forming) => Message::Forming(forming),

@@ -118,11 +118,11 @@ impl<S: Copy + Eq + Debug> Incoming<S> {
                         let greeted = Greeted { socket: self.socket, hello, reader };
                         self.outputs.push(IncomingOutput::Greeted(greeted));
                     }
-                    Err(refusal) => self.refuse(refusal, hello),
+                    Err(refusal) => self.refuse(refusal, hello, local),
                 }
             }
-            Ok(Some(_)) => self.reject(Rejection::NoHello),
-            Err(error) => self.reject(Rejection::NotAHello(error)),
+            Ok(Some(_)) => self.reject(Rejection::NoHello, local),
+            Err(error) => self.reject(Rejection::NotAHello(error), local),
         }
     }
 
@@ -150,15 +150,15 @@ impl<S: Copy + Eq + Debug> Incoming<S> {
         if self.outputs.is_empty() { None } else { Some(self.outputs.remove(0)) }
     }
 
-    fn refuse(&mut self, refusal: Refusal, hello: Hello) {
+    fn refuse(&mut self, refusal: Refusal, hello: Hello, local: &Local) {
         let mut bytes = Vec::new();
-        Message::Refused(Refused::from(&refusal)).encode(&mut bytes);
+        Message::Refused(Refused::new(&refusal, &local.identity)).encode(&mut bytes);
         self.outputs.push(IncomingOutput::Rejected(Rejection::Refused { refusal, hello: Box::new(hello) }));
         self.outputs.push(IncomingOutput::SendThenClose { parts: vec![Part::Bytes(bytes)] });
     }
 
     /// Who speaks our handshake in another version is told so; anybody else is told nothing.
-    fn reject(&mut self, rejection: Rejection) {
+    fn reject(&mut self, rejection: Rejection, local: &Local) {
         let another_version = match &rejection {
             Rejection::NotAHello(error) => {
                 matches!(error.fault, HandshakeFault::Version(_) | HandshakeFault::Kind(_))
@@ -169,7 +169,8 @@ impl<S: Copy + Eq + Debug> Incoming<S> {
         self.outputs.push(IncomingOutput::Rejected(rejection));
         if another_version {
             let mut bytes = Vec::new();
-            Message::Refused(Refused::from(&Refusal::NotUnderstood(reason))).encode(&mut bytes);
+            let refusal = Refusal::NotUnderstood(reason);
+            Message::Refused(Refused::new(&refusal, &local.identity)).encode(&mut bytes);
             self.outputs.push(IncomingOutput::SendThenClose { parts: vec![Part::Bytes(bytes)] });
         } else {
             self.outputs.push(IncomingOutput::Close);

@@ -14,6 +14,9 @@ use super::{Backoff, Counters, Greeted, Local, LogBudget, Lost, Output, PeerShar
 use crate::frame::FrameReader;
 use crate::handshake::{Hello, Identity, Kind, Message, Refusal, Refused, Welcome, judge_answer};
 
+/// A connection on which something came within this time is no dead one: peers say something more often.
+const HEARD_LATELY: Duration = Duration::from_secs(1);
+
 /// A connection that was up for so long worked: the next wait is a short one.
 const SETTLED: Duration = Duration::from_secs(1);
 
@@ -25,7 +28,9 @@ const SETTLED: Duration = Duration::from_secs(1);
 pub struct Link<S> {
     settings: Settings,
     peer: PeerShard,
-    dials: bool,
+    /// What it is unless it is stopped.
+    turn: Role,
+    role: Role,
     phase: Phase<S>,
     backoff: Backoff,
     outputs: VecDeque<Output<S>>,
@@ -33,9 +38,19 @@ pub struct Link<S> {
     log_budget: LogBudget,
 }
 
+/// Who makes the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Caller,
+    /// The peer does; this end only out of turn, when its patience ends.
+    Called,
+    /// Nobody any more.
+    Stopped,
+}
+
 #[derive(Debug)]
 enum Phase<S> {
-    /// No connection; `Time::NEVER` where the peer is the one who dials.
+    /// No connection.
     Waiting { dial_at: Time },
     /// Asked for a connection; the socket is known once the asked has it.
     Dialing { socket: Option<S>, deadline: Time },
@@ -51,6 +66,8 @@ struct Up<S> {
     peer: Identity,
     our_shard: u16,
     since: Time,
+    /// This end made the connection.
+    dialed: bool,
     forming: bool,
     frames_in: u64,
     frames_out: u64,
@@ -61,17 +78,30 @@ impl<S: Copy + Eq + Debug> Link<S> {
     /// the lower id, for a snapshot whoever makes the link.
     pub fn new(now: Time, node: NodeId, peer: PeerShard, settings: Settings) -> Link<S> {
         assert!(node != peer.node, "no link of a node to itself");
-        let dials = settings.kind == Kind::Snapshot || node < peer.node;
-        let dial_at = if dials { now } else { Time::NEVER };
-        Link {
+        let calls = settings.kind == Kind::Snapshot || node < peer.node;
+        let turn = if calls { Role::Caller } else { Role::Called };
+        let mut link = Link {
             peer,
-            dials,
-            phase: Phase::Waiting { dial_at },
+            turn,
+            role: Role::Stopped,
+            phase: Phase::Waiting { dial_at: Time::NEVER },
             backoff: Backoff::new(settings.backoff_min, settings.backoff_max, settings.seed),
             outputs: VecDeque::new(),
             counters: Counters::default(),
             log_budget: LogBudget::default(),
             settings,
+        };
+        link.start(now);
+        link
+    }
+
+    /// Dials, as after [`Link::new`], if it was stopped.
+    pub fn start(&mut self, now: Time) {
+        if self.role == Role::Stopped {
+            self.role = self.turn;
+            if matches!(self.phase, Phase::Waiting { .. }) {
+                self.wait(now, Duration::ZERO);
+            }
         }
     }
 
@@ -142,14 +172,13 @@ impl<S: Copy + Eq + Debug> Link<S> {
     }
 
     /// The peer has dialled, greeted, and is welcome: its connection replaces the one there is, unless it is
-    /// of an earlier start of the peer.
+    /// of an earlier start of the peer, or called out of turn while this end's own call is under way or works.
     pub fn adopt(&mut self, now: Time, greeted: Greeted<S>, local: &Local) {
         let caller = &greeted.hello.caller;
         assert_eq!((caller.node, caller.shard), (self.peer.node, self.peer.shard), "the link of this caller");
-        if let Phase::Up(up) = &self.phase
-            && up.peer.incarnation == caller.incarnation
-            && up.peer.boot > caller.boot
-        {
+        let older = matches!(&self.phase, Phase::Up(up)
+            if up.peer.incarnation == caller.incarnation && up.peer.boot > caller.boot);
+        if older || self.has_own_call(now, caller) {
             self.outputs.push_back(Output::Close { socket: greeted.socket });
             return;
         }
@@ -161,7 +190,20 @@ impl<S: Copy + Eq + Debug> Link<S> {
         let mut connection = Connection::new(now, socket, reader);
         let welcome = Message::Welcome(Welcome { answerer: local.identity.clone() });
         connection.say(now, &welcome, &mut self.outputs, &mut self.counters);
-        self.establish(now, connection, hello.caller, &local.identity);
+        self.establish(now, connection, hello.caller, &local.identity, false);
+    }
+
+    /// Both ends called: then the call of the lower id is the one that stays.
+    fn has_own_call(&self, now: Time, caller: &Identity) -> bool {
+        self.role == Role::Caller
+            && match &self.phase {
+                Phase::Waiting { .. } => false,
+                Phase::Dialing { .. } | Phase::Greeting { .. } => true,
+                Phase::Up(up) => {
+                    let same = (up.peer.incarnation, up.peer.boot) == (caller.incarnation, caller.boot);
+                    up.dialed && same && now.saturating_sub(up.connection.heard_at) < HEARD_LATELY
+                }
+            }
     }
 
     /// A receive ended; `filled` bytes of its buffer are valid now, counted from its start.
@@ -226,12 +268,20 @@ impl<S: Copy + Eq + Debug> Link<S> {
         }
     }
 
-    /// The peer is no member any more: closes the connection and dials no more.
+    /// The peer is a member with this disk: closes the connection to another one.
+    pub fn keep_only(&mut self, now: Time, incarnation: u64) {
+        if matches!(&self.phase, Phase::Up(up) if up.peer.incarnation != incarnation) {
+            self.fail(now, Lost::NoMember);
+        }
+    }
+
+    /// The peer is no member any more: closes the connection and dials no more. The peer's own calls can still be
+    /// adopted.
     pub fn stop(&mut self, now: Time) {
         if self.socket().is_some() {
-            self.fail(now, Lost::Closed);
+            self.fail(now, Lost::NoMember);
         }
-        self.dials = false;
+        self.role = Role::Stopped;
         self.phase = Phase::Waiting { dial_at: Time::NEVER };
     }
 
@@ -244,10 +294,13 @@ impl<S: Copy + Eq + Debug> Link<S> {
                 connection.reader.consume(bytes);
                 match judge_answer(hello, &local.directory, &answerer) {
                     Ok(()) => self.establish_dialed(now, answerer),
-                    Err(refusal) => self.refused(now, &Refused::from(&refusal), true),
+                    Err(refusal) => {
+                        let refused = Refused::new(&refusal, &local.identity);
+                        self.refused(now, refused, true);
+                    }
                 }
             }
-            Ok(Some((Message::Refused(refused), _))) => self.refused(now, &refused, false),
+            Ok(Some((Message::Refused(refused), _))) => self.refused(now, refused, false),
             Ok(Some(_)) => self.fail(now, Lost::OutOfPlace),
             Err(error) => self.fail(now, Lost::Handshake(error)),
         }
@@ -256,27 +309,34 @@ impl<S: Copy + Eq + Debug> Link<S> {
     fn establish_dialed(&mut self, now: Time, peer: Identity) {
         let waiting = Phase::Waiting { dial_at: Time::NEVER };
         if let Phase::Greeting { connection, hello, .. } = std::mem::replace(&mut self.phase, waiting) {
-            self.establish(now, connection, peer, &hello.caller);
+            self.establish(now, connection, peer, &hello.caller, true);
         }
     }
 
-    fn establish(&mut self, now: Time, connection: Connection<S>, peer: Identity, ours: &Identity) {
+    fn establish(
+        &mut self,
+        now: Time,
+        connection: Connection<S>,
+        peer: Identity,
+        ours: &Identity,
+        dialed: bool,
+    ) {
         let forming = !(peer.cluster_id.is_formed() && ours.cluster_id.is_formed());
         self.counters.established += 1;
         self.outputs.push_back(Output::Established { peer: peer.clone(), forming });
         let our_shard = ours.shard;
-        let up = Up { connection, peer, our_shard, since: now, forming, frames_in: 0, frames_out: 0 };
+        let up = Up { connection, peer, our_shard, since: now, dialed, forming, frames_in: 0, frames_out: 0 };
         self.phase = Phase::Up(Box::new(up));
     }
 
-    fn refused(&mut self, now: Time, refused: &Refused, by_us: bool) {
-        let Refused { code, ref reason } = *refused;
+    fn refused(&mut self, now: Time, refused: Refused, by_us: bool) {
         self.counters.refused += 1;
         if let Some(socket) = self.socket() {
             self.outputs.push_back(Output::Close { socket });
         }
-        self.outputs.push_back(Output::Refused { code, reason: reason.clone(), by_us });
-        let wait = if Refusal::passes(code) { self.backoff.next_wait() } else { self.backoff.longest_wait() };
+        let passes = Refusal::passes(refused.code);
+        let wait = if passes { self.backoff.next_wait() } else { self.backoff.longest_wait() };
+        self.outputs.push_back(Output::Refused { refused, by_us });
         self.wait(now, wait);
     }
 
@@ -314,7 +374,11 @@ impl<S: Copy + Eq + Debug> Link<S> {
     }
 
     fn wait(&mut self, now: Time, wait: Duration) {
-        let dial_at = if self.dials { now + wait } else { Time::NEVER };
+        let dial_at = match (self.role, self.settings.patience) {
+            (Role::Caller, _) => now + wait,
+            (Role::Called, Some(patience)) => now + patience + wait,
+            (Role::Called, None) | (Role::Stopped, _) => Time::NEVER,
+        };
         self.phase = Phase::Waiting { dial_at };
     }
 }

@@ -1,12 +1,12 @@
 //! Clusters of real nodes on loopback.
 
-use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::options::{Options, data_of, serve_args};
 use super::status::NodeStatus;
 use super::{Process, Spec, TempDir, data_dir, find_ringraft, free_ports};
 use crate::client::{Client, Value};
@@ -18,38 +18,6 @@ const START_TIME: Duration = Duration::from_secs(30);
 const STOP_TIME: Duration = Duration::from_secs(20);
 const STATUS_TIME: Duration = Duration::from_secs(2);
 
-/// What a node does with keys that another one leads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Redirect {
-    /// Serves them by asking the leader.
-    Proxy,
-    /// Answers `-MOVED`.
-    Moved,
-}
-
-/// What a cluster is started with.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// How many nodes; their ids are 1, 2, ...
-    pub nodes: u16,
-    /// Shards of each node.
-    pub shards: u16,
-    /// Groups of the cluster; `None` leaves it to the server.
-    pub groups: Option<u32>,
-    /// What happens to keys led elsewhere.
-    pub redirect: Redirect,
-    /// More arguments for every node's `serve`.
-    pub args: Vec<String>,
-    /// Where the nodes' directories go; `None`: into the target directory, removed at the end.
-    pub dir: Option<PathBuf>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Options { nodes: 3, shards: 1, groups: None, redirect: Redirect::Proxy, args: vec![], dir: None }
-    }
-}
-
 #[derive(Debug)]
 struct Node {
     client: SocketAddr,
@@ -57,6 +25,8 @@ struct Node {
     spec: Spec,
     process: Option<Process>,
     paused: bool,
+    /// Started together with all others.
+    belongs: bool,
 }
 
 /// One cluster at a time in a test process: three nodes ask for more cores than most machines that run tests
@@ -103,16 +73,21 @@ impl Cluster {
             (None, None) => unreachable!("one of the two was chosen above"),
         };
         let address = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let ports: Vec<(SocketAddr, SocketAddr)> = (0..options.nodes)
+        let ports: Vec<(SocketAddr, SocketAddr)> = (0..options.nodes + options.spare)
             .map(|_| (address(free_ports(options.shards)), address(free_ports(options.shards))))
             .collect();
         let members: Vec<String> =
             ports.iter().zip(1..).map(|((_, peer), id): (_, u16)| format!("{id}={peer}")).collect();
+        let founders = usize::from(options.nodes);
         let node = |((client, peer), id): (&(SocketAddr, SocketAddr), u16)| {
-            let args = serve_args(options, id, &dir, *client, &members.join(","));
+            let own = members.iter().skip(founders.max(usize::from(id) - 1)).take(1);
+            let list: Vec<&str> = members.iter().take(founders).chain(own).map(String::as_str).collect();
+            let belongs = id <= options.nodes;
+            let list = if belongs { &list[..founders] } else { &list };
+            let args = serve_args(options, id, &dir, *client, &list.join(","));
             let log = dir.join(format!("node-{id}.log"));
             let spec = Spec { name: format!("node {id}"), program: binary.clone(), args, log };
-            Node { client: *client, peer: *peer, spec, process: None, paused: false }
+            Node { client: *client, peer: *peer, spec, process: None, paused: false, belongs }
         };
         let nodes = ports.iter().zip(1..).map(node).collect();
         Ok(Cluster { nodes, shards: options.shards, dir, binary, _temporary: temporary, _turn: turn })
@@ -188,7 +163,7 @@ impl Cluster {
         let node = self.node_mut(id);
         assert!(node.process.is_none(), "node {id} is running already");
         node.process = Some(Process::start(spec)?);
-        node.paused = false;
+        (node.paused, node.belongs) = (false, true);
         Ok(())
     }
 
@@ -213,13 +188,14 @@ impl Cluster {
         self.wait_ready(id).map(|_| ())
     }
 
-    /// Starts every node that does not run, all at once.
+    /// Starts every node that does not run, all at once; spare ones only if they were started before.
     ///
     /// # Errors
     ///
     /// A sentence with the end of the failing node's log.
     pub fn start_all(&mut self) -> Result<(), String> {
-        let down: Vec<u16> = self.ids().filter(|id| self.node(*id).process.is_none()).collect();
+        let is_down = |node: &Node| node.process.is_none() && node.belongs;
+        let down: Vec<u16> = self.ids().filter(|id| is_down(self.node(*id))).collect();
         down.iter().try_for_each(|id| self.launch(*id))?;
         down.iter().try_for_each(|id| self.wait_ready(*id).map(|_| ()))
     }
@@ -237,6 +213,35 @@ impl Cluster {
         let pids: Vec<String> = running.iter().map(|process| process.id().to_string()).collect();
         let _ = std::process::Command::new("kill").arg("-9").args(pids).status();
         drop(running);
+    }
+
+    /// Waits for the end of a node that is to end by itself, which from then on is started no more with the others.
+    ///
+    /// # Errors
+    ///
+    /// A sentence with the end of its log, when it goes on.
+    pub fn wait_end(&mut self, id: u16, time: Duration) -> Result<ExitStatus, String> {
+        let node = self.node_mut(id);
+        let process = node.process.as_mut().ok_or_else(|| format!("node {id} is not running"))?;
+        let ended = process.wait_exit(Instant::now() + time);
+        let ended = ended.ok_or_else(|| process.explain("did not end"))?;
+        (node.process, node.belongs) = (None, false);
+        Ok(ended)
+    }
+
+    /// Takes a dead node's disk away.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says.
+    pub fn wipe(&mut self, id: u16) -> Result<(), String> {
+        assert!(self.node(id).process.is_none(), "node {id} is running");
+        std::fs::remove_dir_all(self.data(id)).map_err(|error| format!("node {id}: {error}"))
+    }
+
+    /// Everything that a node has logged.
+    pub fn log(&self, id: u16) -> String {
+        std::fs::read_to_string(&self.node(id).spec.log).unwrap_or_default()
     }
 
     /// SIGTERM, and the wait for the node's end.
@@ -362,23 +367,4 @@ impl Cluster {
         });
         last.map_err(|error| format!("after {time:?}: {error}"))
     }
-}
-
-fn data_of(dir: &Path, id: u16) -> PathBuf {
-    dir.join(format!("node-{id}"))
-}
-
-fn serve_args(options: &Options, id: u16, dir: &Path, client: SocketAddr, members: &str) -> Vec<OsString> {
-    let mut args: Vec<OsString> = ["serve", "--until-stdin-closes", "--node"].map(OsString::from).into();
-    args.push(id.to_string().into());
-    args.extend(["--data".into(), data_of(dir, id).into()]);
-    let redirect = if options.redirect == Redirect::Proxy { "proxy" } else { "moved" };
-    let (client, shards) = (client.to_string(), options.shards.to_string());
-    let named = ["--cluster", members, "--client", &client, "--shards", &shards, "--redirect", redirect];
-    args.extend(named.map(OsString::from));
-    if let Some(groups) = options.groups {
-        args.extend(["--groups".into(), groups.to_string().into()]);
-    }
-    args.extend(options.args.iter().map(OsString::from));
-    args
 }

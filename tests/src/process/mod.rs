@@ -6,6 +6,7 @@
 
 mod child;
 mod cluster;
+mod options;
 mod ports;
 mod redis;
 mod status;
@@ -13,7 +14,8 @@ mod status;
 use std::path::{Path, PathBuf};
 
 pub use child::{Process, Spec};
-pub use cluster::{Cluster, Options, Redirect};
+pub use cluster::Cluster;
+pub use options::{Options, Redirect};
 pub use ports::free_ports;
 pub use redis::{Redis, find_program};
 pub use status::{GroupStatus, NodeStatus};

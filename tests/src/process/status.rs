@@ -13,6 +13,8 @@ pub struct GroupStatus {
     pub last: u64,
     /// The last index that its state machine has taken.
     pub applied: u64,
+    /// It rests: nothing is to be done.
+    pub quiesced: bool,
 }
 
 /// All replicas of a node, ordered by group.
@@ -20,6 +22,10 @@ pub struct GroupStatus {
 pub struct NodeStatus {
     /// The replicas.
     pub groups: Vec<GroupStatus>,
+    /// Messages of groups it has sent to other nodes.
+    pub raft_messages_sent: u64,
+    /// Signs of life of its shards it has sent.
+    pub beats_sent: u64,
 }
 
 impl NodeStatus {
@@ -42,14 +48,19 @@ impl NodeStatus {
                 leader: group["leader"].as_u64(),
                 last: number(group, "last")?,
                 applied: number(group, "applied")?,
+                quiesced: group["quiesced"].as_bool().unwrap_or_default(),
             })
         };
         let groups = groups.iter().map(read).collect::<Result<_, String>>()?;
-        Ok(NodeStatus { groups }.sorted())
+        let sent = |name: &str| json[name].as_u64().unwrap_or_default();
+        let (raft_messages_sent, beats_sent) = (sent("raft_messages_sent"), sent("beats_sent"));
+        Ok(NodeStatus { groups, raft_messages_sent, beats_sent }.sorted())
     }
 
-    /// Adds what another shard of the same node said.
+    /// Adds what another shard of the same node said. Counts are the node's already: the later ones stay.
     pub fn merge(mut self, other: NodeStatus) -> NodeStatus {
+        self.raft_messages_sent = self.raft_messages_sent.max(other.raft_messages_sent);
+        self.beats_sent = self.beats_sent.max(other.beats_sent);
         let new = |group: &GroupStatus| self.groups.iter().all(|known| known.group != group.group);
         let added: Vec<GroupStatus> = other.groups.into_iter().filter(new).collect();
         self.groups.extend(added);
@@ -68,14 +79,15 @@ mod tests {
 
     #[test]
     fn status_is_read_and_merged_and_what_is_missing_is_named() {
-        let text = r#"{"node":1,"groups":[{"id":2,"leader":1,"last":9,"applied":8,"more":true},
+        let text = r#"{"node":1,"groups":[{"id":2,"leader":1,"last":9,"applied":8,"quiesced":true,"more":true},
             {"id":0,"leader":null,"last":1,"applied":1}]}"#;
         let status = NodeStatus::parse(text).unwrap();
-        let zero = GroupStatus { group: 0, leader: None, last: 1, applied: 1 };
-        let two = GroupStatus { group: 2, leader: Some(1), last: 9, applied: 8 };
+        let zero = GroupStatus { group: 0, leader: None, last: 1, applied: 1, quiesced: false };
+        let two = GroupStatus { group: 2, leader: Some(1), last: 9, applied: 8, quiesced: true };
         assert_eq!(status.groups, [zero.clone(), two.clone()]);
         let one = GroupStatus { group: 1, ..zero.clone() };
-        let merged = status.merge(NodeStatus { groups: vec![one.clone(), two.clone()] });
+        let merged =
+            status.merge(NodeStatus { groups: vec![one.clone(), two.clone()], ..NodeStatus::default() });
         assert_eq!(merged.groups, [zero, one, two]);
         let error = NodeStatus::parse(r#"{"groups":[{"id":1,"last":1}]}"#).unwrap_err();
         assert!(error.contains("`applied`"), "{error}");

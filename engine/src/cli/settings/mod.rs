@@ -29,6 +29,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new("groups", Kind::Integer, None),
     Setting::new("redirect", Kind::Text, Some("proxy")),
     Setting::new("deadline", Kind::Text, Some("2s")),
+    Setting::new("lease_reads", Kind::Switch, Some("false")),
     Setting::new("insecure", Kind::Switch, Some("false")),
 ];
 
@@ -65,6 +66,8 @@ pub struct Settings {
     pub redirect: Redirect,
     /// How long a request may be held before it is answered with an error.
     pub deadline: Duration,
+    /// Whether leaders answer reads by lease, without asking a quorum first.
+    pub lease_reads: bool,
     /// Whether addresses other hosts can reach are allowed although nobody has to log in.
     pub insecure: bool,
 }
@@ -116,8 +119,8 @@ impl Settings {
             groups: layers.optional("groups", |text| parse_count(text, check::GROUPS_MAX))?,
             redirect: layers.required("redirect", parse_redirect)?,
             deadline: layers.required("deadline", quantity::parse_duration)?,
-            insecure: layers
-                .required("insecure", |text| text.parse().map_err(|_| "say true or false".into()))?,
+            lease_reads: layers.required("lease_reads", parse_switch)?,
+            insecure: layers.required("insecure", parse_switch)?,
         })
     }
 }
@@ -134,6 +137,10 @@ fn parse_count(text: &str, max: u32) -> Result<u32, String> {
         Ok(count) if (1..=max).contains(&count) => Ok(count),
         _ => Err(format!("not a number from 1 to {max}")),
     }
+}
+
+fn parse_switch(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| "say true or false".into())
 }
 
 fn parse_path(text: &str) -> Result<PathBuf, String> {

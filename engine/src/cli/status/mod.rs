@@ -25,6 +25,18 @@ pub struct Status {
     pub groups: Vec<GroupStatus>,
     /// Every member, by id; the answering node too.
     pub nodes: Vec<NodeStatus>,
+    /// The node directory, as the answering node has it.
+    #[serde(default)]
+    pub members: Vec<MemberStatus>,
+    /// How many groups have the members that the node directory wants; all of them when no change is under way.
+    #[serde(default)]
+    pub groups_settled: u32,
+    /// Messages of groups that it has sent to other nodes since it started.
+    #[serde(default)]
+    pub raft_messages_sent: u64,
+    /// Signs of life of its shards that it has sent.
+    #[serde(default)]
+    pub beats_sent: u64,
 }
 
 /// One group as one node sees it.
@@ -46,6 +58,64 @@ pub struct GroupStatus {
     pub committed: u64,
     /// Up to here they are in the state machine.
     pub applied: u64,
+    /// Nothing is to be done, and nothing is sent.
+    #[serde(default)]
+    pub quiesced: bool,
+    /// Who belongs to it, as the answering node knows.
+    #[serde(default)]
+    pub config: ConfigStatus,
+    /// If the answering node leads it: how far the others are, as of at most a second ago.
+    #[serde(default)]
+    pub followers: Vec<FollowerStatus>,
+}
+
+/// A group's configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigStatus {
+    /// Who votes.
+    pub voters: Vec<u16>,
+    /// While it changes: who voted before, and does until the change is through.
+    pub outgoing: Vec<u16>,
+    /// Who receives the log and does not vote.
+    pub learners: Vec<u16>,
+    /// Who will be a learner once the change is through.
+    pub learners_next: Vec<u16>,
+    /// Whether it is known to be committed.
+    pub committed: bool,
+}
+
+/// A follower, as its leader knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FollowerStatus {
+    /// The follower.
+    pub node: u16,
+    /// How it is fed: `probe`, `replicate` or `snapshot`.
+    pub state: String,
+    /// Whether it does not vote.
+    pub learner: bool,
+    /// The newest index that is durable there.
+    pub matched: u64,
+    /// The next index to send.
+    pub next: u64,
+    /// Bytes sent and not acknowledged.
+    pub inflight_bytes: u64,
+}
+
+/// A node, as the node directory has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberStatus {
+    /// Its id.
+    pub id: u16,
+    /// Which disk it is, in hex; zeros while it was not heard of.
+    pub incarnation: String,
+    /// Where its shard 0 listens for peers.
+    pub peer: String,
+    /// Where clients reach its shard 0, once known.
+    pub client: Option<String>,
+    /// Its shards.
+    pub shards: u16,
+    /// `joining`, `active` or `leaving`.
+    pub state: String,
 }
 
 /// What a node is in a group.
@@ -113,6 +183,9 @@ pub(crate) fn example(leaders: &[Option<u16>]) -> Status {
             last: 120,
             committed: 119,
             applied: 118,
+            quiesced: false,
+            config: ConfigStatus { voters: vec![1, 2, 3], committed: true, ..ConfigStatus::default() },
+            followers: Vec::new(),
         }
     });
     let nodes = (1..=3).map(|id| NodeStatus {
@@ -128,6 +201,10 @@ pub(crate) fn example(leaders: &[Option<u16>]) -> Status {
         shards: 1,
         groups: groups.collect(),
         nodes: nodes.collect(),
+        members: Vec::new(),
+        groups_settled: 0,
+        raft_messages_sent: 0,
+        beats_sent: 0,
     }
 }
 
@@ -142,8 +219,11 @@ mod tests {
         let expected = serde_json::json!({
             "node": 1, "cluster": "5eed", "version": "0.1.0", "shards": 1,
             "groups": [{"id": 0, "slots": [[0, 99]], "leader": 1, "role": "leader", "term": 3, "last": 120,
-                        "committed": 119, "applied": 118}],
+                        "committed": 119, "applied": 118, "quiesced": false, "followers": [],
+                        "config": {"voters": [1, 2, 3], "outgoing": [], "learners": [], "learners_next": [],
+                                   "committed": true}}],
             "nodes": [{"id": 1, "peer": "127.0.0.1:7101", "client": "127.0.0.1:6101", "reachable": true}],
+            "members": [], "groups_settled": 0, "raft_messages_sent": 0, "beats_sent": 0,
         });
         assert_eq!(serde_json::to_value(&status).unwrap(), expected);
     }

@@ -9,11 +9,28 @@ pub(super) fn tables(status: &Status) -> String {
     let Status { node, version, shards, .. } = status;
     let led = status.groups.iter().filter(|group| group.leader.is_some()).count();
     format!(
-        "node {node} of cluster {cluster}, ringraft {version}, {shards} shards, {led} of {} groups led\n{}\n{}",
+        "node {node} of cluster {cluster}, ringraft {version}, {shards} shards, {led} of {} groups led\n{}{}\n{}",
         status.groups.len(),
+        change(status),
         nodes(status),
         groups(status),
     )
+}
+
+/// A line about the change of membership that is under way, if one is.
+fn change(status: &Status) -> String {
+    let changing = status.members.iter().filter(|member| member.state != "active");
+    let changing: Vec<String> =
+        changing.map(|member| format!("node {} is {}", member.id, member.state)).collect();
+    match changing.is_empty() {
+        true => String::new(),
+        false => format!(
+            "{}: {} of {} groups are done\n",
+            changing.join(", "),
+            status.groups_settled,
+            status.groups.len()
+        ),
+    }
 }
 
 fn nodes(status: &Status) -> comfy_table::Table {
@@ -28,8 +45,17 @@ fn nodes(status: &Status) -> comfy_table::Table {
 }
 
 fn groups(status: &Status) -> comfy_table::Table {
-    let mut table =
-        output::table(&["group", "slots", "leader", "here", "term", "last", "committed", "applied"]);
+    let mut table = output::table(&[
+        "group",
+        "slots",
+        "leader",
+        "here",
+        "members",
+        "term",
+        "last",
+        "committed",
+        "applied",
+    ]);
     for group in &status.groups {
         let leader = group.leader.map_or("-".to_owned(), |node| node.to_string());
         table.add_row([
@@ -37,19 +63,38 @@ fn groups(status: &Status) -> comfy_table::Table {
             slots(group),
             leader,
             role(group.role).to_owned(),
+            members(group),
             grouped(group.term),
             grouped(group.last),
             grouped(group.committed),
             grouped(group.applied),
         ]);
     }
-    output::align_numbers(&mut table, 4);
+    output::align_numbers(&mut table, 5);
     table
 }
 
 fn slots(group: &GroupStatus) -> String {
     let ranges = group.slots.iter().map(|(first, last)| format!("{first}-{last}"));
     ranges.collect::<Vec<_>>().join(" ")
+}
+
+/// Voters, the voters before them while they change, and learners: `1 2 3 -> 1 2 4 +5`. With a follower that is far
+/// behind, how far.
+fn members(group: &GroupStatus) -> String {
+    let words = |ids: &[u16]| ids.iter().map(u16::to_string).collect::<Vec<_>>().join(" ");
+    let config = &group.config;
+    let mut shown = words(&config.voters);
+    if !config.outgoing.is_empty() {
+        shown = format!("{} -> {shown}", words(&config.outgoing));
+    }
+    for learner in &config.learners {
+        let follower = group.followers.iter().find(|follower| follower.node == *learner);
+        let lacks = follower.map(|follower| group.committed.saturating_sub(follower.matched));
+        let lacks = lacks.filter(|lacks| *lacks > 0).map(|lacks| format!(" (lacks {})", grouped(lacks)));
+        shown = format!("{shown} +{learner}{}", lacks.unwrap_or_default());
+    }
+    shown
 }
 
 fn role(role: Role) -> &'static str {
@@ -66,8 +111,37 @@ fn role(role: Role) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::super::example;
+    use super::super::{FollowerStatus, MemberStatus, example};
     use super::*;
+
+    #[test]
+    fn a_change_of_members_is_shown_with_its_progress() {
+        let mut status = example(&[Some(1), Some(2)]);
+        assert!(!tables(&status).contains("are done"));
+        status.groups_settled = 1;
+        status.members.push(MemberStatus {
+            id: 4,
+            incarnation: "00000000000000ff".into(),
+            peer: "127.0.0.1:7401".into(),
+            client: None,
+            shards: 1,
+            state: "joining".into(),
+        });
+        let group = &mut status.groups[0];
+        group.config.learners = vec![4];
+        group.followers.push(FollowerStatus {
+            node: 4,
+            state: "snapshot".into(),
+            learner: true,
+            matched: 19,
+            next: 20,
+            inflight_bytes: 0,
+        });
+        group.config.outgoing = vec![1, 2];
+        let shown = tables(&status);
+        assert!(shown.contains("\nnode 4 is joining: 1 of 2 groups are done\n"), "{shown}");
+        assert!(shown.contains("1 2 -> 1 2 3 +4 (lacks 100)"), "{shown}");
+    }
 
     #[test]
     fn the_tables_show_members_and_groups() {
@@ -79,7 +153,7 @@ mod tests {
         for row in [
             "2 127.0.0.1:6201 127.0.0.1:7201 2 yes",
             "3 - 127.0.0.1:7301 0 no",
-            "1 100-199 - follower 3 120 119 118",
+            "1 100-199 - follower 1 2 3 3 120 119 118",
         ] {
             assert!(rows.iter().any(|shown| shown == row), "{row:?} is not in\n{shown}");
         }

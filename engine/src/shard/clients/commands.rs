@@ -6,7 +6,7 @@ use net::resp::Parse;
 use raft::Time;
 
 use super::{Arrival, Clients};
-use crate::resp::{Plan, plan};
+use crate::resp::{Asked, Plan, Way, plan};
 use crate::shard::dispatch::Requests;
 use crate::shard::request::{Kind, ReplyTo, RequestBody, RequestHead};
 
@@ -158,6 +158,18 @@ impl Clients {
                     let reply_to = ReplyTo::Client { socket: client.socket, slot: reply, part };
                     requests.push(head(&request, reply_to, deadline), RequestBody::Command(request.command));
                 }
+            }
+            Plan::Ask(Asked { group, way, bytes }, gather) => {
+                let reply = client.replies.open();
+                client.gathering.push((reply, gather));
+                let kind = match way {
+                    Way::Write => Kind::Write,
+                    Way::Read => Kind::Read,
+                    Way::Control => Kind::Control,
+                };
+                let reply_to = ReplyTo::Client { socket: client.socket, slot: reply, part: 0 };
+                let head = RequestHead { group, kind, reply_to, deadline, proxied: false };
+                requests.push(head, RequestBody::Owned(bytes));
             }
             Plan::Wait { replicas, .. } => {
                 // Every acknowledged write of this connection is on a quorum's disks already, and the reply

@@ -1,7 +1,7 @@
 //! Connections that peers made to us, until their greeting is judged.
 
-use net::handshake::Kind;
-use net::link::{Incoming, IncomingOutput, PeerShard};
+use net::handshake::{Identity, Kind, Refusal};
+use net::link::{Incoming, IncomingOutput, PeerShard, Rejection};
 use raft::Time;
 use runtime::{BufferMut, SocketId};
 
@@ -57,6 +57,11 @@ impl Links {
                         actions.push(Action::Close { socket });
                         done = true;
                     }
+                    IncomingOutput::Rejected(Rejection::Refused { refusal, .. })
+                        if !Refusal::is_news(refusal.code()) =>
+                    {
+                        tracing::debug!("turned a caller on the peer port away: {refusal}");
+                    }
                     IncomingOutput::Rejected(rejection) => {
                         if let Some(suppressed) = self.log_budget.allow(now) {
                             tracing::warn!(suppressed, "turned a caller on the peer port away: {rejection}");
@@ -68,9 +73,7 @@ impl Links {
                     }
                     IncomingOutput::Greeted(greeted) => {
                         done = true;
-                        let caller = &greeted.hello.caller;
-                        let peer = PeerShard { node: caller.node, shard: caller.shard };
-                        match self.entries.iter().position(|entry| entry.peer == peer) {
+                        match self.link_for(now, &greeted.hello.caller) {
                             Some(link) => {
                                 let entry = &mut self.entries[link];
                                 entry.link.as_mut().expect("not away").adopt(now, greeted, &self.local);
@@ -87,5 +90,15 @@ impl Links {
                 at += 1;
             }
         }
+    }
+
+    /// The link of a welcome caller: that of its shard, or one made for a stranger that waits to be added.
+    fn link_for(&mut self, now: Time, caller: &Identity) -> Option<usize> {
+        let peer = PeerShard { node: caller.node, shard: caller.shard };
+        let known = self.entries.iter().position(|entry| entry.peer == peer && !entry.is_gone());
+        if known.is_some() || caller.cluster_id.is_formed() {
+            return known;
+        }
+        self.for_caller(now, peer)
     }
 }

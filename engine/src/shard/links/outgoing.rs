@@ -1,5 +1,7 @@
 //! What replicas owe their peers, put into frames when a link can take one.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use raft::{Check, GroupId, Raft, Time};
 use raftlog::{BatchSeq, Log};
 use runtime::{Buffer, Disk};
@@ -8,16 +10,26 @@ use super::Links;
 use crate::shard::frames::Filled;
 use crate::shard::loads::Loads;
 use crate::shard::replica::Replica;
+use crate::wire::Beat;
 
 impl Links {
     /// Notes which peers `replica` owes something.
     pub(in crate::shard) fn note(&mut self, replica: usize, group: GroupId, raft: &Raft) {
         for link in 0..self.entries.len() {
-            let node = self.entries[link].peer.node;
+            let entry = &self.entries[link];
+            let node = entry.peer.node;
             let owes = || raft.has_messages(node) || raft.next_append(node).is_some();
-            if self.entries[link].up && self.concerned(self.entries[link].peer, group) && owes() {
+            if entry.up && self.concerned(entry, group) && owes() {
                 self.note_one(link, replica);
             }
+        }
+    }
+
+    /// Has every link say that this shard lives, as soon as it can take a frame.
+    pub(in crate::shard) fn beat(&mut self, beat: Beat) {
+        self.beat = beat;
+        for entry in &mut self.entries {
+            entry.owes_beat = entry.up;
         }
     }
 
@@ -49,7 +61,10 @@ impl Links {
     ) {
         for link in 0..self.entries.len() {
             let entry = &mut self.entries[link];
-            let owed = !entry.pending.is_empty() || entry.outbox.is_pending() || !entry.loaded.is_empty();
+            let owed = entry.owes_beat
+                || !entry.pending.is_empty()
+                || entry.outbox.is_pending()
+                || !entry.loaded.is_empty();
             if !owed || !entry.link.as_ref().is_some_and(|link| link.can_send()) {
                 continue;
             }
@@ -84,7 +99,11 @@ impl Links {
             }
             let entry = &mut self.entries[link];
             self.builder.add_outbox(&mut entry.outbox, now);
+            self.builder.body.beat = std::mem::take(&mut entry.owes_beat).then_some(self.beat);
             if !self.builder.is_empty() {
+                let facts = self.directory.shard(self.shard);
+                facts.raft_messages.fetch_add(self.builder.body.messages.len() as u64, Relaxed);
+                facts.beats.fetch_add(u64::from(self.builder.body.beat.is_some()), Relaxed);
                 let (body, tail) = self.builder.finish();
                 entry.link.as_mut().expect("asked above").send_frame(now, durable.0, body, tail);
             }

@@ -26,7 +26,8 @@ pub(super) fn local(node: u16) -> Local {
         directory_version: 0,
         client_address: Address::new("127.0.0.1", 6000 + node).unwrap(),
     };
-    Local { identity, directory: Directory { version: 0, nodes: vec![known(1), known(2)] } }
+    let nodes = vec![known(1), known(2)];
+    Local { identity, directory: Directory { version: 0, nodes, removed: Vec::new() } }
 }
 
 pub(super) struct End {
@@ -39,7 +40,7 @@ pub(super) struct End {
     incoming: Vec<Incoming<u32>>,
 }
 
-/// One direction ends at each side; side 0 is node 1, which dials. Socket `2 * cable + side`.
+/// One direction ends at each side; side 0 is node 1. Socket `2 * cable + side`.
 #[derive(Default)]
 struct Cable {
     bytes: [VecDeque<u8>; 2],
@@ -73,7 +74,7 @@ fn place(socket: u32) -> (usize, usize) {
 
 impl World {
     pub(super) fn new() -> World {
-        let settings = Settings { seed: 7, ..Settings::default() };
+        let settings = Settings { seed: 7, patience: None, ..Settings::default() };
         let now = Time(1_000_000);
         let end = |node| End {
             link: new_link(now, node, 0, &settings),
@@ -197,7 +198,7 @@ impl World {
         let now = self.now;
         match output {
             Output::Dial => {
-                let socket = u32::try_from(2 * self.cables.len()).unwrap();
+                let socket = u32::try_from(2 * self.cables.len() + at).unwrap();
                 self.cables.push(Cable::default());
                 let End { link, local, .. } = &mut self.ends[at];
                 link.dialed(socket);
@@ -205,7 +206,7 @@ impl World {
                     return link.closed(now, socket);
                 }
                 link.connected(now, socket, local);
-                let incoming = Incoming::new(now, socket + 1, &self.settings);
+                let incoming = Incoming::new(now, socket ^ 1, &self.settings);
                 self.ends[1 - at].incoming.push(incoming);
             }
             Output::Send { socket, parts } => {
@@ -226,9 +227,13 @@ impl World {
                     .seen
                     .push(if forming { "established for forming" } else { "established" }.into());
             }
-            Output::Refused { code, reason, by_us } => {
+            Output::Refused { refused, by_us } => {
+                let end = &mut self.ends[at];
                 let by = if by_us { "us" } else { "peer" };
-                self.ends[at].seen.push(format!("refused by {by}, {code}: {reason}"));
+                end.seen.push(format!("refused by {by}, {}: {}", refused.code, refused.reason));
+                if !by_us && refused.ends_membership(&end.local.identity) {
+                    end.seen.push("no member any more".into());
+                }
             }
             Output::Lost(lost) => self.ends[at].seen.push(format!("lost: {lost}")),
         }

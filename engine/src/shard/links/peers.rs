@@ -1,0 +1,164 @@
+//! Whom a shard has links to: the members, who is to become one, and who waits to.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use net::link::{Link, PeerShard};
+use raft::{NodeId, Time};
+
+use super::super::outbox::Outbox;
+use super::{Entry, Links};
+
+/// Strangers that wait to be added, at most: as many as a cluster can have members.
+const CALLERS_MAX: usize = 8;
+
+/// The place of a link that is over is another's after this: by then nothing is on its way to it any more.
+const REUSE_AFTER: Duration = Duration::from_secs(10);
+
+/// What a link's peer is to this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// A member, or on the list that the cluster is to form with.
+    Member,
+    /// To become a member: added, and not yet met.
+    Awaited,
+    /// It called, unformed and unknown, and waits to be added.
+    Caller,
+    /// None of these any more.
+    Gone { since: Time },
+}
+
+impl Links {
+    /// Makes the link to a shard of a member (one with `shards` shards, 0: not known yet), or says so of the link there
+    /// is. `address` is that shard's own.
+    pub(in crate::shard) fn connect(&mut self, now: Time, peer: PeerShard, shards: u16, address: SocketAddr) {
+        self.make(now, peer, shards, address, Standing::Member);
+    }
+
+    /// Calls a node that was added and that nobody has met yet.
+    pub(in crate::shard) fn await_node(&mut self, now: Time, node: NodeId, address: SocketAddr) {
+        self.make(now, PeerShard { node, shard: 0 }, 0, address, Standing::Awaited);
+    }
+
+    /// The link for a stranger's call; `None`: there are too many of them.
+    pub(super) fn for_caller(&mut self, now: Time, peer: PeerShard) -> Option<usize> {
+        let callers = self.entries.iter().filter(|entry| entry.standing == Standing::Caller).count();
+        if peer.node == self.directory.node || peer.shard != 0 || callers >= CALLERS_MAX {
+            return None;
+        }
+        // Nothing is dialled there: it calls.
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        Some(self.make(now, peer, 0, nowhere, Standing::Caller))
+    }
+
+    fn make(
+        &mut self,
+        now: Time,
+        peer: PeerShard,
+        shards: u16,
+        address: SocketAddr,
+        standing: Standing,
+    ) -> usize {
+        if let Some(at) = self.entries.iter().position(|entry| entry.peer == peer) {
+            self.entries[at].stand(now, shards, address, standing);
+            return at;
+        }
+        let entry = self.new_entry(now, peer, shards, address, standing);
+        match self.entries.iter().position(|entry| entry.is_free(now)) {
+            Some(at) => {
+                self.liveness.forget(at);
+                self.entries[at] = entry;
+                at
+            }
+            None => {
+                self.entries.push(entry);
+                self.entries.len() - 1
+            }
+        }
+    }
+
+    fn new_entry(
+        &self,
+        now: Time,
+        peer: PeerShard,
+        shards: u16,
+        address: SocketAddr,
+        standing: Standing,
+    ) -> Entry {
+        let seed = self.seed ^ (u64::from(peer.node.0) << 32) ^ u64::from(peer.shard);
+        let settings = net::link::Settings { seed, ..net::link::Settings::default() };
+        let mut link = Link::new(now, self.directory.node, peer, settings);
+        if standing == Standing::Caller {
+            link.stop(now);
+        }
+        Entry {
+            peer,
+            address,
+            standing,
+            shards,
+            owes_beat: false,
+            link: Some(Box::new(link)),
+            outbox: Outbox::default(),
+            pending: Vec::new(),
+            noted: Vec::new(),
+            loaded: VecDeque::new(),
+            up: false,
+        }
+    }
+
+    /// The members changed: closes what is left of links to others, and connections to other disks of members.
+    /// `is_wanted` says whom besides members this shard goes on calling.
+    pub(in crate::shard) fn retire(&mut self, now: Time, is_wanted: impl Fn(NodeId) -> bool) {
+        let Links { entries, local, .. } = self;
+        for entry in entries {
+            let link = entry.link.as_mut().expect("not away between frames");
+            match (entry.standing, local.directory.node(entry.peer.node)) {
+                (Standing::Gone { .. }, _) => {}
+                (_, Some(known)) => link.keep_only(now, known.incarnation),
+                (Standing::Caller, None) => {}
+                (Standing::Awaited, None) if is_wanted(entry.peer.node) => {}
+                (Standing::Member | Standing::Awaited, None) => {
+                    link.stop(now);
+                    entry.standing = Standing::Gone { since: now };
+                }
+            }
+        }
+    }
+
+    /// Strangers that have hung up are forgotten.
+    pub(super) fn drop_callers(&mut self, now: Time) {
+        for entry in &mut self.entries {
+            let connected = entry.link.as_ref().is_some_and(|link| link.socket().is_some());
+            if entry.standing == Standing::Caller && !connected {
+                entry.standing = Standing::Gone { since: now };
+            }
+        }
+    }
+}
+
+impl Entry {
+    /// The peer of this link is something else to us than before, or elsewhere.
+    fn stand(&mut self, now: Time, shards: u16, address: SocketAddr, standing: Standing) {
+        let link = self.link.as_mut().expect("not away between frames");
+        match (self.standing, standing) {
+            (Standing::Member | Standing::Awaited, Standing::Caller) => return, // more than a stranger already
+            (Standing::Gone { .. } | Standing::Caller, Standing::Caller) => {}
+            (Standing::Gone { .. } | Standing::Caller, _) => link.start(now),
+            _ => {}
+        }
+        if standing != Standing::Caller {
+            (self.address, self.shards) = (address, shards);
+        }
+        self.standing = standing;
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        matches!(self.standing, Standing::Gone { .. })
+    }
+
+    /// Whether the place of this link may be another's.
+    fn is_free(&self, now: Time) -> bool {
+        matches!(self.standing, Standing::Gone { since } if now.saturating_sub(since) >= REUSE_AFTER)
+    }
+}

@@ -1,0 +1,87 @@
+//! What a replica applies to: the user's machine, or in group 0 the node directory.
+
+use raft::{EntryId, GroupId};
+
+use crate::members::Members;
+use crate::state_machine::{Applied, Frozen, Progress, RestoreError, StateMachine};
+
+/// The machine of one replica.
+pub(crate) enum Machine<S> {
+    /// A group that holds the user's state.
+    User(S),
+    /// Group 0.
+    Members(Members),
+}
+
+impl<S> Machine<S> {
+    /// A fresh machine for `group`. The directory's is filled when it is known how the cluster formed.
+    pub(crate) fn new(group: GroupId, user: impl FnOnce(GroupId) -> S) -> Machine<S> {
+        if group == GroupId(0) { Machine::Members(Members::default()) } else { Machine::User(user(group)) }
+    }
+
+    /// The node directory, in group 0.
+    pub(crate) fn members(&self) -> Option<&Members> {
+        match self {
+            Machine::Members(members) => Some(members),
+            Machine::User(_) => None,
+        }
+    }
+}
+
+impl<S: StateMachine> StateMachine for Machine<S> {
+    fn apply(&mut self, entry: EntryId, command: &[u8], reply: &mut Vec<u8>) -> Applied {
+        match self {
+            Machine::User(machine) => machine.apply(entry, command, reply),
+            Machine::Members(members) => members.apply(entry, command, reply),
+        }
+    }
+
+    fn query(&self, query: &[u8], reply: &mut Vec<u8>) {
+        match self {
+            Machine::User(machine) => machine.query(query, reply),
+            Machine::Members(members) => members.query(query, reply),
+        }
+    }
+
+    fn freeze(&mut self) -> Box<dyn Frozen> {
+        match self {
+            Machine::User(machine) => machine.freeze(),
+            Machine::Members(members) => members.freeze(),
+        }
+    }
+
+    fn wants_thaw(&self) -> bool {
+        match self {
+            Machine::User(machine) => machine.wants_thaw(),
+            Machine::Members(members) => members.wants_thaw(),
+        }
+    }
+
+    fn thaw(&mut self, budget_bytes: usize) -> Progress {
+        match self {
+            Machine::User(machine) => machine.thaw(budget_bytes),
+            Machine::Members(members) => members.thaw(budget_bytes),
+        }
+    }
+
+    fn restore_entry(&mut self, key: &[u8], value: &[u8]) -> Result<(), RestoreError> {
+        match self {
+            Machine::User(machine) => machine.restore_entry(key, value),
+            Machine::Members(members) => members.restore_entry(key, value),
+        }
+    }
+
+    fn restore_end(&mut self) -> Result<(), RestoreError> {
+        match self {
+            Machine::User(machine) => machine.restore_end(),
+            Machine::Members(members) => members.restore_end(),
+        }
+    }
+
+    fn state_bytes(&self) -> u64 {
+        match self {
+            Machine::User(machine) => machine.state_bytes(),
+            Machine::Members(members) => members.state_bytes(),
+        }
+    }
+}
