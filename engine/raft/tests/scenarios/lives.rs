@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use raft::{Change, Index, NodeId, ReadId, Time};
+use raft::{Change, Index, NodeId, ReadId, Standing, Time};
 
 use crate::cluster::disk::Entry;
 use crate::stage::{Link, Stage};
@@ -26,10 +26,13 @@ struct Life {
     held_since: BTreeMap<NodeId, Time>,
     /// Whom a shard has told its replicas to be lost.
     lost: BTreeSet<Link>,
+    /// Who has lost entries it acknowledged and has not caught up yet. Nobody survives two of these.
+    damaged: Option<NodeId>,
     history: BTreeMap<Index, Entry>,
     /// Reads that wait: whose, and what was committed when they came.
     reads: Vec<(NodeId, ReadId, Index)>,
     served: usize,
+    recovered: usize,
 }
 
 fn nodes() -> impl Iterator<Item = NodeId> {
@@ -52,9 +55,11 @@ impl Life {
             boots: BTreeMap::new(),
             held_since: BTreeMap::new(),
             lost: BTreeSet::new(),
+            damaged: None,
             history: BTreeMap::new(),
             reads: Vec::new(),
             served: 0,
+            recovered: 0,
         }
     }
 
@@ -132,6 +137,13 @@ impl Life {
                 assert_eq!(first, entry, "two entries committed at {index}");
             }
         }
+        if let Some(node) = self.damaged
+            && self.stage.up().contains(&node)
+            && self.stage.node(node).raft.standing() == Standing::Normal
+        {
+            self.damaged = None;
+            self.recovered += 1;
+        }
         for (node, read, index) in std::mem::take(&mut self.stage.confirmed) {
             let confirmed = |&(reader, id, _): &(NodeId, ReadId, Index)| reader == node && id <= read;
             for (_, id, floor) in self.reads.extract_if(.., |waiting| confirmed(waiting)) {
@@ -145,6 +157,21 @@ impl Life {
             if !self.stage.node(node).raft.is_leader() {
                 self.reads.retain(|(reader, ..)| *reader != node);
             }
+        }
+    }
+
+    /// A voter's disk loses entries, if the group can do without that voter.
+    fn damage(&mut self, leader: NodeId, node: NodeId) {
+        let raft = &self.stage.node(leader).raft;
+        let config = raft.config();
+        let spare = config.voters.len() >= 3 && config.is_voter(node) && !config.is_joint();
+        let settled = self.stage.up().into_iter().all(|id| self.stage.node(id).raft.config() == config);
+        if self.damaged.is_none() && spare && settled && self.stage.up().len() == usize::from(NODES) {
+            let last = self.stage.node(node).raft.last();
+            self.stage.crash(node, 0);
+            self.stage.damage(node, Index(last.0.saturating_sub(self.random.u64(..9))));
+            self.restart(node);
+            self.damaged = Some(node);
         }
     }
 
@@ -221,7 +248,8 @@ impl Life {
         match (self.random.u8(..100), leader) {
             (0..14, Some(leader)) => self.stage.propose(leader, 1),
             (14..28, Some(leader)) => self.read(leader),
-            (28..33, Some(leader)) => self.change(leader),
+            (28..33, Some(leader)) if self.damaged.is_none() => self.change(leader),
+            (84..88, Some(leader)) => self.damage(leader, one),
             (33..36, Some(leader)) => self.stage.transfer(leader, one),
             (36..39, _) if is_up => {
                 let survive = self.random.usize(..3);
@@ -313,14 +341,18 @@ fn groups_heal_and_come_to_rest_whatever_happened() {
     let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
     let seeds =
         number("RINGRAFT_LIFE").map_or(0..number("RINGRAFT_LIVES").unwrap_or(150), |one| one..one + 1);
-    let (mut served, mut committed) = (0, 0);
+    let (mut served, mut committed, mut recovered) = (0, 0, 0);
     for seed in seeds.clone() {
         let named = Named(seed);
         let mut life = Life::new(seed);
         life.run();
         served += life.served;
         committed += life.history.len();
+        recovered += life.recovered;
         drop(named);
     }
-    println!("{} lives: {committed} entries committed, {served} reads served", seeds.count());
+    println!(
+        "{} lives: {committed} entries committed, {served} reads served, {recovered} recovered",
+        seeds.count()
+    );
 }
