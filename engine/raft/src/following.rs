@@ -189,6 +189,7 @@ impl Raft {
         self.set_leader(Some(from));
         self.leader_heard = self.now;
         self.reset_election_deadline();
+        self.ask_for_floor();
         true
     }
 
@@ -197,7 +198,6 @@ impl Raft {
             return; // sent before the leader came to rest
         }
         if self.follow(from) {
-            self.ask_for_floor();
             self.owed.saw_round(round, true);
             self.commit_accepted(commit);
         }
