@@ -104,7 +104,6 @@ impl Raft {
             self.shrink();
         } else {
             self.owed.saw_round(round, true);
-            self.ask_for_floor();
         }
     }
 }

@@ -52,7 +52,8 @@ impl Raft {
         }
     }
 
-    /// The leader is there: ask it, again while it has not answered.
+    /// The leader is there: ask it, again at each of its messages while it has not answered. (A leader that believes what
+    /// this replica acknowledged before its loss sends it appends only, and takes no rejection of them.)
     pub(crate) fn ask_for_floor(&mut self) {
         if let Some(recovery) = &mut self.recovery {
             recovery.ask_due = true;

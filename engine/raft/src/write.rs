@@ -188,6 +188,7 @@ impl Durability {
     }
 
     /// The write that brings the disk to `now`, the replica's state; `None` if nothing changed.
+    #[inline]
     pub(crate) fn take(&mut self, time: Time, now: HardState, last: EntryId) -> Option<Write> {
         let promise = promise_of(now);
         let promise_dirty = promise != self.promise_issued;
@@ -219,6 +220,7 @@ impl Durability {
     }
 
     /// `write`, and so all before it, is durable. One that comes after a newer one says nothing new.
+    #[inline]
     pub(crate) fn complete(&mut self, time: Time, write: &Write) {
         assert_eq!(write.owner, self.owner, "a write goes back to the replica that made it");
         if write.sequence <= self.done {

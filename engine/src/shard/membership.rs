@@ -89,6 +89,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                 unsettled |= self.bring_where_wanted(number, &members);
             }
             if self.shard == 0 {
+                self.hand_directory_over(&members);
                 self.say_what_is_so(&members);
             }
         } else {
@@ -177,6 +178,24 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
     fn other_groups_done_with(&self, node: &Node) -> bool {
         let mut groups = (1..=self.directory.placement.groups).map(GroupId);
         groups.all(|group| self.directory.has_settled(group, |config| is_done_with(config, node)))
+    }
+
+    /// A node that is leaving does not lead the directory: once it is out of a group it hears no more of it, so it cannot
+    /// see that all are done.
+    fn hand_directory_over(&mut self, members: &Members) {
+        let stays = |node: NodeId| members.node(node).is_some_and(|node| node.state == MemberState::Active);
+        let Some(number) = self.local(GroupId(0)).filter(|_| !stays(self.directory.node)) else { return };
+        if !self.replicas[number].raft.is_leader() {
+            return;
+        }
+        let status = self.replicas[number].raft.status();
+        let is_up = |node| self.links.for_group(node, GroupId(0)).is_some_and(|link| self.links.is_up(link));
+        let able = status.followers.iter().filter(|of| !of.learner && stays(of.node) && is_up(of.node));
+        if let Some(best) = able.max_by_key(|follower| follower.matched) {
+            tracing::info!(to = %best.node, "hands the node directory over, as this node is leaving");
+            let _not_now = self.replicas[number].raft.transfer(self.now, best.node);
+            self.mark_dirty(number);
+        }
     }
 
     /// Tells group 0 which disks have turned up, and, as its leader, who is in everywhere and who is out.

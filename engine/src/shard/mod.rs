@@ -1,6 +1,7 @@
 //! A shard: one core's groups, log, peers and clients, stepped one turn at a time. Synchronous: it never
 //! awaits, and everything it knows of time, disk and network came in as a value.
 
+mod accepted;
 mod answers;
 mod background;
 mod client;
