@@ -183,11 +183,6 @@ impl Raft {
     }
 
     pub(crate) fn step_pre_vote(&mut self, from: NodeId, term: Term, last: EntryId) {
-        if term > self.term && self.leader == Some(from) {
-            // Who asks for a later term leads no more; those who rest would never hear otherwise.
-            self.set_leader(None);
-            self.wake_follower();
-        }
         let free = !self.leader_lives(from) && !self.is_bound_by_lease();
         let free = free && (self.standing == Standing::Normal || mutant!(RecoveringVotes));
         let granted = term > self.term && free && self.up_to_date(last);
