@@ -207,7 +207,8 @@ impl Raft {
     /// be the leader's.
     pub(crate) fn commit_accepted(&mut self, commit: Index) {
         if self.accepted.term == self.term {
-            self.advance_commit(commit.min(self.accepted.index));
+            let proven = if mutant!(CommitsUnproven) { self.log.last().index } else { self.accepted.index };
+            self.advance_commit(commit.min(proven));
         }
     }
 
@@ -252,6 +253,10 @@ impl Raft {
         {
             return None;
         }
+        if mutant!(ShortAppendTruncates) && append.last < self.log.last().index && append.last > self.commit {
+            self.log.truncate_from(append.last.next());
+            self.durability.truncated(append.last);
+        }
         self.accept(append.last, append.prev.index);
         self.commit_accepted(append.commit);
         added.map(|first| Accepted { first, last: append.last })
@@ -288,7 +293,9 @@ impl Raft {
                 return false;
             }
             self.log.truncate_from(first);
-            self.configs.truncate_from(first);
+            if !mutant!(TruncationKeepsConfig) {
+                self.configs.truncate_from(first);
+            }
             self.durability.truncated(first.previous());
         }
         self.log.extend(append.runs, append.last);
@@ -316,7 +323,8 @@ impl Raft {
     fn ackable(&self) -> Option<Index> {
         let safe =
             self.owed.ack_due && self.accepted.term == self.term && self.durability.holds_term(self.term);
-        let matched = self.accepted.index.min(self.durability.persisted());
+        let durable = if mutant!(AcksUnsynced) { self.log.last().index } else { self.durability.persisted() };
+        let matched = self.accepted.index.min(durable);
         (safe && (matched == self.accepted.index || matched > self.owed.ack_floor)).then_some(matched)
     }
 

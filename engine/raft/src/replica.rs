@@ -159,6 +159,10 @@ impl Raft {
     /// Compares the message's term with ours and does what the difference asks for. False: the
     /// message is dealt with.
     fn meet_term(&mut self, from: NodeId, message: &Message) -> bool {
+        if mutant!(OldAcksCount) && matches!(message.body, Body::AppendAck { .. }) && message.term < self.term
+        {
+            return true;
+        }
         if message.term < self.term {
             self.answer_old_term(from, &message.body);
             return false;
@@ -268,7 +272,7 @@ impl Raft {
 
     /// Raises the commit index; it never falls.
     pub(crate) fn advance_commit(&mut self, to: Index) {
-        if to <= self.commit {
+        if to <= self.commit && !mutant!(CommitRegresses) {
             return;
         }
         self.commit = to;
