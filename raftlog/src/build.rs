@@ -69,7 +69,9 @@ impl Closed {
 impl Builder {
     pub(crate) fn new(seq: BatchSeq, shape: Shape) -> Builder {
         let directory_max = (shape.records + shape.records / 4).clamp(DIRECTORY_MIN, RECORDS_MAX);
-        let bytes = shape.bytes.clamp(BLOCK, INITIAL_BYTES_MAX);
+        // Batches of many records with small bodies or none were smaller than the room for as many and some more.
+        let directory_bytes = BATCH_HEADER_BYTES + directory_max * RECORD_HEADER_BYTES;
+        let bytes = shape.bytes.clamp(BLOCK, INITIAL_BYTES_MAX).max(directory_bytes.next_multiple_of(BLOCK));
         Builder {
             seq,
             flags: 0,
@@ -240,6 +242,20 @@ mod tests {
         check(&[100_000]);
         let many: Vec<usize> = (0..200).map(|n| n * 7 % 300).collect();
         check(&many);
+    }
+
+    #[test]
+    fn a_batch_after_one_of_many_records_without_bodies_is_built() {
+        let mut shape = Shape::default();
+        for records in [3300, 1, RECORDS_MAX, 2] {
+            let mut builder = Builder::new(BatchSeq(1), shape);
+            let written = fill(&mut builder, &vec![0; records]);
+            assert_eq!(written.len(), records);
+            assert_eq!(builder.close(&mut shape).records.len(), records);
+            let mut builder = Builder::new(BatchSeq(2), shape);
+            fill(&mut builder, &[16, 0, 100]);
+            assert_eq!(builder.close(&mut Shape::default()).records.len(), 3);
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@
 
 pub mod checkers;
 pub mod client;
+pub mod core_sim;
 pub mod disk;
 pub mod history;
 pub mod poll;

@@ -57,8 +57,11 @@ enum What {
         #[arg(long, default_value_t = 1000)]
         passes: u32,
     },
-    /// The CPU that three nodes without clients use.
+    /// The CPU that three nodes without clients use, once all their groups rest.
     Idle {
+        /// Groups of the cluster [default: as the server chooses].
+        #[arg(long)]
+        groups: Option<u32>,
         /// Where all data goes [default: a fresh directory below the current one].
         #[arg(long)]
         dir: Option<PathBuf>,
@@ -102,7 +105,7 @@ fn main() -> anyhow::Result<ExitCode> {
             // No clock: valgrind cannot read it.
             (0..passes).for_each(|_| side.replicate(&mut Meter::of_allocations(), pass));
         }
-        What::Idle { dir } => idle::run(fresh(dir)?.path())?,
+        What::Idle { dir, groups } => idle::run(fresh(dir)?.path(), groups)?,
         What::Overwrite { dir, seconds } => {
             println!("{}", disk::overwrite(&dir, Duration::from_secs_f64(seconds))?.as_nanos());
         }

@@ -10,6 +10,9 @@ use super::{Meter, NODES, Operation, Pass, Side, WINDOW};
 /// Replicas of raft-rs, by node and group.
 pub struct Bare {
     nodes: [Vec<Raft<Log>>; NODES],
+    /// Messages with their group, from one step to the next.
+    appends: Vec<(usize, Message)>,
+    acks: Vec<(usize, Message)>,
 }
 
 /// Like ours: windows, PreVote and CheckQuorum, the commit index with the next append or beat; and no limit
@@ -29,7 +32,6 @@ pub fn config(node: usize) -> Config {
 }
 
 /// A logger that drops everything; in a release build the core's own trace and debug lines are not there.
-#[must_use]
 pub fn no_logger() -> slog::Logger {
     slog::Logger::root(slog::Discard, slog::o!())
 }
@@ -88,7 +90,7 @@ impl Bare {
         let logger = no_logger();
         let raft = |node| Raft::new(&config(node), Log::default(), &logger).expect("a sound configuration");
         let nodes = std::array::from_fn(|node| (0..groups).map(|_| raft(node)).collect());
-        let mut bare = Bare { nodes };
+        let mut bare = Bare { nodes, appends: Vec::new(), acks: Vec::new() };
         for group in 0..groups {
             let mut campaign = Message::default();
             campaign.set_msg_type(MessageType::MsgHup);
@@ -140,29 +142,30 @@ impl Side for Bare {
 
     fn steps(&mut self, meter: &mut Meter, pass: Pass) {
         let len = self.nodes[0].len() * usize::try_from(pass.repeat).expect("small");
-        let mut appends = Vec::with_capacity(2 * len);
-        let mut acks = Vec::with_capacity(2 * len);
+        let Bare { nodes: [leaders, followers @ ..], appends, acks } = self;
+        appends.reserve(2 * len);
+        acks.reserve(2 * len);
         meter.section(Operation::Propose, || {
-            for (group, leader) in self.nodes[0].iter_mut().enumerate() {
+            for (group, leader) in leaders.iter_mut().enumerate() {
                 for _ in 0..pass.repeat {
                     step(leader, proposal(pass.batch));
                     appends.extend(leader.msgs.drain(..).map(|message| (group, message)));
                 }
             }
         });
-        self.nodes[0].iter_mut().for_each(persist);
+        leaders.iter_mut().for_each(persist);
         meter.section(Operation::Append, || {
             for (group, message) in appends.drain(..) {
-                let follower = &mut self.nodes[receiver(&message)][group];
+                let follower = &mut followers[receiver(&message) - 1][group];
                 acks.push((group, follow(follower, message)));
             }
         });
         meter.section(Operation::Ack, || {
             for (group, ack) in acks.drain(..) {
-                step(&mut self.nodes[0][group], ack);
+                step(&mut leaders[group], ack);
             }
         });
-        self.nodes[0].iter_mut().for_each(apply);
+        leaders.iter_mut().for_each(apply);
     }
 
     fn beat(&mut self, meter: &mut Meter, pass: Pass) {

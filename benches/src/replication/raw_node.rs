@@ -12,6 +12,9 @@ pub struct Nodes {
     nodes: [Vec<RawNode<Log>>; NODES],
     /// Reused, so that handing messages over costs no allocation.
     messages: Vec<Message>,
+    /// Messages with their group, from one step to the next.
+    appends: Vec<(usize, Message)>,
+    acks: Vec<(usize, Message)>,
 }
 
 fn step(node: &mut RawNode<Log>, message: Message) {
@@ -44,7 +47,7 @@ impl Nodes {
         let logger = no_logger();
         let node = |node| RawNode::new(&config(node), Log::default(), &logger).expect("sound settings");
         let nodes = std::array::from_fn(|number| (0..groups).map(|_| node(number)).collect());
-        let mut all = Nodes { nodes, messages: Vec::new() };
+        let mut all = Nodes { nodes, messages: Vec::new(), appends: Vec::new(), acks: Vec::new() };
         for group in 0..groups {
             all.nodes[0][group].campaign().expect("it may");
             all.settle(group);
@@ -99,14 +102,15 @@ impl Side for Nodes {
 
     fn steps(&mut self, meter: &mut Meter, pass: Pass) {
         let len = 2 * self.nodes[0].len() * usize::try_from(pass.repeat).expect("small");
-        let (mut appends, mut acks) = (Vec::with_capacity(len), Vec::with_capacity(len));
-        let [leaders, followers @ ..] = &mut self.nodes;
+        let Nodes { nodes: [leaders, followers @ ..], messages, appends, acks } = self;
+        appends.reserve(len);
+        acks.reserve(len);
         meter.section(Operation::Propose, || {
             for (group, leader) in leaders.iter_mut().enumerate() {
                 for _ in 0..pass.repeat {
                     step(leader, proposal(pass.batch));
-                    turn(leader, &mut self.messages);
-                    appends.extend(self.messages.drain(..).map(|message| (group, message)));
+                    turn(leader, messages);
+                    appends.extend(messages.drain(..).map(|message| (group, message)));
                 }
             }
         });
@@ -114,14 +118,14 @@ impl Side for Nodes {
             for (group, append) in appends.drain(..) {
                 let follower = &mut followers[receiver(&append) - 1][group];
                 step(follower, append);
-                turn(follower, &mut self.messages);
-                acks.extend(self.messages.drain(..).map(|message| (group, message)));
+                turn(follower, messages);
+                acks.extend(messages.drain(..).map(|message| (group, message)));
             }
         });
         meter.section(Operation::Ack, || {
             for (group, ack) in acks.drain(..) {
                 step(&mut leaders[group], ack);
-                turn(&mut leaders[group], &mut self.messages);
+                turn(&mut leaders[group], messages);
             }
         });
     }

@@ -29,10 +29,12 @@ impl Raft {
         if leading.transfer.is_some() {
             return Err(ChangeError::Transferring);
         }
-        if !self.commit_is_current(leading) {
+        if !self.commit_is_current(leading) && !mutant!(ChangesBeforeNoop) {
             return Err(ChangeError::NotReady);
         }
-        if self.configs.index > self.commit || self.configs.membership.is_joint() {
+        if !mutant!(ChangesOverlap)
+            && (self.configs.index > self.commit || self.configs.membership.is_joint())
+        {
             return Err(ChangeError::InProgress);
         }
         let config = self.config();
@@ -65,7 +67,8 @@ impl Raft {
         let State::Leader(leading) = &mut self.state else { return };
         let (nodes, own) = (membership.nodes(), membership.slot(self.settings.node));
         let peers = Peers::new(nodes.len(), own, |slot| {
-            let known = before.slot(nodes[slot]).and_then(|slot| leading.peers.get(slot));
+            let known = if mutant!(RemapsBySlot) { Some(slot) } else { before.slot(nodes[slot]) };
+            let known = known.and_then(|slot| leading.peers.get(slot));
             known.map_or_else(|| Progress::new(next, now), Progress::clone)
         });
         leading.peers = peers;
@@ -75,7 +78,12 @@ impl Raft {
     /// Draws the consequences for a leader of what has been committed.
     pub(crate) fn follow_configuration(&mut self) {
         let State::Leader(leading) = &self.state else { return };
-        if self.configs.index > self.commit || !self.commit_is_current(leading) {
+        let own = self.log.term_at(self.configs.index) == Some(self.term);
+        if mutant!(LeavesOwnOnly) && !own {
+            return;
+        }
+        let committed = self.configs.index <= self.commit || mutant!(LeavesEarly);
+        if !committed || !self.commit_is_current(leading) {
             return;
         }
         if self.configs.membership.is_joint() {

@@ -61,7 +61,8 @@ impl Raft {
     pub(crate) fn may_lead(&self) -> bool {
         let node = self.settings.node;
         let voter = self.configs.membership.is_voter(node)
-            || self.configs.fallback().is_some_and(|fallback| fallback.is_voter(node));
+            || !mutant!(RemovedStaySilent)
+                && self.configs.fallback().is_some_and(|fallback| fallback.is_voter(node));
         self.standing == Standing::Normal && self.term.next() > self.term && voter
     }
 
@@ -115,7 +116,7 @@ impl Raft {
 
     /// Whether the own term and vote are durable.
     pub(crate) fn promise_holds(&self) -> bool {
-        self.durability.holds(self.term, self.vote)
+        self.durability.holds(self.term, self.vote) || mutant!(VotesUnsynced)
     }
 
     pub(crate) fn count_own_vote(&mut self) {
@@ -159,6 +160,9 @@ impl Raft {
             self.vote = None;
             self.owed = Owed::default();
             self.set_leader(None);
+            if mutant!(LeaseForgottenByTerm) {
+                self.leader_heard = crate::Time(0);
+            }
         }
     }
 
@@ -175,16 +179,17 @@ impl Raft {
     }
 
     fn up_to_date(&self, last: EntryId) -> bool {
-        last >= self.log.last()
+        if mutant!(UpToDateByIndex) { last.index >= self.log.last().index } else { last >= self.log.last() }
     }
 
     pub(crate) fn step_pre_vote(&mut self, from: NodeId, term: Term, last: EntryId) {
-        let free = !self.leader_lives(from) && !self.is_bound_by_lease() && self.standing == Standing::Normal;
+        let free = !self.leader_lives(from) && !self.is_bound_by_lease();
+        let free = free && (self.standing == Standing::Normal || mutant!(RecoveringVotes));
         let granted = term > self.term && free && self.up_to_date(last);
         let term = if granted { term } else { self.term };
         self.owed.answer(from, Answer::PreVote { term, granted });
         // Who asks keeps a timer: if it is a voter, this group is not at rest.
-        if !granted && self.configs.membership.is_voter(from) {
+        if !granted && self.configs.membership.is_voter(from) && !mutant!(RestingLeaderDeaf) {
             self.wake_leader();
         }
     }
@@ -203,12 +208,14 @@ impl Raft {
     /// live leader forbids it was decided when the term was met.
     pub(crate) fn step_vote(&mut self, from: NodeId, last: EntryId, transfer: bool) {
         let bound = self.is_bound_by_lease() && !transfer;
-        if bound || self.standing != Standing::Normal {
+        let able = self.standing == Standing::Normal || mutant!(RecoveringVotes);
+        let deaf = mutant!(LearnersRefuseVotes) && !self.configs.membership.is_voter(self.settings.node);
+        if bound || !able || deaf {
             self.owed.answer(from, Answer::VoteRefused);
             return;
         }
         let again = self.vote == Some(from);
-        let free = self.vote.is_none() && self.leader.is_none();
+        let free = (self.vote.is_none() || mutant!(VotesTwice)) && self.leader.is_none();
         if (again || free) && self.up_to_date(last) {
             self.vote = Some(from);
             self.reset_election_deadline();
@@ -242,6 +249,7 @@ impl Raft {
     /// Someone speaks in a term that is over: tell whoever would go on in it for lack of an answer.
     pub(crate) fn answer_old_term(&mut self, from: NodeId, body: &Body) {
         let answer = match body {
+            Body::PreVote { .. } if mutant!(OldTermsUnanswered) => return,
             Body::PreVote { .. } => Answer::PreVote { term: self.term, granted: false },
             Body::Vote { .. } => Answer::VoteRefused,
             Body::Append { .. }

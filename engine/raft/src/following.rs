@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::event::{Fault, Problem};
 use crate::id::{EntryId, Index, NodeId, Term};
 use crate::membership::Membership;
-use crate::message::{Accepted, Body, TermRuns};
+use crate::message::{Accepted, Body, TermRun};
 use crate::replica::{Raft, State};
 use crate::terms::{runs_describe, term_in};
 
@@ -26,6 +26,18 @@ pub(crate) enum Answer {
     VoteRefused,
     /// There is a newer term than the one you lead.
     NewerTerm,
+}
+
+/// What the leader is told next.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Reply {
+    Recover,
+    Snapshot,
+    Reject,
+    /// Up to here.
+    Ack(Index),
+    Busy,
+    Beat,
 }
 
 /// What this replica has to say to others as a follower. Cleared when the term changes: an answer of
@@ -123,16 +135,16 @@ impl Owed {
 }
 
 /// The content of `Body::Append`.
-pub(crate) struct Append {
+pub(crate) struct Append<'a> {
     pub(crate) prev: EntryId,
     pub(crate) last: Index,
-    pub(crate) runs: TermRuns,
+    pub(crate) runs: &'a [TermRun],
     pub(crate) entries_bytes: u32,
     pub(crate) commit: Index,
     pub(crate) round: u64,
 }
 
-impl Append {
+impl Append<'_> {
     /// Whether `configs` can be those among the entries.
     fn has(&self, configs: &[(Index, Config)]) -> bool {
         let possible = |config: &Config| config.is_sound() && config.check().is_ok();
@@ -148,7 +160,7 @@ impl Append {
         let newest = self.runs.last().map_or(self.prev.term, |run| run.term);
         let count = self.last.0.saturating_sub(self.prev.index.0);
         let header_bytes = crate::entry::ENTRY_HEADER_BYTES as u64;
-        runs_describe(self.prev, self.last, &self.runs)
+        runs_describe(self.prev, self.last, self.runs)
             && newest <= term
             && (self.prev.index == Index::ZERO) == (self.prev.term == Term(0))
             && count.saturating_mul(header_bytes) <= u64::from(self.entries_bytes)
@@ -177,6 +189,7 @@ impl Raft {
         self.set_leader(Some(from));
         self.leader_heard = self.now;
         self.reset_election_deadline();
+        self.ask_for_floor();
         true
     }
 
@@ -185,7 +198,6 @@ impl Raft {
             return; // sent before the leader came to rest
         }
         if self.follow(from) {
-            self.ask_for_floor();
             self.owed.saw_round(round, true);
             self.commit_accepted(commit);
         }
@@ -195,7 +207,8 @@ impl Raft {
     /// be the leader's.
     pub(crate) fn commit_accepted(&mut self, commit: Index) {
         if self.accepted.term == self.term {
-            self.advance_commit(commit.min(self.accepted.index));
+            let proven = if mutant!(CommitsUnproven) { self.log.last().index } else { self.accepted.index };
+            self.advance_commit(commit.min(proven));
         }
     }
 
@@ -234,11 +247,15 @@ impl Raft {
                 return None;
             }
         };
-        let added = self.log.first_difference(prev.index.next(), append.last, &append.runs);
+        let added = self.log.first_difference(prev.index.next(), append.last, append.runs);
         if let Some(first) = added
             && !self.replace_from(first, append, configs)
         {
             return None;
+        }
+        if mutant!(ShortAppendTruncates) && append.last < self.log.last().index && append.last > self.commit {
+            self.log.truncate_from(append.last.next());
+            self.durability.truncated(append.last);
         }
         self.accept(append.last, append.prev.index);
         self.commit_accepted(append.commit);
@@ -256,7 +273,7 @@ impl Raft {
         if append.last < compacted.index {
             return Meeting::Covered;
         }
-        if term_in(&append.runs, compacted.index) == Some(compacted.term) {
+        if term_in(append.runs, compacted.index) == Some(compacted.term) {
             Meeting::At(compacted)
         } else {
             Meeting::Conflict
@@ -276,10 +293,12 @@ impl Raft {
                 return false;
             }
             self.log.truncate_from(first);
-            self.configs.truncate_from(first);
+            if !mutant!(TruncationKeepsConfig) {
+                self.configs.truncate_from(first);
+            }
             self.durability.truncated(first.previous());
         }
-        self.log.extend(&append.runs, append.last);
+        self.log.extend(append.runs, append.last);
         for (index, config) in configs.iter().filter(|(index, _)| *index >= first) {
             self.configs.push(*index, Membership::new(config));
         }
@@ -304,53 +323,64 @@ impl Raft {
     fn ackable(&self) -> Option<Index> {
         let safe =
             self.owed.ack_due && self.accepted.term == self.term && self.durability.holds_term(self.term);
-        let matched = self.accepted.index.min(self.durability.persisted());
+        let durable = if mutant!(AcksUnsynced) { self.log.last().index } else { self.durability.persisted() };
+        let matched = self.accepted.index.min(durable);
         (safe && (matched == self.accepted.index || matched > self.owed.ack_floor)).then_some(matched)
     }
 
     /// What the leader is to be told, if anything.
-    pub(crate) fn answer_to_leader(&self) -> Option<Body> {
+    pub(crate) fn reply_due(&self) -> Option<Reply> {
         let owed = &self.owed;
-        let (round, lease) = (owed.round_seen, self.settings.lease.is_some());
-        if let Some(nonce) = self.floor_question() {
-            return Some(Body::Recover { nonce });
+        if self.floor_question().is_some() {
+            return Some(Reply::Recover);
         }
-        if let Some((id, installed)) = owed.snapshot() {
-            return Some(Body::SnapshotAck { id, installed });
+        if owed.snapshot().is_some() {
+            return Some(Reply::Snapshot);
         }
-        if let Some((probe, hint)) = owed.reject() {
-            return Some(Body::AppendReject { probe, hint, round });
+        if owed.reject().is_some() {
+            return Some(Reply::Reject);
         }
         if let Some(matched) = self.ackable() {
-            return Some(Body::AppendAck { matched, round, lease });
+            return Some(Reply::Ack(matched));
         }
         if owed.busy {
-            return Some(Body::AppendBusy { round });
+            return Some(Reply::Busy);
         }
-        let proven = self.accepted.term == self.term;
-        owed.round_due.then_some(Body::BeatAck { round, proven, lease })
+        owed.round_due.then_some(Reply::Beat)
     }
 
-    /// `answer` went to the leader: what it said is owed no more.
-    pub(crate) fn answered_leader(&mut self, answer: &Body) {
-        match *answer {
-            Body::Recover { .. } => {
+    /// The message of a reply that is due; what it says is owed no more.
+    pub(crate) fn reply(&mut self, reply: Reply) -> Body {
+        let (round, lease) = (self.owed.round_seen, self.settings.lease.is_some());
+        let body = match reply {
+            Reply::Recover => {
+                let nonce = self.floor_question().unwrap_or_default();
                 self.floor_asked();
-                return;
+                return Body::Recover { nonce };
             }
-            Body::SnapshotAck { .. } => {
+            Reply::Snapshot => {
+                let (id, installed) = self.owed.snapshot().unwrap_or_default();
                 self.owed.set_snapshot(None);
-                return;
+                return Body::SnapshotAck { id, installed };
             }
-            Body::AppendReject { .. } => self.owed.set_reject(None),
-            Body::AppendAck { matched, .. } => {
+            Reply::Reject => {
+                let (probe, hint) = self.owed.reject().unwrap_or_default();
+                self.owed.set_reject(None);
+                Body::AppendReject { probe, hint, round }
+            }
+            Reply::Ack(matched) => {
                 self.owed.ack_floor = self.owed.ack_floor.max(matched);
                 self.owed.ack_due = matched < self.accepted.index;
+                Body::AppendAck { matched, round, lease }
             }
-            Body::AppendBusy { .. } => self.owed.busy = false,
-            _ => {}
-        }
+            Reply::Busy => {
+                self.owed.busy = false;
+                Body::AppendBusy { round }
+            }
+            Reply::Beat => Body::BeatAck { round, proven: self.accepted.term == self.term, lease },
+        };
         self.owed.round_due = false;
+        body
     }
 
     /// The link to the leader broke: an ack may be lost, so it is owed again.

@@ -219,14 +219,14 @@ impl Raft {
 
     /// Whether the term's first entry is committed, so that the commit index is the newest there is.
     pub(crate) fn commit_is_current(&self, leading: &Leading) -> bool {
-        leading.noop.index <= self.commit
+        leading.noop.index <= self.commit || mutant!(ReadsBeforeNoop)
     }
 
     /// Opens a round if reads wait for one.
     pub(crate) fn open_round(&mut self) {
         let (commit, now) = (self.commit, self.now);
         if let State::Leader(leading) = &mut self.state
-            && leading.noop.index <= commit
+            && (leading.noop.index <= commit || mutant!(ReadsBeforeNoop))
             && leading.reads.wants_round()
         {
             leading.reads.open_round(commit);
@@ -259,14 +259,15 @@ impl Raft {
         if !self.is_leader() {
             return;
         }
-        let persisted = self.durability.persisted();
+        let persisted =
+            if mutant!(LeaderCountsUnsynced) { self.log.last().index } else { self.durability.persisted() };
         let State::Leader(leading) = &mut self.state else { return };
         let held = |slot| leading.peers.get(slot).map_or(persisted, |peer| peer.matched).0;
         let index = Index(self.configs.membership.quorum_value(held));
-        if index <= self.commit || self.log.term_at(index) != Some(self.term) {
+        if index <= self.commit || (!mutant!(OldTermsCommit) && self.log.term_at(index) != Some(self.term)) {
             return;
         }
-        leading.quota.release(index);
+        leading.quota.release(if mutant!(QuotaLeaks) { Index::ZERO } else { index });
         self.advance_commit(index);
         self.confirm_alone();
     }
@@ -301,8 +302,9 @@ impl Raft {
         let heard = |slot| leading.peers.get(slot).map_or(now, |peer| peer.heard).0;
         let quorum_heard = Time(self.configs.membership.quorum_value(heard));
         let patience = self.settings.election_timeout_min;
-        let disk_hangs = now.saturating_sub(self.durability.waiting_since()) >= patience;
-        if disk_hangs || now.saturating_sub(quorum_heard) >= patience {
+        let hung = now.saturating_sub(self.durability.waiting_since()) >= patience && !mutant!(HungDiskLeads);
+        let alone = now.saturating_sub(quorum_heard) >= patience && !mutant!(LeadsWithoutQuorum);
+        if hung || alone {
             self.become_follower(self.term);
         } else {
             self.ask_for_snapshots();
@@ -324,9 +326,10 @@ impl Raft {
             self.wake_leader();
         }
         let State::Leader(leading) = &mut self.state else { return None };
+        let acked = if mutant!(StaleRoundConfirms) { leading.reads.round() } else { round };
         let peer = leading.peers.get_mut(slot)?;
         peer.heard = now;
-        peer.round_acked = peer.round_acked.max(round);
+        peer.round_acked = peer.round_acked.max(acked);
         Some((peer, slot))
     }
 

@@ -64,7 +64,8 @@ impl Raft {
 
     pub(crate) fn is_lease_valid(&self) -> bool {
         let (State::Leader(leading), Some(lease)) = (&self.state, self.settings.lease) else { return false };
-        if leading.lease.void || leading.transfer.is_some() || !self.commit_is_current(leading) {
+        let handed_over = leading.lease.void || leading.transfer.is_some();
+        if (handed_over && !mutant!(LeaseOutlivesTransfer)) || !self.commit_is_current(leading) {
             return false;
         }
         let from = |slot| leading.peers.get(slot).map_or(self.now, |peer| peer.lease_from).0;
@@ -89,6 +90,7 @@ impl Raft {
     pub(crate) fn wait_out_leases(&mut self) {
         if let Some(lease) = self.settings.lease
             && self.term.0 > 0
+            && !mutant!(LeaseForgottenAtRestart)
         {
             self.vote_not_before = self.now + lease;
         }

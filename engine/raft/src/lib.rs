@@ -43,6 +43,20 @@
 //! assert_eq!(raft.committed(), first.index);
 //! ```
 
+/// Whether a known bug is injected here: never, but in the mutant runner.
+#[cfg(not(feature = "mutants"))]
+macro_rules! mutant {
+    ($name:ident) => {
+        false
+    };
+}
+#[cfg(feature = "mutants")]
+macro_rules! mutant {
+    ($name:ident) => {
+        $crate::mutant::is($crate::mutant::Mutant::$name)
+    };
+}
+
 mod changes;
 mod config;
 mod election;
@@ -54,6 +68,8 @@ mod leading;
 mod lease;
 mod membership;
 pub mod message;
+#[cfg(feature = "mutants")]
+pub mod mutant;
 mod peers;
 mod progress;
 mod quiescence;

@@ -79,12 +79,16 @@ impl Membership {
 
     /// See [`quorum::quorum_value`].
     pub(crate) fn quorum_value(&self, value: impl Fn(usize) -> u64) -> u64 {
-        quorum::quorum_value(self.halves, value)
+        let learning = if mutant!(LearnersCount) { self.learners } else { Slots::default() };
+        let [incoming, outgoing] = self.halves;
+        quorum::quorum_value([Slots(incoming.0 | learning.0), outgoing], value)
     }
 
     /// See [`quorum::tally`]. Nobody wins an election without voters.
     pub(crate) fn tally(&self, granted: Slots, rejected: Slots) -> Tally {
-        if self.voting().count() == 0 { Tally::Lost } else { quorum::tally(self.halves, granted, rejected) }
+        let outgoing = if mutant!(OutgoingIgnored) { Slots::default() } else { self.halves[1] };
+        let halves = [self.halves[0], outgoing];
+        if self.voting().count() == 0 { Tally::Lost } else { quorum::tally(halves, granted, rejected) }
     }
 }
 

@@ -153,7 +153,9 @@ impl Progress {
     fn enter(&mut self, flow: Flow, next: Index) {
         self.flow = flow;
         self.next = next.max(self.matched.next());
-        self.inflight.clear();
+        if !mutant!(InflightLeaks) {
+            self.inflight.clear();
+        }
         self.empty_append_due = false;
         self.offer_due = false;
     }
@@ -233,7 +235,11 @@ impl Progress {
             Flow::Probe { .. } if news || matched == self.next.previous() => {
                 self.enter(Flow::Replicate, self.matched.next());
             }
-            Flow::Snapshot(_) if self.matched >= compacted => {
+            Flow::Snapshot(ref offer)
+                if self.matched >= compacted
+                    && (!mutant!(SnapshotAcksMustMatch)
+                        || offer.offered.is_some_and(|id| id.index == matched)) =>
+            {
                 self.enter(Flow::Replicate, self.matched.next());
             }
             Flow::Snapshot(ref offer) if offer.offered.is_some_and(|id| self.matched >= id.index) => {
@@ -293,7 +299,7 @@ impl Progress {
             return;
         }
         match self.flow {
-            Flow::Probe { ref mut waiting } if silent => {
+            Flow::Probe { ref mut waiting } if silent && !mutant!(ProbesOnce) => {
                 *waiting = false;
                 self.empty_append_due = true;
             }

@@ -24,7 +24,7 @@ impl Raft {
             if self.configs.membership.slot(node).is_some() {
                 self.wake_leader();
             }
-        } else if self.leader == Some(node) && self.may_lead() {
+        } else if self.leader == Some(node) && self.may_lead() && !mutant!(LostLeaderIgnored) {
             self.quiesced = false;
             let span = self.settings.election_timeout_min;
             self.election_deadline = self.random.deadline(self.now, core::time::Duration::ZERO, span);
@@ -79,10 +79,11 @@ impl Raft {
             && !self.configs.membership.is_joint()
             && leading.transfer.is_none()
             && leading.reads.is_idle()
-            && leading
-                .peers
-                .iter()
-                .all(|(_, peer)| peer.is_settled(last) && heard(peer.heard) && awake(peer.round_acked))
+            && (mutant!(RestsTooEarly)
+                || leading
+                    .peers
+                    .iter()
+                    .all(|(_, peer)| peer.is_settled(last) && heard(peer.heard) && awake(peer.round_acked)))
     }
 
     /// The leader has come to rest: so does this replica if it has just what the leader has. If not, it answers as to a
@@ -103,7 +104,6 @@ impl Raft {
             self.shrink();
         } else {
             self.owed.saw_round(round, true);
-            self.ask_for_floor();
         }
     }
 }

@@ -62,7 +62,8 @@ fn half_value(half: Slots, value: impl Fn(usize) -> u64) -> u64 {
     if let Some(slots) = half.three() {
         // Nearly every group, and this runs for every ack: the middle one of three.
         let [a, b, c] = slots.map(&value);
-        return a.min(b).max(a.max(b).min(c));
+        let best = a.max(b).max(c);
+        return if mutant!(CommitsByOne) { best } else { a.min(b).max(a.max(b).min(c)) };
     }
     let mut values = [0; SLOTS_MAX];
     let mut len = 0;
@@ -71,14 +72,19 @@ fn half_value(half: Slots, value: impl Fn(usize) -> u64) -> u64 {
         len += 1;
     }
     values[..len].sort_unstable_by(|a, b| b.cmp(a));
-    values[..len].get(len / 2).copied().unwrap_or(u64::MAX)
+    let needed = if mutant!(CommitsByOne) { 0 } else { len / 2 };
+    values[..len].get(needed).copied().unwrap_or(u64::MAX)
 }
 
 /// The largest value that a majority of each half has reached.
 pub(crate) fn quorum_value(halves: [Slots; 2], value: impl Fn(usize) -> u64) -> u64 {
     let [incoming, outgoing] = halves;
     let first = half_value(incoming, &value);
-    if outgoing == Slots::default() { first } else { first.min(half_value(outgoing, value)) }
+    if outgoing == Slots::default() || mutant!(OutgoingIgnored) {
+        first
+    } else {
+        first.min(half_value(outgoing, value))
+    }
 }
 
 fn half_tally(half: Slots, granted: Slots, rejected: Slots) -> Tally {

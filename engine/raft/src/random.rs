@@ -29,6 +29,7 @@ impl Random {
     /// Uniform in `now + min .. now + max`.
     pub(crate) fn deadline(&mut self, now: Time, min: Duration, max: Duration) -> Time {
         let span = micros(max.saturating_sub(min)).max(1);
-        now + min + Duration::from_micros(self.draw() % span)
+        let wait = micros(min).saturating_add(self.draw() % span);
+        Time(now.0.saturating_add(wait))
     }
 }

@@ -116,7 +116,7 @@ impl Raft {
             Body::PreVoteReply { granted } => self.step_pre_vote_reply(from, message.term, granted),
             Body::Vote { last, transfer } => self.step_vote(from, last, transfer),
             Body::VoteReply { granted } => self.step_vote_reply(from, granted),
-            Body::Append { prev, last, runs, entries_bytes, commit, round } => {
+            Body::Append { prev, last, ref runs, entries_bytes, commit, round } => {
                 let append = Append { prev, last, runs, entries_bytes, commit, round };
                 return self.step_append(from, &append, configs);
             }
@@ -159,6 +159,10 @@ impl Raft {
     /// Compares the message's term with ours and does what the difference asks for. False: the
     /// message is dealt with.
     fn meet_term(&mut self, from: NodeId, message: &Message) -> bool {
+        if mutant!(OldAcksCount) && matches!(message.body, Body::AppendAck { .. }) && message.term < self.term
+        {
+            return true;
+        }
         if message.term < self.term {
             self.answer_old_term(from, &message.body);
             return false;
@@ -219,6 +223,7 @@ impl Raft {
     ///
     /// # Panics
     /// If the write is another replica's.
+    #[inline]
     pub fn persisted(&mut self, write: Write) {
         self.durability.complete(self.now, &write);
         if self.is_faulted() {
@@ -246,6 +251,7 @@ impl Raft {
 
     /// What must become durable, as of now, if anything: take it at the end of a turn, after the
     /// entries it covers went to the log, and hand it back to [`Raft::persisted`] in order.
+    #[inline]
     pub fn take_write(&mut self) -> Option<Write> {
         let hard_state = HardState {
             term: self.term,
@@ -266,7 +272,7 @@ impl Raft {
 
     /// Raises the commit index; it never falls.
     pub(crate) fn advance_commit(&mut self, to: Index) {
-        if to <= self.commit {
+        if to <= self.commit && !mutant!(CommitRegresses) {
             return;
         }
         self.commit = to;

@@ -4,26 +4,29 @@
 //! proposals become one append, a newer answer replaces an older one, and a peer whose link is slow
 //! holds no memory.
 
-use crate::following::Answer;
-use crate::id::{EntryId, Index, NodeId, Time};
+use crate::following::{Answer, Reply};
+use crate::id::{Index, NodeId, Time};
 use crate::leading::Leading;
 use crate::message::{AppendPlan, Body, Message, TermRuns};
 use crate::replica::{Poll, Raft, State};
 
-/// What is owed to a peer first.
+/// What is owed to a peer first. Small, so that it is answered in registers: the message is made of it where it is
+/// to be.
+#[derive(Clone, Copy)]
 enum Due {
     Answer(usize),
     Ask,
-    ToLeader(Body),
+    ToLeader(Reply),
     FromLeader(Owes),
 }
 
 /// What a leader owes a follower.
+#[derive(Clone, Copy)]
 enum Owes {
     TimeoutNow,
-    Floor(u64),
+    Floor,
     Quiesce,
-    Offer(EntryId),
+    Offer,
     EmptyAppend,
     Beat,
 }
@@ -46,7 +49,7 @@ impl Raft {
             return Some(Due::Answer(at));
         }
         match &self.state {
-            State::Follower if self.leader == Some(to) => self.answer_to_leader().map(Due::ToLeader),
+            State::Follower if self.leader == Some(to) => self.reply_due().map(Due::ToLeader),
             State::Follower => None,
             State::PreCandidate(poll) => self.asks(poll, to).then_some(Due::Ask),
             State::Candidate(poll) => (self.promise_holds() && self.asks(poll, to)).then_some(Due::Ask),
@@ -63,14 +66,14 @@ impl Raft {
         let peer = leading.peers.get(slot)?;
         let last = self.log.last().index;
         let handing_over = |transfer: crate::leading::Transfer| transfer.to == to && !transfer.sent;
-        if let Some(nonce) = peer.floor_due {
-            return Some(Owes::Floor(nonce));
+        if peer.floor_due.is_some() {
+            return Some(Owes::Floor);
         }
         if leading.transfer.is_some_and(handing_over) && peer.matched == last {
             return Some(Owes::TimeoutNow);
         }
-        if let Some(id) = peer.offer() {
-            return Some(Owes::Offer(id));
+        if peer.offer().is_some() {
+            return Some(Owes::Offer);
         }
         if peer.owes_empty_append(last) {
             return Some(Owes::EmptyAppend);
@@ -94,11 +97,11 @@ impl Raft {
                 Some(self.answer_message(answer))
             }
             Due::Ask => self.ask(to),
-            Due::ToLeader(body) => {
-                self.answered_leader(&body);
+            Due::ToLeader(reply) => {
+                let body = self.reply(reply);
                 Some(self.message(body))
             }
-            Due::FromLeader(owes) => self.lead(to, &owes),
+            Due::FromLeader(owes) => self.lead(to, owes),
         }
     }
 
@@ -131,14 +134,14 @@ impl Raft {
     }
 
     /// A leader's message without entries.
-    fn lead(&mut self, to: NodeId, owes: &Owes) -> Option<Message> {
+    fn lead(&mut self, to: NodeId, owes: Owes) -> Option<Message> {
         self.open_round();
         let slot = self.configs.membership.slot(to)?;
         let (now, commit, last) = (self.now, self.commit, self.log.last());
         let State::Leader(leading) = &mut self.state else { return None };
         let round = leading.reads.round();
         let peer = leading.peers.get_mut(slot)?;
-        let body = match *owes {
+        let body = match owes {
             Owes::TimeoutNow => {
                 leading.lease.void();
                 let message = Message { group: self.group, term: self.term, body: Body::TimeoutNow { last } };
@@ -151,15 +154,16 @@ impl Raft {
                 }
                 return Some(message);
             }
-            Owes::Floor(nonce) => {
-                peer.floor_due = None;
+            Owes::Floor => {
+                let nonce = peer.floor_due.take()?;
                 return Some(self.message(Body::RecoverFloor { nonce, last: last.index }));
             }
             Owes::Quiesce => {
                 peer.quiesce_due = false;
                 Body::Quiesce { last, round }
             }
-            Owes::Offer(id) => {
+            Owes::Offer => {
+                let id = peer.offer()?;
                 peer.offer_due = false;
                 return Some(self.message(Body::SnapshotOffer { id }));
             }

@@ -150,7 +150,8 @@ impl Raft {
             return false;
         }
         self.wake_follower();
-        if self.log.id_at(id.index) == Some(id) {
+        let kept = mutant!(SnapshotKeepsLog) && self.log.term_at(id.index).is_some() && !self.is_leader();
+        if kept || self.log.id_at(id.index) == Some(id) {
             self.log.compact(id);
             self.durability.install(id);
             if self.configs.index <= id.index {
@@ -163,7 +164,9 @@ impl Raft {
         } else {
             self.log.reset(id);
             self.durability.reset(id);
-            self.configs = Configurations::new(id.index, Membership::new(config));
+            if !mutant!(SnapshotKeepsConfig) {
+                self.configs = Configurations::new(id.index, Membership::new(config));
+            }
         }
         if !self.is_leader() {
             self.state = State::Follower; // whoever was asked for votes was asked in another configuration

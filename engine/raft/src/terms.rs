@@ -27,6 +27,7 @@ impl Terms {
         self.compacted
     }
 
+    #[inline]
     pub(crate) fn last(&self) -> EntryId {
         let term = self.runs.last().map_or(self.compacted.term, |run| run.term);
         EntryId::new(term, self.last)
@@ -40,6 +41,7 @@ impl Terms {
     }
 
     /// `None` if `index` is compacted away or beyond the end.
+    #[inline]
     pub(crate) fn term_at(&self, index: Index) -> Option<Term> {
         if let Some(run) = self.runs.last()
             && run.first <= index

@@ -12,7 +12,7 @@ type Promise = (Term, Option<NodeId>, Standing);
 /// What a replica wants on disk since the last time it was asked: its hard state, its newest
 /// entries, or both. Votes and acks that depend on it stay inside until it is handed back to
 /// [`crate::Raft::persisted`]; dropping it promises nothing.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[must_use = "votes and acks wait until the write is handed back to Raft::persisted"]
 pub struct Write {
     owner: (NodeId, GroupId),
@@ -157,6 +157,9 @@ impl Durability {
         self.persisted = self.persisted.min(kept);
         let cuts = &mut self.seldom.get_or_insert_default().cuts;
         cuts.retain(|cut| cut.kept < kept);
+        if mutant!(CutsForgotten) {
+            return;
+        }
         cuts.push(Cut { first_valid_write: self.issued + 1, kept });
     }
 
@@ -185,6 +188,7 @@ impl Durability {
     }
 
     /// The write that brings the disk to `now`, the replica's state; `None` if nothing changed.
+    #[inline]
     pub(crate) fn take(&mut self, time: Time, now: HardState, last: EntryId) -> Option<Write> {
         let promise = promise_of(now);
         let promise_dirty = promise != self.promise_issued;
@@ -198,7 +202,8 @@ impl Durability {
         }
         self.issued += 1;
         self.promise_issued = promise;
-        let has_hard_state = promise_dirty || core::mem::take(&mut self.hard_state_due);
+        let late = mutant!(LogBeforeTerm) && self.log_dirty;
+        let has_hard_state = (promise_dirty || core::mem::take(&mut self.hard_state_due)) && !late;
         if has_hard_state {
             self.hard_state_due = false;
             self.commit_issued = now.commit;
@@ -215,6 +220,7 @@ impl Durability {
     }
 
     /// `write`, and so all before it, is durable. One that comes after a newer one says nothing new.
+    #[inline]
     pub(crate) fn complete(&mut self, time: Time, write: &Write) {
         assert_eq!(write.owner, self.owner, "a write goes back to the replica that made it");
         if write.sequence <= self.done {

@@ -45,6 +45,8 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             }
             Event::Faulted { fault } => {
                 tracing::error!(group = %replica.group, ?fault, "contradictory history: this replica stops taking part");
+                // It may have led a group at rest, whose members rely on this shard: they must look again.
+                self.faults += 1;
             }
             other => tracing::warn!(group = %replica.group, ?other, "an event of a newer core"),
         }

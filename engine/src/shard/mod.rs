@@ -113,6 +113,8 @@ pub(crate) struct Shard<S: StateMachine, D: Disk> {
     timers: Timers,
     watched: Watched,
     next_beat: Time,
+    /// Replicas of this start that stopped for a contradiction.
+    faults: u64,
     /// Reads the clock, within a turn.
     clock: Rc<dyn Fn() -> Time>,
     /// Replicas that have answered reads by lease in this turn.
@@ -181,6 +183,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             timers: Timers::default(),
             watched: Watched::default(),
             next_beat: now,
+            faults: 0,
             clock,
             leased: Vec::new(),
             more: false,

@@ -99,7 +99,9 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
     /// Says on all links that this shard lives, and looks which others do.
     fn beat(&mut self) {
         let vouches = self.batches.vouches(self.now, ELECTION_TIMEOUT_MIN / 2);
-        self.links.beat(Beat { boot: self.settings.boot, vouches });
+        // Starts are counted from 1 and by far fewer than 2^48: a replica that stopped is like a new start to the peers.
+        let boot = self.settings.boot ^ (self.faults << 48);
+        self.links.beat(Beat { boot, vouches });
         while let Some(link) = self.links.liveness.take_silent(self.now) {
             self.peer_is_lost(link);
         }

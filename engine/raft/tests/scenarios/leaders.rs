@@ -206,6 +206,8 @@ fn the_quota_of_uncommitted_bytes_is_given_back_on_commit_and_on_stepping_down()
     leader.node.propose(&[1; 3]).expect("all was given back");
     assert_eq!(leader.node.propose(&[1; 2]), Err(ProposeError::Full));
     leader.node.propose(&[1]).expect("up to the last byte");
+    let now = leader.now;
+    leader.node.change(now, &[raft::Change::Learner(NodeId(9))]).expect("configurations are not counted");
     leader.turn();
     leader.hear(2, 9, Body::VoteReply { granted: false });
     assert_eq!(leader.node.propose(&[1]), Err(ProposeError::NotLeader { leader: None }));

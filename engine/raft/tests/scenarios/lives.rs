@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use raft::{Change, Index, NodeId, ReadId, Time};
+use raft::{Change, Index, NodeId, ReadId, Standing, Time};
 
 use crate::cluster::disk::Entry;
 use crate::stage::{Link, Stage};
@@ -24,10 +24,15 @@ struct Life {
     heard: BTreeMap<Link, (Time, u32)>,
     boots: BTreeMap<NodeId, u32>,
     held_since: BTreeMap<NodeId, Time>,
+    /// Whom a shard has told its replicas to be lost.
+    lost: BTreeSet<Link>,
+    /// Who has lost entries it acknowledged and has not caught up yet. Nobody survives two of these.
+    damaged: Option<NodeId>,
     history: BTreeMap<Index, Entry>,
     /// Reads that wait: whose, and what was committed when they came.
     reads: Vec<(NodeId, ReadId, Index)>,
     served: usize,
+    recovered: usize,
 }
 
 fn nodes() -> impl Iterator<Item = NodeId> {
@@ -49,9 +54,12 @@ impl Life {
             heard: BTreeMap::new(),
             boots: BTreeMap::new(),
             held_since: BTreeMap::new(),
+            lost: BTreeSet::new(),
+            damaged: None,
             history: BTreeMap::new(),
             reads: Vec::new(),
             served: 0,
+            recovered: 0,
         }
     }
 
@@ -73,24 +81,49 @@ impl Life {
         }
     }
 
-    /// A shard vouches if its disk does not hang; a shard that is not vouched for, or was started anew, is lost.
+    /// Time passes, and some links are slow.
+    fn pass_slowly(&mut self) {
+        let slow = self.random.u32(..) & self.random.u32(..);
+        let links = nodes().flat_map(|a| nodes().map(move |b| (a, b)));
+        let fast: Vec<Link> =
+            links.enumerate().filter(|(at, _)| slow >> at & 1 == 0).map(|(_, link)| link).collect();
+        for _ in 0..self.random.u64(1..20) {
+            self.stage.wait(STEP_MS, false);
+            self.stage.deliver(&fast, false);
+            self.vouch();
+            self.check();
+            if self.random.u8(..4) == 0 {
+                let leader = self.node();
+                if self.stage.up().contains(&leader) {
+                    self.read(leader);
+                }
+            }
+        }
+    }
+
+    /// A shard vouches if its disk does not hang. One that is not vouched for, or was started anew, is lost, which is
+    /// told once.
     fn vouch(&mut self) {
         let (now, up) = (self.stage.now, self.stage.up());
-        for &to in &up {
-            for from in nodes().filter(|from| *from != to) {
-                let hangs =
-                    self.held_since.get(&from).is_some_and(|&since| now.saturating_sub(since) > SILENCE / 2);
-                let boot = self.boots.get(&from).copied().unwrap_or(0);
-                let (last, known) = self.heard.get(&(from, to)).copied().unwrap_or((now, boot));
-                let speaks = up.contains(&from) && !hangs && !self.is_cut((from, to));
-                if speaks {
-                    self.heard.insert((from, to), (now, boot));
-                } else {
-                    self.heard.insert((from, to), (last, known));
-                }
-                if (speaks && known != boot) || now.saturating_sub(last) >= SILENCE {
-                    self.stage.node(to).raft.peer_lost(now, from);
-                }
+        for (from, to) in nodes().flat_map(|from| nodes().map(move |to| (from, to))) {
+            if from == to || !up.contains(&to) {
+                continue;
+            }
+            let hangs =
+                self.held_since.get(&from).is_some_and(|&since| now.saturating_sub(since) > SILENCE / 2);
+            let boot = self.boots.get(&from).copied().unwrap_or(0);
+            let speaks = up.contains(&from) && !hangs && !self.is_cut((from, to));
+            let (last, known) = *self.heard.entry((from, to)).or_insert((now, boot));
+            if speaks {
+                self.heard.insert((from, to), (now, boot));
+                self.lost.remove(&(from, to));
+            }
+            let silent = !speaks && now.saturating_sub(last) >= SILENCE && self.lost.insert((from, to));
+            let anew = speaks && known != boot;
+            // Whoever came to rest on the word of a shard that does not vouch is told again.
+            let rests = self.lost.contains(&(from, to)) && self.stage.node(to).raft.leader() == Some(from);
+            if silent || anew || rests {
+                self.stage.node(to).raft.peer_lost(now, from);
             }
         }
     }
@@ -103,6 +136,13 @@ impl Life {
                 let first = *self.history.entry(Index(index)).or_insert(entry);
                 assert_eq!(first, entry, "two entries committed at {index}");
             }
+        }
+        if let Some(node) = self.damaged
+            && self.stage.up().contains(&node)
+            && self.stage.node(node).raft.standing() == Standing::Normal
+        {
+            self.damaged = None;
+            self.recovered += 1;
         }
         for (node, read, index) in std::mem::take(&mut self.stage.confirmed) {
             let confirmed = |&(reader, id, _): &(NodeId, ReadId, Index)| reader == node && id <= read;
@@ -120,6 +160,21 @@ impl Life {
         }
     }
 
+    /// A voter's disk loses entries, if the group can do without that voter.
+    fn damage(&mut self, leader: NodeId, node: NodeId) {
+        let raft = &self.stage.node(leader).raft;
+        let config = raft.config();
+        let spare = config.voters.len() >= 3 && config.is_voter(node) && !config.is_joint();
+        let settled = self.stage.up().into_iter().all(|id| self.stage.node(id).raft.config() == config);
+        if self.damaged.is_none() && spare && settled && self.stage.up().len() == usize::from(NODES) {
+            let last = self.stage.node(node).raft.last();
+            self.stage.crash(node, 0);
+            self.stage.damage(node, Index(last.0.saturating_sub(self.random.u64(..9))));
+            self.restart(node);
+            self.damaged = Some(node);
+        }
+    }
+
     fn read(&mut self, node: NodeId) {
         // What anybody may have told a client.
         let floor = self.history.keys().next_back().copied().unwrap_or_default();
@@ -132,6 +187,7 @@ impl Life {
     fn restart(&mut self, node: NodeId) {
         *self.boots.entry(node).or_default() += 1;
         self.heard.retain(|link, _| link.1 != node);
+        self.lost.retain(|link| link.1 != node);
         self.stage.restart(node);
     }
 
@@ -192,7 +248,8 @@ impl Life {
         match (self.random.u8(..100), leader) {
             (0..14, Some(leader)) => self.stage.propose(leader, 1),
             (14..28, Some(leader)) => self.read(leader),
-            (28..33, Some(leader)) => self.change(leader),
+            (28..33, Some(leader)) if self.damaged.is_none() => self.change(leader),
+            (84..88, Some(leader)) => self.damage(leader, one),
             (33..36, Some(leader)) => self.stage.transfer(leader, one),
             (36..39, _) if is_up => {
                 let survive = self.random.usize(..3);
@@ -213,6 +270,7 @@ impl Life {
             }
             (76..77, _) if is_up => self.stage.node(one).raft.campaign(now),
             (77..79, _) => self.pass(2500),
+            (79..84, _) => self.pass_slowly(),
             _ => self.install(),
         }
     }
@@ -283,14 +341,18 @@ fn groups_heal_and_come_to_rest_whatever_happened() {
     let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
     let seeds =
         number("RINGRAFT_LIFE").map_or(0..number("RINGRAFT_LIVES").unwrap_or(150), |one| one..one + 1);
-    let (mut served, mut committed) = (0, 0);
+    let (mut served, mut committed, mut recovered) = (0, 0, 0);
     for seed in seeds.clone() {
         let named = Named(seed);
         let mut life = Life::new(seed);
         life.run();
         served += life.served;
         committed += life.history.len();
+        recovered += life.recovered;
         drop(named);
     }
-    println!("{} lives: {committed} entries committed, {served} reads served", seeds.count());
+    println!(
+        "{} lives: {committed} entries committed, {served} reads served, {recovered} recovered",
+        seeds.count()
+    );
 }

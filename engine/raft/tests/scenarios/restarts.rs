@@ -1,9 +1,9 @@
 //! What a replica is after a restart, and that the same inputs make the same replica.
 
-use raft::{Body, Index, NodeId, Role, Term};
+use raft::{Body, Index, NodeId, Role, Standing, Term};
 
 use crate::stage::Stage;
-use crate::stage::lone::{Lone, ack, disk, id};
+use crate::stage::lone::{Lone, ack, append, disk, id};
 
 #[test]
 fn a_replica_is_restored_from_its_disk_and_nothing_else() {
@@ -52,6 +52,59 @@ fn a_leader_that_restarts_is_a_follower() {
         again.hear(2, 1, ack(1));
         assert_eq!((again.role(), again.committed()), (Role::Follower, 0));
     }
+}
+
+#[test]
+fn a_recovering_replica_may_have_lost_even_what_it_knew_to_be_committed() {
+    let mut on_disk = disk(&[1, 1], 1, 3, 4);
+    on_disk.hard_state.standing = Standing::Recovering;
+    let mut lone = Lone::start(3, on_disk, |_| ());
+    assert_eq!((lone.node.raft.standing(), lone.committed()), (Standing::Recovering, 2));
+    // It votes for nobody, not even again for whom it voted for, and does not campaign.
+    for body in
+        [Body::Vote { last: id(9, 1), transfer: false }, Body::Vote { last: id(9, 1), transfer: true }]
+    {
+        assert_eq!(lone.hear(3, 1, body)[0].body, Body::VoteReply { granted: false });
+    }
+    let refused = lone.hear(2, 2, Body::PreVote { last: id(9, 1) });
+    assert_eq!(refused[0].body, Body::PreVoteReply { granted: false });
+    assert_eq!(lone.wait(5000), []);
+    // A leader is there: it asks how far it has to come, before anything else.
+    let said = lone.hear(3, 1, append(id(4, 1), &[], 4));
+    let Body::Recover { nonce } = said[0].body else { panic!("{said:?}") };
+    lone.hear(3, 1, append(id(2, 1), &[1, 1], 4));
+    assert_eq!(
+        lone.node.raft.standing(),
+        Standing::Recovering,
+        "entry 4 may not be the last it acknowledged"
+    );
+    lone.hear(3, 1, Body::RecoverFloor { nonce: nonce ^ 1, last: Index(4) });
+    lone.hear(2, 1, Body::RecoverFloor { nonce, last: Index(4) });
+    assert_eq!(lone.node.raft.standing(), Standing::Recovering, "answers to others, or of others");
+    lone.hear(3, 1, Body::RecoverFloor { nonce, last: Index(5) });
+    assert_eq!(lone.node.raft.standing(), Standing::Recovering);
+    lone.held = true;
+    lone.hear(3, 1, append(id(4, 1), &[1], 5));
+    assert_eq!(lone.node.raft.standing(), Standing::Recovering, "not durable");
+    lone.held = false;
+    lone.turn();
+    lone.turn();
+    assert_eq!((lone.node.raft.standing(), lone.committed()), (Standing::Normal, 5));
+    assert_eq!(lone.node.disk.hard_state.standing, Standing::Normal);
+}
+
+#[test]
+fn a_faulted_replica_stays_so_and_says_nothing() {
+    let mut lone = Lone::start(3, disk(&[1, 1], 1, 0, 2), |_| ());
+    lone.hear(2, 3, append(id(0, 0), &[3], 0));
+    assert_eq!(lone.node.raft.standing(), Standing::Faulted);
+    assert_eq!(lone.node.disk.hard_state.standing, Standing::Faulted, "recorded");
+    let mut again = Lone::start(3, lone.node.crash(0), |_| ());
+    assert_eq!(again.node.raft.standing(), Standing::Faulted);
+    assert_eq!(again.wait(9000), []);
+    assert_eq!(again.hear(2, 9, Body::Vote { last: id(9, 9), transfer: true }), []);
+    assert_eq!(again.hear(2, 9, append(id(2, 1), &[9], 3)), []);
+    assert_eq!((again.terms(), again.term()), (vec![1, 1], 3), "nothing is taken either");
 }
 
 /// A varied life of five nodes; what is said, written down.

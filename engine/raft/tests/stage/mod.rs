@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use raft::{Change, Config, Index, Message, NodeId, ReadId, Settings, Time};
+use raft::{Change, Config, Index, Message, NodeId, ReadId, Settings, Standing, Time};
 
 use crate::cluster::disk::{Disk, Log};
 use crate::cluster::node::{Envelope, Node};
@@ -115,6 +115,18 @@ impl Stage {
     pub fn leader(&self) -> Option<NodeId> {
         let leaders = self.nodes.iter().flatten().filter(|node| node.raft.is_leader());
         leaders.max_by_key(|node| node.raft.term()).map(|node| node.id)
+    }
+
+    /// The disk of a node that is down has lost the entries after `kept`, which is found when it starts.
+    pub fn damage(&mut self, id: NodeId, kept: Index) {
+        assert!(self.nodes[at(id)].is_none(), "node {id} is up");
+        let disk = &mut self.disks[at(id)];
+        let log = &mut disk.log;
+        let first = kept.max(log.compacted.index).next();
+        if first <= log.last() {
+            log.write(first, &[], &[]);
+        }
+        disk.hard_state.standing = Standing::Recovering;
     }
 
     pub fn propose(&mut self, id: NodeId, count: u64) {

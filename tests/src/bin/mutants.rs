@@ -1,0 +1,107 @@
+//! Injects known bugs into the core, one after another, and fails if the simulation misses one:
+//! `cargo run --release -p ringraft-tests --bin mutants`.
+//!
+//! Built without the feature `mutants`, as everything else is, it builds itself again with it, in a
+//! target directory of its own, so that no other build ever holds a bug.
+
+use std::process::ExitCode;
+
+#[cfg(feature = "mutants")]
+fn main() -> ExitCode {
+    injected::main()
+}
+
+#[cfg(not(feature = "mutants"))]
+fn main() -> ExitCode {
+    use std::process::Command;
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let own = std::env::current_exe().expect("a running program has a file");
+    let target = own.parent().and_then(|release| release.parent()).expect("it stands in target/release");
+    let status = Command::new(cargo)
+        .args(["run", "--release", "--quiet", "-p", "ringraft-tests", "--features", "mutants"])
+        .args(["--bin", "mutants", "--target-dir"])
+        .arg(target.join("mutants"))
+        .arg("--")
+        .args(std::env::args_os().skip(1))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status()
+        .expect("cargo runs where it ran this");
+    if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[cfg(feature = "mutants")]
+mod injected {
+    use std::process::ExitCode;
+    use std::time::Instant;
+
+    use clap::Parser;
+    use raft::mutant::{self, Mutant};
+    use ringraft_tests::core_sim::mutants::{BUGS, Fate};
+    use ringraft_tests::core_sim::run::{self, Failure, Plan};
+
+    /// Known bugs, injected into the core: the simulation must catch each.
+    #[derive(Parser)]
+    struct Options {
+        /// Only mutants whose names contain this.
+        name: Option<String>,
+        /// Seeds to live at most for each.
+        #[arg(long, default_value_t = 5000)]
+        seeds: u64,
+    }
+
+    fn named(name: &str) -> Mutant {
+        let found = mutant::ALL.iter().find(|mutant| format!("{mutant:?}") == name);
+        *found.unwrap_or_else(|| panic!("the table names the mutant {name}, which is none"))
+    }
+
+    /// The first life that this bug spoils, with the specification beside the core or without.
+    fn first_failure(mutant: Mutant, count: u64, spec: bool) -> Option<Failure> {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let plan = Plan { from: 0, count, threads, failures_max: 1, spec };
+        run::seeds(plan, || mutant::set(Some(mutant))).failures.into_iter().next()
+    }
+
+    fn told(failure: Option<&Failure>) -> String {
+        failure.map_or("survives".to_string(), |failure| {
+            format!("{} after {} seeds", failure.violation.check, failure.seed + 1)
+        })
+    }
+
+    pub fn main() -> ExitCode {
+        std::panic::set_hook(Box::new(|_| {}));
+        let options = Options::parse();
+        let started = Instant::now();
+        let (mut caught, mut survivors) = (0, Vec::new());
+        for bug in BUGS {
+            println!("{:>2} {}", bug.number, bug.what);
+            let names = match bug.fate {
+                Fate::Injected(names) => names,
+                Fate::Impossible(why) => {
+                    println!("     cannot exist: {why}");
+                    continue;
+                }
+            };
+            let wanted = |name: &&&str| options.name.as_ref().is_none_or(|part| name.contains(part));
+            for name in names.iter().filter(wanted) {
+                let with = first_failure(named(name), options.seeds, true);
+                let without = first_failure(named(name), options.seeds, false);
+                println!(
+                    "     {name}: {}; by the checks alone: {}",
+                    told(with.as_ref()),
+                    told(without.as_ref())
+                );
+                if with.is_some() { caught += 1 } else { survivors.push(*name) }
+            }
+        }
+        let listed = |mutant: &Mutant| {
+            let name = format!("{mutant:?}");
+            BUGS.iter().any(|bug| matches!(bug.fate, Fate::Injected(names) if names.contains(&name.as_str())))
+        };
+        let forgotten: Vec<_> = mutant::ALL.iter().filter(|mutant| !listed(mutant)).collect();
+        assert!(forgotten.is_empty(), "mutants in no row of the table: {forgotten:?}");
+        println!("in {:.1} s", started.elapsed().as_secs_f64());
+        survivors.iter().for_each(|name| println!("survived: {name}"));
+        println!("{caught} caught, {} survived", survivors.len());
+        if survivors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}

@@ -1,0 +1,90 @@
+//! The simulator: `cargo sim core --seeds 10000`, `cargo sim core SEED`, `cargo sim core --exhaustive`.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::{Args, Parser, Subcommand};
+use ringraft_tests::core_sim::run::{self, Failure, Plan};
+use ringraft_tests::core_sim::trace::Trace;
+
+/// More failures than this end a run of many seeds: they are usually one bug.
+const FAILURES_MAX: usize = 10;
+
+/// Simulations of ringraft, each of which replays from its seed.
+#[derive(Parser)]
+struct Sim {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// The Raft core: random lives of small clusters, checked after every step and followed by a naive
+    /// Raft in lock-step.
+    Core(Core),
+}
+
+#[derive(Args)]
+struct Core {
+    /// Lives this one seed and, if it fails, shows its last steps.
+    seed: Option<u64>,
+    /// Lives this many seeds.
+    #[arg(long, default_value_t = 1000)]
+    seeds: u64,
+    /// The first of them.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// The threads to use; all cores by default.
+    #[arg(long)]
+    threads: Option<usize>,
+    /// How many of the last lines of a trace are shown.
+    #[arg(long, default_value_t = 400)]
+    lines: usize,
+    /// Shows the last steps of a seed that passes, too.
+    #[arg(long)]
+    verbose: bool,
+}
+
+fn main() -> ExitCode {
+    // A panic of the core is caught, named and printed with its seed.
+    std::panic::set_hook(Box::new(|_| {}));
+    let What::Core(core) = Sim::parse().what;
+    let good = match core.seed {
+        Some(seed) => one(seed, core.lines, core.verbose),
+        None => many(&core),
+    };
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn one(seed: u64, lines: usize, verbose: bool) -> bool {
+    let trace = Trace::aloud(lines);
+    let result = run::seed(seed, true, &trace);
+    if verbose || result.is_err() {
+        print!("{}", trace.text());
+    }
+    match &result {
+        Ok(worth) => println!("seed {seed}: {worth:?}\n1 passed, 0 failed"),
+        Err(failure) => {
+            show(failure);
+            println!("0 passed, 1 failed");
+        }
+    }
+    result.is_ok()
+}
+
+fn many(core: &Core) -> bool {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let started = Instant::now();
+    let threads = core.threads.unwrap_or(cores);
+    let plan = Plan { from: core.from, count: core.seeds, threads, failures_max: FAILURES_MAX, spec: true };
+    let summary = run::seeds(plan, || {});
+    summary.failures.iter().for_each(show);
+    println!("{:?} in {:.1} s", summary.worth, started.elapsed().as_secs_f64());
+    println!("{} passed, {} failed", summary.passed, summary.failures.len());
+    summary.failures.is_empty()
+}
+
+fn show(failure: &Failure) {
+    println!("seed {} failed in {}: {}", failure.seed, failure.violation.check, failure.violation.text);
+    println!("    replay it: cargo sim core {}", failure.seed);
+}
