@@ -32,7 +32,6 @@ pub fn config(node: usize) -> Config {
 }
 
 /// A logger that drops everything; in a release build the core's own trace and debug lines are not there.
-#[must_use]
 pub fn no_logger() -> slog::Logger {
     slog::Logger::root(slog::Discard, slog::o!())
 }

@@ -12,6 +12,9 @@ use crate::summary::{limit_line, median, ratio_line};
 
 /// Groups of each node, and entries of each proposal.
 const SHAPES: [(usize, u64); 4] = [(1, 1), (1, 16), (10_000, 1), (10_000, 16)];
+/// The side that is raft-rs as it is to be used. The bare one does what no application can, and is shown to tell what of
+/// the difference is Raft itself.
+const CRATE: usize = 2;
 /// The goal for the whole way of single entries; for the rest the ratios are only shown.
 const GOAL: f64 = 5.0;
 /// What the slowest side spends on one operation in one round.
@@ -175,10 +178,14 @@ pub fn run(settings: Settings) -> anyhow::Result<Verdict> {
             for side in 1..sides.len() {
                 let ratio = ratio(&figures[0][at], &figures[side][at]);
                 println!("{}", row(&shape, operation, sides[side].name(), &figures[side][at], Some(ratio)));
-                let suffix = if side == 1 { "" } else { "_raw_node" };
-                let goal = if operation == Operation::ReplicatedEntry && batch == 1 { GOAL } else { 0.0 };
-                let name = format!("raft{suffix}_{}_{shape}", operation.name());
-                ratios.push(ratio_line(&name, ratio, goal));
+                let (what, is_crate) = (operation.name(), side == CRATE);
+                let has_goal = is_crate && operation == Operation::ReplicatedEntry && batch == 1;
+                let name = if is_crate {
+                    format!("raft_{what}_{shape}")
+                } else {
+                    format!("raft_bare_{what}_{shape}")
+                };
+                ratios.push(ratio_line(&name, ratio, if has_goal { GOAL } else { 0.0 }));
             }
             allocations = allocations.max(figures[0][at].allocations);
         }

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use raft::{
-    Check, Config, EntryId, EntryKind, EntrySpec, GroupId, Index, Message, NodeId, ProposeError, Raft,
-    ReadId, Time, Write,
+    Check, Config, EntryId, EntryKind, EntrySpec, GroupId, Index, Message, NodeId, ProposeError, Raft, Time,
+    Write,
 };
 use raftlog::{BatchSeq, Cached, Log};
 use runtime::{Buffer, Disk};
@@ -314,21 +314,6 @@ impl<S: StateMachine> Replica<S> {
             answers.fail(waiter.to, Outcome::Refused);
         }
         ReplyTo::Nobody
-    }
-
-    /// Answers were given by lease in this turn: do they stand at `now`, which is after? If not, the reads are asked
-    /// again, here or wherever the leader is now: false.
-    pub(crate) fn check_lease(&mut self, now: Time, answers: &mut Answers) -> bool {
-        if self.raft.lease_holds(now) {
-            self.reads.settle();
-            return true;
-        }
-        let asked = self.raft.read(now);
-        self.reads.ask_again(*asked.as_ref().unwrap_or(&ReadId(0)), |place| answers.take_back(place));
-        if asked.is_err() {
-            self.stepped_down();
-        }
-        false
     }
 
     /// This replica no longer leads: its unanswered reads can be asked elsewhere. Writers keep waiting: their
