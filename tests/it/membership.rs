@@ -240,6 +240,31 @@ fn changes_survive_the_death_of_whoever_drives_them() {
 }
 
 #[test]
+fn a_member_that_slept_through_every_change_is_found_by_members_it_never_heard_of() {
+    let (mut cluster, workload) = start(2);
+    cluster.kill(3);
+    cluster.start_node(4).unwrap();
+    cluster.start_node(5).unwrap();
+    add(&cluster, 4);
+    add(&cluster, 5);
+    wait_members(&cluster, &[1, 2, 3, 4, 5]);
+    for leaver in [1, 2] {
+        command(&cluster, &format!("RINGRAFT MEMBER REMOVE {leaver}"));
+    }
+    wait_members(&cluster, &[3, 4, 5]);
+    for leaver in [1, 2] {
+        cluster.wait_end(leaver, SOON).unwrap();
+    }
+    // All that node 3 knows is gone, and its list names the dead; its vote is needed as soon as it is back.
+    cluster.start_node(3).unwrap();
+    wait_members(&cluster, &[3, 4, 5]);
+    cluster.kill(4);
+    let_work(&workload, 100);
+    cluster.start_node(4).unwrap();
+    judge(&cluster, workload, &[3, 4, 5]);
+}
+
+#[test]
 fn leadership_goes_where_it_is_sent() {
     let cluster = Cluster::start(&Options { groups: Some(4), ..Options::default() }).unwrap();
     cluster.wait_leaders(SOON).unwrap();

@@ -116,8 +116,8 @@ impl Links {
     }
 
     fn concerned(&self, entry: &Entry, group: GroupId) -> bool {
-        let member = entry.standing == Standing::Member && entry.shards > 0;
-        member && concerns(group, self.shard, self.directory.placement.shards, entry.peer.shard, entry.shards)
+        entry.is_member()
+            && concerns(group, self.shard, self.directory.placement.shards, entry.peer.shard, entry.shards)
     }
 
     /// Whether frames pass on `link`, and its peer's shard shows that it lives.

@@ -189,7 +189,9 @@ pub fn judge(ours: &Identity, directory: &Directory, theirs: &Hello) -> Result<(
     judge_identity(ours, directory, caller, theirs.kind)?;
     // Who is to join is not known to those who would call it.
     let joins = ours.cluster_id.is_formed() != caller.cluster_id.is_formed();
-    if theirs.kind == Kind::Raft && caller.node > ours.node && !joins {
+    // Nor is a member known to those who were away while it was added.
+    let unheard = directory.node(caller.node).is_none();
+    if theirs.kind == Kind::Raft && caller.node > ours.node && !joins && !unheard {
         return Err(Refusal::WrongDirection { ours: ours.node, theirs: caller.node });
     }
     Ok(())

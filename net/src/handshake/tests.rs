@@ -217,11 +217,11 @@ fn members_and_those_who_may_become_one_are_welcome() {
     assert_eq!(judged(same, |hello| unform(&mut hello.caller)), Ok(()));
     assert_eq!(judged(unform, |hello| hello.caller.group_count = 1), Ok(()));
     // Not known here, but perhaps elsewhere by now.
-    let newer = |hello: &mut Hello| {
-        hello.caller.node = NodeId(0);
-        hello.caller.directory_version = 10;
-    };
+    let newer = |hello: &mut Hello| (hello.caller.node, hello.caller.directory_version) = (NodeId(0), 10);
     assert_eq!(judged(same, newer), Ok(()));
+    // So it is if its id is higher: this node does not call whom it does not know.
+    let higher = |hello: &mut Hello| (hello.caller.node, hello.caller.directory_version) = (NodeId(7), 10);
+    assert_eq!(judged(same, higher), Ok(()));
     // Who is to join calls out of turn, and is called so; once both are formed the rule holds.
     for (ours_formed, theirs_formed) in [(true, false), (false, true)] {
         let (mut ours, mut hello) = (identity(2), hello(7, 2));

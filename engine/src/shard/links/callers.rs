@@ -92,13 +92,15 @@ impl Links {
         }
     }
 
-    /// The link of a welcome caller: that of its shard, or one made for a stranger that waits to be added.
+    /// The link of a welcome caller: that of its shard, or one made for a stranger: who waits to be added, or was added
+    /// while this node was away.
     fn link_for(&mut self, now: Time, caller: &Identity) -> Option<usize> {
         let peer = PeerShard { node: caller.node, shard: caller.shard };
         let known = self.entries.iter().position(|entry| entry.peer == peer && !entry.is_gone());
-        if known.is_some() || caller.cluster_id.is_formed() {
+        let is_member = self.local.directory.node(caller.node).is_some();
+        if known.is_some() || (is_member && caller.cluster_id.is_formed()) {
             return known;
         }
-        self.for_caller(now, peer)
+        self.for_caller(now, caller)
     }
 }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use net::handshake::Identity;
 use net::link::{Link, PeerShard};
 use raft::{NodeId, Time};
 
@@ -25,6 +26,9 @@ pub(super) enum Standing {
     Awaited,
     /// It called, unformed and unknown, and waits to be added.
     Caller,
+    /// It called, a member that knows more than this node: it was added while this node was away. From such a one alone
+    /// this node may learn who the members are now.
+    Unheard,
     /// None of these any more.
     Gone { since: Time },
 }
@@ -42,14 +46,24 @@ impl Links {
     }
 
     /// The link for a stranger's call; `None`: there are too many of them.
-    pub(super) fn for_caller(&mut self, now: Time, peer: PeerShard) -> Option<usize> {
-        let callers = self.entries.iter().filter(|entry| entry.standing == Standing::Caller).count();
-        if peer.node == self.directory.node || peer.shard != 0 || callers >= CALLERS_MAX {
+    pub(super) fn for_caller(&mut self, now: Time, caller: &Identity) -> Option<usize> {
+        let peer = PeerShard { node: caller.node, shard: caller.shard };
+        let (standing, shards) = match caller.cluster_id.is_formed() {
+            true => (Standing::Unheard, caller.shard_count),
+            false => (Standing::Caller, 0),
+        };
+        let strangers = self.entries.iter().filter(|entry| entry.is_stranger());
+        let mut nodes: Vec<NodeId> = strangers.map(|entry| entry.peer.node).collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        let has_room = nodes.len() < CALLERS_MAX || nodes.contains(&peer.node);
+        if peer.node == self.directory.node || (standing == Standing::Caller && peer.shard != 0) || !has_room
+        {
             return None;
         }
         // Nothing is dialled there: it calls.
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        Some(self.make(now, peer, 0, nowhere, Standing::Caller))
+        Some(self.make(now, peer, shards, nowhere, standing))
     }
 
     fn make(
@@ -89,7 +103,7 @@ impl Links {
         let seed = self.seed ^ (u64::from(peer.node.0) << 32) ^ u64::from(peer.shard);
         let settings = net::link::Settings { seed, ..net::link::Settings::default() };
         let mut link = Link::new(now, self.directory.node, peer, settings);
-        if standing == Standing::Caller {
+        if matches!(standing, Standing::Caller | Standing::Unheard) {
             link.stop(now);
         }
         Entry {
@@ -118,7 +132,8 @@ impl Links {
                 (_, Some(known)) => link.keep_only(now, known.incarnation),
                 (Standing::Caller, None) => {}
                 (Standing::Awaited, None) if is_wanted(entry.peer.node) => {}
-                (Standing::Member | Standing::Awaited, None) => {
+                // One that was unheard of and still is: it calls again if it knows yet more.
+                (Standing::Member | Standing::Awaited | Standing::Unheard, None) => {
                     link.stop(now);
                     entry.standing = Standing::Gone { since: now };
                 }
@@ -130,7 +145,7 @@ impl Links {
     pub(super) fn drop_callers(&mut self, now: Time) {
         for entry in &mut self.entries {
             let connected = entry.link.as_ref().is_some_and(|link| link.socket().is_some());
-            if entry.standing == Standing::Caller && !connected {
+            if entry.is_stranger() && !connected {
                 entry.standing = Standing::Gone { since: now };
             }
         }
@@ -142,15 +157,26 @@ impl Entry {
     fn stand(&mut self, now: Time, shards: u16, address: SocketAddr, standing: Standing) {
         let link = self.link.as_mut().expect("not away between frames");
         match (self.standing, standing) {
-            (Standing::Member | Standing::Awaited, Standing::Caller) => return, // more than a stranger already
-            (Standing::Gone { .. } | Standing::Caller, Standing::Caller) => {}
-            (Standing::Gone { .. } | Standing::Caller, _) => link.start(now),
+            // More than a stranger already.
+            (Standing::Member | Standing::Awaited, Standing::Caller | Standing::Unheard) => return,
+            (_, Standing::Caller) => {}
+            (_, Standing::Unheard) => self.shards = shards,
+            (Standing::Gone { .. } | Standing::Caller | Standing::Unheard, _) => link.start(now),
             _ => {}
         }
-        if standing != Standing::Caller {
+        if !matches!(standing, Standing::Caller | Standing::Unheard) {
             (self.address, self.shards) = (address, shards);
         }
         self.standing = standing;
+    }
+
+    /// Whether the link carries groups.
+    pub(super) fn is_member(&self) -> bool {
+        matches!(self.standing, Standing::Member | Standing::Unheard) && self.shards > 0
+    }
+
+    fn is_stranger(&self) -> bool {
+        matches!(self.standing, Standing::Caller | Standing::Unheard)
     }
 
     pub(super) fn is_gone(&self) -> bool {
