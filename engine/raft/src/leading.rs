@@ -261,7 +261,7 @@ impl Raft {
         let heard = |slot| leading.peers.get(slot).map_or(now, |peer| peer.heard).0;
         let quorum_heard = Time(self.configs.membership.quorum_value(heard));
         let patience = self.settings.election_timeout_min;
-        let hung = now.saturating_sub(self.durability.waiting_since()) >= patience && !mutant!(HungDiskLeads);
+        let hung = self.durability.waiting(now) >= patience && !mutant!(HungDiskLeads);
         let alone = now.saturating_sub(quorum_heard) >= patience && !mutant!(LeadsWithoutQuorum);
         if hung || alone {
             self.become_follower(self.term);

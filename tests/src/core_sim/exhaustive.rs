@@ -105,7 +105,9 @@ impl Place {
     /// Where a path leads that has been gone before.
     fn at(path: &[Step], bounds: Bounds) -> Place {
         let mut place = Place { world: start(Trace::silent()), left: bounds, path: Vec::new() };
-        path.iter().for_each(|step| drop(place.take(*step)));
+        path.iter().for_each(|step| {
+            place.take(*step);
+        });
         place
     }
 
