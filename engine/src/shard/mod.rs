@@ -2,6 +2,8 @@
 //! awaits, and everything it knows of time, disk and network came in as a value.
 
 mod accepted;
+#[cfg(test)]
+mod alone;
 mod answers;
 mod background;
 mod client;
