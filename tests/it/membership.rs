@@ -264,6 +264,87 @@ fn a_member_that_slept_through_every_change_is_found_by_members_it_never_heard_o
     judge(&cluster, workload, &[3, 4, 5]);
 }
 
+/// What a run at random is about: who is a member, as the operator wants it.
+struct Wanted {
+    rng: fastrand::Rng,
+    members: Vec<u16>,
+}
+
+impl Wanted {
+    fn pick(&mut self, among: &[u16]) -> Option<u16> {
+        (!among.is_empty()).then(|| among[self.rng.usize(..among.len())])
+    }
+
+    /// One thing that an operator or an accident does; what it was.
+    fn step(&mut self, cluster: &mut Cluster, workload: &Workload) -> String {
+        let outside: Vec<u16> = cluster.ids().filter(|id| !self.members.contains(id)).collect();
+        let members = self.members.clone();
+        match self.rng.u8(..10) {
+            0..3 if !outside.is_empty() => {
+                let Some(id) = self.pick(&outside) else { return "nothing".into() };
+                // The last life of that id has ended before another begins.
+                if cluster.is_up(id) {
+                    cluster.wait_end(id, CHANGE_TIME).unwrap();
+                }
+                if cluster.data(id).exists() {
+                    cluster.wipe(id).unwrap();
+                }
+                cluster.relist(id, &members);
+                cluster.start_node(id).unwrap();
+                command(cluster, &format!("RINGRAFT MEMBER ADD {id}={}", cluster.peer_address(id)));
+                self.members.push(id);
+                format!("node {id} is added")
+            }
+            3..5 if members.len() > 3 => {
+                let Some(id) = self.pick(&members) else { return "nothing".into() };
+                command(cluster, &format!("RINGRAFT MEMBER REMOVE {id}"));
+                self.members.retain(|member| *member != id);
+                format!("node {id} is removed")
+            }
+            5..8 => {
+                let Some(id) = self.pick(&members) else { return "nothing".into() };
+                cluster.kill(id);
+                let_work(workload, self.rng.u64(1..100));
+                cluster.start_node(id).unwrap();
+                format!("node {id} dies and comes back")
+            }
+            8 => {
+                cluster.kill_all();
+                cluster.start_all().unwrap();
+                "all die and come back".into()
+            }
+            _ => {
+                let_work(workload, self.rng.u64(1..200));
+                "a while passes".into()
+            }
+        }
+    }
+}
+
+fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).map_or(default, |text| text.parse().expect("a number"))
+}
+
+#[test]
+fn members_come_and_go_at_random() {
+    let seed = number("RINGRAFT_MEMBERS_SEED", fastrand::u64(..));
+    println!("RINGRAFT_MEMBERS_SEED={seed}");
+    let (mut cluster, workload) = start(2);
+    let mut wanted = Wanted { rng: fastrand::Rng::with_seed(seed), members: vec![1, 2, 3] };
+    let end = Instant::now() + Duration::from_secs(number("RINGRAFT_MEMBERS_SECONDS", 20));
+    while Instant::now() < end {
+        let what = wanted.step(&mut cluster, &workload);
+        println!("{what}: {:?}", wanted.members);
+        if wanted.rng.bool() {
+            wanted.members.sort_unstable();
+            wait_members(&cluster, &wanted.members.iter().map(|id| u64::from(*id)).collect::<Vec<_>>());
+        }
+    }
+    wanted.members.sort_unstable();
+    wait_members(&cluster, &wanted.members.iter().map(|id| u64::from(*id)).collect::<Vec<_>>());
+    judge(&cluster, workload, &wanted.members);
+}
+
 #[test]
 fn leadership_goes_where_it_is_sent() {
     let cluster = Cluster::start(&Options { groups: Some(4), ..Options::default() }).unwrap();
