@@ -342,6 +342,11 @@ fn members_come_and_go_at_random() {
     }
     wanted.members.sort_unstable();
     wait_members(&cluster, &wanted.members.iter().map(|id| u64::from(*id)).collect::<Vec<_>>());
+    for id in cluster.ids().filter(|id| !wanted.members.contains(id)) {
+        if cluster.is_up(id) {
+            cluster.wait_end(id, SOON).unwrap();
+        }
+    }
     judge(&cluster, workload, &wanted.members);
 }
 
