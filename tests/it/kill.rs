@@ -86,14 +86,25 @@ fn fault(cluster: &mut Cluster, workload: &Workload, rng: &mut Rng) -> String {
 
 #[test]
 fn killed_nodes_lose_nothing_acknowledged() {
+    break_things(&[], number("RINGRAFT_KILL_SECONDS", SECONDS));
+}
+
+/// Frozen and restarted leaders are what leases must survive.
+#[test]
+fn killed_nodes_lose_nothing_with_lease_reads() {
+    break_things(&["--lease-reads"], number("RINGRAFT_KILL_SECONDS", SECONDS / 2));
+}
+
+fn break_things(args: &[&str], seconds: u64) {
     let seed = number("RINGRAFT_KILL_SEED", fastrand::u64(..));
     println!("RINGRAFT_KILL_SEED={seed}");
     let mut rng = Rng::with_seed(seed);
-    let mut cluster = Cluster::start(&Options { shards: 2, ..Options::default() }).unwrap();
+    let args = args.iter().map(ToString::to_string).collect();
+    let mut cluster = Cluster::start(&Options { shards: 2, args, ..Options::default() }).unwrap();
     cluster.wait_leaders(Duration::from_secs(20)).unwrap();
     let workload = Workload::start(cluster.addresses(), Plan { seed, ..Plan::default() });
     let_work(&workload, 500);
-    let end = Instant::now() + Duration::from_secs(number("RINGRAFT_KILL_SECONDS", SECONDS));
+    let end = Instant::now() + Duration::from_secs(seconds);
     let mut faults = 0;
     while Instant::now() < end {
         let what = fault(&mut cluster, &workload, &mut rng);
