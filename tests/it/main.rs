@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod clients;
+mod core_sim;
 mod data_dir;
 mod kill;
 mod membership;

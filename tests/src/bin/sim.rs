@@ -1,9 +1,11 @@
 //! The simulator: `cargo sim core --seeds 10000`, `cargo sim core SEED`, `cargo sim core --exhaustive`.
 
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::{Args, Parser, Subcommand};
+use ringraft_tests::core_sim::exhaustive;
+use ringraft_tests::core_sim::graphs::{self, Cuts};
 use ringraft_tests::core_sim::run::{self, Failure, Plan};
 use ringraft_tests::core_sim::trace::Trace;
 
@@ -37,6 +39,15 @@ struct Core {
     /// The threads to use; all cores by default.
     #[arg(long)]
     threads: Option<usize>,
+    /// Takes three nodes through every order of events within small bounds, instead.
+    #[arg(long, conflicts_with = "seed")]
+    exhaustive: bool,
+    /// Lives under every partition of five nodes that leaves a quorum, instead.
+    #[arg(long, conflicts_with_all = ["seed", "exhaustive"])]
+    graphs: bool,
+    /// The exhaustive search ends after so many seconds, complete or not.
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
     /// How many of the last lines of a trace are shown.
     #[arg(long, default_value_t = 400)]
     lines: usize,
@@ -51,6 +62,8 @@ fn main() -> ExitCode {
     let What::Core(core) = Sim::parse().what;
     let good = match core.seed {
         Some(seed) => one(seed, core.lines, core.verbose),
+        None if core.exhaustive => small_scope(&core),
+        None if core.graphs => partitions(&core),
         None => many(&core),
     };
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -72,10 +85,42 @@ fn one(seed: u64, lines: usize, verbose: bool) -> bool {
     result.is_ok()
 }
 
-fn many(core: &Core) -> bool {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+fn threads(core: &Core) -> usize {
+    core.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
+fn small_scope(core: &Core) -> bool {
+    let mut good = true;
+    for (what, bounds) in exhaustive::SCOPES {
+        let started = Instant::now();
+        let time = Duration::from_secs(core.seconds) / u32::try_from(exhaustive::SCOPES.len()).unwrap_or(1);
+        let found = exhaustive::search(bounds, time, threads(core));
+        let extent = if found.complete { "all of them" } else { "the time is up" };
+        let seconds = started.elapsed().as_secs_f64();
+        println!("{what}: {} states in {} steps, {extent}, in {seconds:.1} s", found.states, found.steps);
+        for end in &found.bad {
+            print!("{}", end.trace);
+            println!("failed in {}: {}", end.violation.check, end.violation.text);
+            good = false;
+        }
+    }
+    println!("{}", if good { "1 passed, 0 failed" } else { "0 passed, 1 failed" });
+    good
+}
+
+fn partitions(core: &Core) -> bool {
+    let graphs: Vec<Cuts> = graphs::two_way(5).into_iter().chain(graphs::one_way()).collect();
     let started = Instant::now();
-    let threads = core.threads.unwrap_or(cores);
+    let failures = run::graphs(&graphs, threads(core));
+    failures.iter().for_each(|failure| println!("{failure}"));
+    println!("{} graphs in {:.1} s", graphs.len(), started.elapsed().as_secs_f64());
+    println!("{} passed, {} failed", graphs.len() - failures.len(), failures.len());
+    failures.is_empty()
+}
+
+fn many(core: &Core) -> bool {
+    let started = Instant::now();
+    let threads = threads(core);
     let plan = Plan { from: core.from, count: core.seeds, threads, failures_max: FAILURES_MAX, spec: true };
     let summary = run::seeds(plan, || {});
     summary.failures.iter().for_each(show);

@@ -48,8 +48,8 @@ impl World {
         }
     }
 
-    /// Lets the cluster run undisturbed until `done`, or for so long.
-    fn run_until(&mut self, us: u64, done: impl Fn(&World) -> bool) {
+    /// Lets the cluster run, with whatever links are cut, until `done`, or for so long.
+    pub fn run_until(&mut self, us: u64, done: impl Fn(&World) -> bool) {
         let end = self.now_us + us;
         while self.now_us < end && !done(self) {
             self.turn();

@@ -61,10 +61,10 @@ impl World {
 
     /// An operator's step, at the leader if there is one.
     fn operate(&mut self) {
-        if self.random.u8(..100) < self.profile.moving {
-            if let Some(leader) = self.some_leader() {
-                self.change_members(leader);
-            }
+        if self.random.u8(..100) < self.profile.moving
+            && let Some(leader) = self.some_leader()
+        {
+            self.change_members(leader);
         }
     }
 

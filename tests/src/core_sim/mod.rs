@@ -6,6 +6,7 @@ pub mod calm;
 pub mod chaos;
 pub mod checks;
 pub mod disk;
+pub mod exhaustive;
 pub mod graphs;
 pub mod input;
 pub mod machine;

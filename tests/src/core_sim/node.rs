@@ -73,6 +73,12 @@ impl Node {
         }
     }
 
+    /// Whether there is anything to hand to the log.
+    #[must_use]
+    pub fn wants_write(&self) -> bool {
+        self.raft.clone().take_write().is_some()
+    }
+
     /// How many batches are on their way to the disk.
     #[must_use]
     pub fn in_flight(&self) -> usize {

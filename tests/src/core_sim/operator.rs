@@ -41,7 +41,7 @@ impl World {
         let node = self.machines[seat].id;
         if config.contains(node) {
             let choices = [Change::Voter(node), Change::Learner(node), Change::Remove(node)];
-            return Some(choices[self.random.usize(..choices.len())].clone());
+            return Some(choices[self.random.usize(..choices.len())]);
         }
         if !self.machines[seat].fresh {
             if !self.is_forgotten(seat) {

@@ -38,6 +38,8 @@ pub struct Profile {
     pub lease: bool,
     /// Whether groups rest, and after how long.
     pub quiesce_after: Option<Duration>,
+    /// Whether clocks and timeouts are equal on all nodes.
+    pub exact: bool,
     /// Whether the specification follows. Without it only the checks judge.
     pub spec: bool,
     /// The most entries that wait for commit.
@@ -62,6 +64,7 @@ impl Profile {
             drift: random.bool(),
             lease: random.bool(),
             quiesce_after: quiet.map(Duration::from_millis),
+            exact: false,
             spec: true,
             uncommitted_max: 64,
         }
@@ -81,14 +84,24 @@ impl Profile {
             drift: false,
             lease: false,
             quiesce_after: None,
+            exact: false,
             spec: true,
             uncommitted_max: 64,
         }
     }
 
+    /// Three nodes whose clocks agree and whose timeouts are all the same: for the exhaustive search.
+    #[must_use]
+    pub fn small() -> Profile {
+        Profile { exact: true, ..Profile::plain(3) }
+    }
+
     /// A clock of this life.
     #[must_use]
     pub fn clock(&self, random: &mut fastrand::Rng) -> Clock {
+        if self.exact {
+            return Clock { offset_us: 0, per_mille: 1000 };
+        }
         let off = if self.drift { random.u64(..=2 * DRIFT_PER_MILLE) } else { DRIFT_PER_MILLE };
         Clock { offset_us: random.u64(..1_000_000), per_mille: 1000 - DRIFT_PER_MILLE + off }
     }
@@ -99,7 +112,7 @@ impl Profile {
         Settings {
             node: NodeId(node),
             election_timeout_min: Duration::from_millis(1000),
-            election_timeout_max: Duration::from_millis(1500),
+            election_timeout_max: Duration::from_millis(if self.exact { 1000 } else { 1500 }),
             beat_interval: Duration::from_millis(100),
             inflight_appends_max: 4,
             inflight_bytes_max: 32 * ENTRY_BYTES,

@@ -3,8 +3,9 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+use super::graphs::Cuts;
 use super::profile::Profile;
 use super::trace::Trace;
 use super::violation::Violation;
@@ -12,6 +13,8 @@ use super::world::World;
 
 /// The steps of one life; every hundredth is a storm.
 const STEPS: usize = 1200;
+
+const SECOND_US: u64 = 1_000_000;
 
 /// What a good life was worth.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,6 +27,12 @@ pub struct Worth {
     pub configs: u64,
     /// Terms that had a leader.
     pub terms: u64,
+    /// Snapshots installed.
+    pub snapshots: u64,
+    /// Replicas that had lost entries and stand again.
+    pub recoveries: u64,
+    /// Times a leader came to rest.
+    pub rests: u64,
 }
 
 /// How a life failed.
@@ -67,6 +76,9 @@ fn live(seed: u64, spec: bool, trace: Trace) -> Worth {
         reads: world.ledger.reads.served,
         configs: super::disk::index_of(configs),
         terms: world.ledger.elections.count(),
+        snapshots: world.counts.snapshots,
+        recoveries: world.counts.recoveries,
+        rests: world.counts.rests,
     }
 }
 
@@ -133,6 +145,48 @@ pub fn seeds(plan: Plan, prepare: impl Fn() + Sync) -> Summary {
     summary
 }
 
+/// Under cut links, five nodes with a leader: within seconds whoever leads commits what is proposed,
+/// and not only what was on its way. What went wrong otherwise.
+fn commits_under(cuts: Cuts) -> Result<(), String> {
+    let live = || {
+        let mut world = World::new(fastrand::Rng::with_seed(1), Profile::plain(5), Trace::silent());
+        world.run_until(5 * SECOND_US, |world| (0..5).any(|at| world.machines[at].leads()));
+        world.cuts = cuts;
+        world.run_until(8 * SECOND_US, |_| false);
+        let before = world.ledger.history.len();
+        for _ in 0..4 {
+            (0..5).for_each(|at| drop(world.propose(at, 1)));
+            world.run_until(SECOND_US, |world| world.ledger.history.len() > before);
+        }
+        world.expect(world.ledger.history.len() > before, "liveness", || "nothing is committed".to_string());
+    };
+    catch_unwind(AssertUnwindSafe(live)).map_err(|panic| {
+        let violation = violation_of(&*panic);
+        format!("{}: {} under {cuts:?}", violation.check, violation.text)
+    })
+}
+
+/// Lives under each of the graphs. What went wrong, in order.
+#[must_use]
+pub fn graphs(graphs: &[Cuts], threads: usize) -> Vec<String> {
+    let next = AtomicUsize::new(0);
+    let failures = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some(cuts) = graphs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if let Err(failure) = commits_under(*cuts) {
+                        failures.lock().expect("nobody panics with it").push(failure);
+                    }
+                }
+            });
+        }
+    });
+    let mut failures = failures.into_inner().expect("all threads are done");
+    failures.sort();
+    failures
+}
+
 impl Summary {
     fn add(&mut self, result: Result<Worth, Failure>) {
         match result {
@@ -142,6 +196,9 @@ impl Summary {
                 self.worth.reads += worth.reads;
                 self.worth.configs += worth.configs;
                 self.worth.terms += worth.terms;
+                self.worth.snapshots += worth.snapshots;
+                self.worth.recoveries += worth.recoveries;
+                self.worth.rests += worth.rests;
             }
             Err(failure) => self.failures.push(failure),
         }

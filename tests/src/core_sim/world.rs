@@ -20,6 +20,17 @@ use super::violation::require;
 /// More messages than this are never in flight: the oldest are lost.
 const NETWORK_MAX: usize = 512;
 
+/// How often the rarer things have happened.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// Snapshots installed.
+    pub snapshots: u64,
+    /// Replicas that had lost entries and stand again.
+    pub recoveries: u64,
+    /// Times a leader told somebody that the group rests.
+    pub rests: u64,
+}
+
 /// A cluster.
 #[derive(Clone)]
 pub struct World {
@@ -47,6 +58,8 @@ pub struct World {
     pub trace: Trace,
     /// All snapshots that were made.
     pub archive: Archive,
+    /// What has happened, for [`super::run::Worth`].
+    pub counts: Counts,
     founding: Rc<Roster>,
     directory: [u32; NODES_MAX],
     next_value: u64,
@@ -77,6 +90,7 @@ impl World {
             profile,
             trace,
             archive: Archive::new(),
+            counts: Counts::default(),
             founding,
             directory: [1; NODES_MAX],
             next_value: 1,
@@ -179,6 +193,11 @@ impl World {
     }
 
     fn end_step(&mut self, at: usize, outcome: &Outcome) {
+        let rests = |sent: &&Envelope| matches!(sent.message.body, Body::Quiesce { .. });
+        self.counts.snapshots += u64::from(outcome.installed.is_some());
+        self.counts.rests += super::disk::index_of(outcome.sent.iter().filter(rests).count());
+        self.counts.recoveries +=
+            u64::from(outcome.events.iter().any(|event| matches!(event, Event::Recovered)));
         let machine = &mut self.machines[at];
         let Some(life) = machine.life.as_deref_mut() else { return };
         life.node.changed_from = None;
