@@ -100,8 +100,9 @@ fn break_things(args: &[&str], seconds: u64) {
     println!("RINGRAFT_KILL_SEED={seed}");
     let mut rng = Rng::with_seed(seed);
     let args = args.iter().map(ToString::to_string).collect();
-    let mut cluster = Cluster::start(&Options { shards: 2, args, ..Options::default() }).unwrap();
-    cluster.wait_leaders(Duration::from_secs(20)).unwrap();
+    let mut cluster =
+        Cluster::start(&Options { shards: 2, args, ..Options::default() }).expect("a cluster starts");
+    cluster.wait_leaders(Duration::from_secs(20)).expect("it finds its leaders");
     let workload = Workload::start(cluster.addresses(), Plan { seed, ..Plan::default() });
     let_work(&workload, 500);
     let end = Instant::now() + Duration::from_secs(seconds);
@@ -112,11 +113,11 @@ fn break_things(args: &[&str], seconds: u64) {
         println!("survived {what}");
     }
     cluster.kill_all();
-    cluster.start_all().unwrap();
+    cluster.start_all().expect("killed nodes start again");
     assert_back_in_service(&cluster, "the last restart of all nodes");
     let mut recorded = workload.stop();
     for target in cluster.addresses() {
-        recorded.read_back(target).unwrap();
+        recorded.read_back(target).expect("every node answers");
     }
     let judgement = recorded.judge();
     println!("{faults} faults: {judgement}");
