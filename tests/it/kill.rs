@@ -86,14 +86,26 @@ fn fault(cluster: &mut Cluster, workload: &Workload, rng: &mut Rng) -> String {
 
 #[test]
 fn killed_nodes_lose_nothing_acknowledged() {
+    break_things(&[], number("RINGRAFT_KILL_SECONDS", SECONDS));
+}
+
+/// Frozen and restarted leaders are what leases must survive.
+#[test]
+fn killed_nodes_lose_nothing_with_lease_reads() {
+    break_things(&["--lease-reads"], number("RINGRAFT_KILL_SECONDS", SECONDS / 2));
+}
+
+fn break_things(args: &[&str], seconds: u64) {
     let seed = number("RINGRAFT_KILL_SEED", fastrand::u64(..));
     println!("RINGRAFT_KILL_SEED={seed}");
     let mut rng = Rng::with_seed(seed);
-    let mut cluster = Cluster::start(&Options { shards: 2, ..Options::default() }).unwrap();
-    cluster.wait_leaders(Duration::from_secs(20)).unwrap();
+    let args = args.iter().map(ToString::to_string).collect();
+    let mut cluster =
+        Cluster::start(&Options { shards: 2, args, ..Options::default() }).expect("a cluster starts");
+    cluster.wait_leaders(Duration::from_secs(20)).expect("it finds its leaders");
     let workload = Workload::start(cluster.addresses(), Plan { seed, ..Plan::default() });
     let_work(&workload, 500);
-    let end = Instant::now() + Duration::from_secs(number("RINGRAFT_KILL_SECONDS", SECONDS));
+    let end = Instant::now() + Duration::from_secs(seconds);
     let mut faults = 0;
     while Instant::now() < end {
         let what = fault(&mut cluster, &workload, &mut rng);
@@ -101,11 +113,11 @@ fn killed_nodes_lose_nothing_acknowledged() {
         println!("survived {what}");
     }
     cluster.kill_all();
-    cluster.start_all().unwrap();
+    cluster.start_all().expect("killed nodes start again");
     assert_back_in_service(&cluster, "the last restart of all nodes");
     let mut recorded = workload.stop();
     for target in cluster.addresses() {
-        recorded.read_back(target).unwrap();
+        recorded.read_back(target).expect("every node answers");
     }
     let judgement = recorded.judge();
     println!("{faults} faults: {judgement}");

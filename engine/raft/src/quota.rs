@@ -1,4 +1,4 @@
-//! What a leader has proposed and not committed, in bytes: a bound on memory, not on entries.
+//! How many bytes a leader takes on before they are committed.
 
 use smallvec::SmallVec;
 
@@ -30,11 +30,6 @@ impl Quota {
         }
     }
 
-    /// Gives back memory that a resting group does not need.
-    pub(crate) fn shrink(&mut self) {
-        self.heaps = SmallVec::new();
-    }
-
     pub(crate) fn release(&mut self, committed: Index) {
         if self.heaps.last().is_some_and(|&(last, _)| last <= committed) {
             self.heaps.clear();
@@ -46,5 +41,30 @@ impl Quota {
             self.heaps.remove(0);
             self.bytes = self.bytes.saturating_sub(bytes);
         }
+    }
+
+    /// Gives back memory that a resting group does not need.
+    pub(crate) fn shrink(&mut self) {
+        self.heaps.shrink_to_fit();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_committed_is_released_and_one_proposal_always_fits() {
+        let mut quota = Quota::default();
+        assert!(quota.fits(1 << 40, 6400), "alone");
+        for index in 1..=100 {
+            assert!(quota.fits(64, 6400), "{index}");
+            quota.add(Index(index), 64, 6400);
+        }
+        assert!(!quota.fits(64, 6400));
+        quota.release(Index(50));
+        assert!(quota.fits(50 * 64, 6400) && !quota.fits(51 * 64, 6400));
+        quota.release(Index(100));
+        assert!(quota.fits(6400, 6400));
     }
 }

@@ -7,7 +7,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use raft::{GroupId, NodeId, Time};
-use raftlog::Log;
+use raftlog::{Log, RecoveredGroup};
 use ringraft_tests::disk::{SimDisk, block_on};
 use runtime::Disk;
 
@@ -27,7 +27,7 @@ use crate::{Builder, RestoreError, Simple, SimpleMachine};
 const STEP: Duration = Duration::from_millis(10);
 
 #[derive(Default)]
-struct Counter(u64);
+pub(super) struct Counter(u64);
 
 impl SimpleMachine for Counter {
     fn apply(&mut self, _command: &[u8], reply: &mut Vec<u8>) {
@@ -57,7 +57,7 @@ struct Alone {
     _dir: tempfile::TempDir,
 }
 
-fn factory(_group: GroupId) -> Simple<Counter> {
+pub(super) fn factory(_group: GroupId) -> Simple<Counter> {
     Simple::from(Counter::default())
 }
 
@@ -82,20 +82,24 @@ fn settings(dir: &Path, groups: u32) -> ShardSettings {
     ShardSettings::new(0, &builder, &identity, directory, data_dir, [7; 24])
 }
 
+/// An empty log in `dir` of a simulated disk.
+pub(super) fn empty_log(disk: &SimDisk, dir: &Path) -> (Log<SimDisk>, Vec<RecoveredGroup>) {
+    block_on(disk.create_dir(dir)).unwrap();
+    let options = raftlog::Options { segment_bytes: 8 << 20, ..raftlog::Options::new([7; 16], 0, 1) };
+    let (log, recovered) = block_on(Log::open(disk.clone(), dir, options)).unwrap();
+    (log, recovered.groups)
+}
+
 impl Alone {
     fn start(groups: u32) -> Alone {
         let dir = tempfile::tempdir().unwrap();
         let settings = settings(dir.path(), groups);
         let disk = SimDisk::new();
-        let log_dir = dir.path().join("log");
-        block_on(disk.create_dir(&log_dir)).unwrap();
+        let (log, recovered) = empty_log(&disk, &dir.path().join("log"));
         block_on(disk.create_dir(&settings.snapshots_dir)).unwrap();
-        let options =
-            raftlog::Options { segment_bytes: 8 << 20, ..raftlog::Options::new(settings.store, 0, 1) };
-        let (log, recovered) = block_on(Log::open(disk.clone(), &log_dir, options)).unwrap();
         let pause: Pause = Rc::new(|| Box::pin(std::future::ready(())));
         let machine = |group| Machine::new(group, factory);
-        let opened = open_snapshots(&disk, &settings.snapshots_dir, recovered.groups, &machine, &pause);
+        let opened = open_snapshots(&disk, &settings.snapshots_dir, recovered, &machine, &pause);
         let (store, groups) = block_on(opened).unwrap();
         let opened = Opened { log, disk: disk.clone(), store, groups };
         let now = Time(1_000_000);

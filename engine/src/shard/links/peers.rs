@@ -124,8 +124,8 @@ impl Links {
     /// The members changed: closes what is left of links to others, and connections to other disks of members.
     /// `is_wanted` says whom besides members this shard goes on calling.
     pub(in crate::shard) fn retire(&mut self, now: Time, is_wanted: impl Fn(NodeId) -> bool) {
-        let Links { entries, local, .. } = self;
-        for entry in entries {
+        let Links { entries, local, liveness, .. } = self;
+        for (number, entry) in entries.iter_mut().enumerate() {
             let link = entry.link.as_mut().expect("not away between frames");
             match (entry.standing, local.directory.node(entry.peer.node)) {
                 (Standing::Gone { .. }, _) => {}
@@ -135,6 +135,7 @@ impl Links {
                 // One that was unheard of and still is: it calls again if it knows yet more.
                 (Standing::Member | Standing::Awaited | Standing::Unheard, None) => {
                     link.stop(now);
+                    liveness.forget(number);
                     entry.standing = Standing::Gone { since: now };
                 }
             }
