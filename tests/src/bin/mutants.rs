@@ -45,7 +45,7 @@ mod injected {
         /// Only mutants whose names contain this.
         name: Option<String>,
         /// Seeds to live at most for each.
-        #[arg(long, default_value_t = 5000)]
+        #[arg(long, default_value_t = 8000)]
         seeds: u64,
     }
 
