@@ -90,20 +90,23 @@ fn threads(core: &Core) -> usize {
 }
 
 fn small_scope(core: &Core) -> bool {
-    let mut good = true;
-    for (what, bounds) in exhaustive::SCOPES {
+    let (mut good, mut states) = (true, 0);
+    let end = Instant::now() + Duration::from_secs(core.seconds);
+    for ((what, bounds), left) in exhaustive::SCOPES.into_iter().zip((1..=5).rev()) {
         let started = Instant::now();
-        let time = Duration::from_secs(core.seconds) / u32::try_from(exhaustive::SCOPES.len()).unwrap_or(1);
+        let time = end.saturating_duration_since(started) / left;
         let found = exhaustive::search(bounds, time, threads(core));
         let extent = if found.complete { "all of them" } else { "the time is up" };
         let seconds = started.elapsed().as_secs_f64();
         println!("{what}: {} states in {} steps, {extent}, in {seconds:.1} s", found.states, found.steps);
+        states += found.states;
         for end in &found.bad {
             print!("{}", end.trace);
             println!("failed in {}: {}", end.violation.check, end.violation.text);
             good = false;
         }
     }
+    println!("{states} states visited");
     println!("{}", if good { "1 passed, 0 failed" } else { "0 passed, 1 failed" });
     good
 }

@@ -42,7 +42,8 @@ pub struct Bounds {
     pub depth: u16,
 }
 
-/// The bounds that are searched by default. All faults at once would be too many.
+/// The bounds that are searched by default: the first ones to their ends, with one message on its way at
+/// a time; the last one, which is too much, as far as the time allows.
 pub const SCOPES: [(&str, Bounds); 5] = [
     ("an election and a proposal", Bounds { leaps: 1, proposals: 1, ..NOTHING }),
     ("an election and a change of members", Bounds { leaps: 1, changes: 1, ..NOTHING }),
@@ -58,6 +59,7 @@ pub const SCOPES: [(&str, Bounds); 5] = [
             drops: 1,
             doubles: 1,
             candidates: 2,
+            network: 2,
             ..NOTHING
         },
     ),
@@ -71,7 +73,7 @@ const NOTHING: Bounds = Bounds {
     drops: 0,
     doubles: 0,
     candidates: 1,
-    network: 2,
+    network: 1,
     depth: 200,
 };
 
