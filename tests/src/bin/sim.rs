@@ -9,6 +9,9 @@ use ringraft_tests::core_sim::graphs::{self, Cuts};
 use ringraft_tests::core_sim::run::{self, Failure, Plan};
 use ringraft_tests::core_sim::trace::Trace;
 
+const SCOPES: u32 = 5;
+const _: () = assert!(exhaustive::SCOPES.len() == SCOPES as usize);
+
 /// More failures than this end a run of many seeds: they are usually one bug.
 const FAILURES_MAX: usize = 10;
 
@@ -92,7 +95,7 @@ fn threads(core: &Core) -> usize {
 fn small_scope(core: &Core) -> bool {
     let (mut good, mut states) = (true, 0);
     let end = Instant::now() + Duration::from_secs(core.seconds);
-    for ((what, bounds), left) in exhaustive::SCOPES.into_iter().zip((1..=5).rev()) {
+    for ((what, bounds), left) in exhaustive::SCOPES.into_iter().zip((1..=SCOPES).rev()) {
         let started = Instant::now();
         let time = end.saturating_duration_since(started) / left;
         let found = exhaustive::search(bounds, time, threads(core));
