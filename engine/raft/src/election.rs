@@ -160,6 +160,7 @@ impl Raft {
             self.vote = None;
             self.owed = Owed::default();
             self.set_leader(None);
+            self.forget_floor();
             if mutant!(LeaseForgottenByTerm) {
                 self.leader_heard = crate::Time(0);
             }

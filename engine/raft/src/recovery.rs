@@ -60,6 +60,13 @@ impl Raft {
         }
     }
 
+    /// A new term: what its leader holds may be less than what the one before it held and never committed.
+    pub(crate) fn forget_floor(&mut self) {
+        if let Some(recovery) = &mut self.recovery {
+            (recovery.floor, recovery.ask_due) = (None, true);
+        }
+    }
+
     /// A follower has lost entries: what it acknowledged is void.
     pub(crate) fn step_recover(&mut self, from: NodeId, nonce: u64) {
         self.wake_leader();
