@@ -28,7 +28,7 @@ pub(crate) struct GroupFacts {
 }
 
 /// What is told of a group less often than its cursors move.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct GroupMembers {
     /// The newest configuration this node's replica knows, and whether it is known to be committed.
     pub(crate) config: Config,
@@ -96,6 +96,8 @@ pub(crate) struct Directory {
     shards: Box<[ShardFacts]>,
     nodes: RwLock<Arc<Vec<NodeFacts>>>,
     members: RwLock<Arc<Members>>,
+    /// The [`GroupMembers`] that was published last without followers.
+    common: RwLock<Arc<GroupMembers>>,
     cluster: RwLock<[u8; 16]>,
     /// Grows with every change of a leader or of the node table: cached views compare it.
     epoch: AtomicU64,
@@ -114,6 +116,7 @@ impl Directory {
             shards: (0..placement.shards).map(|_| ShardFacts::default()).collect(),
             nodes: RwLock::default(),
             members: RwLock::default(),
+            common: RwLock::default(),
             cluster: RwLock::default(),
             epoch: AtomicU64::new(1),
             dead: AtomicBool::new(false),
@@ -144,7 +147,7 @@ impl Directory {
         if line.config_mark.load(Ordering::Relaxed) != mark {
             line.config_mark.store(mark, Ordering::Relaxed);
             let (config, committed) = (raft.config(), raft.is_config_committed());
-            line.change_members(|members| (members.config, members.committed) = (config, committed));
+            self.change_members(line, |members| (members.config, members.committed) = (config, committed));
         }
         let before = line.leaders.load(Ordering::Relaxed);
         let leader = raft.leader().map_or(0, |node| u32::from(node.0));
@@ -182,10 +185,22 @@ impl Directory {
         self.line(group).map(GroupLine::members).unwrap_or_default()
     }
 
+    /// Nearly all groups have the same members, and those that are not led here nothing else: they share one value.
+    fn change_members(&self, line: &GroupLine, change: impl FnOnce(&mut GroupMembers)) {
+        let mut members = GroupMembers::clone(&line.members());
+        change(&mut members);
+        let mut common = self.common.write().unwrap_or_else(PoisonError::into_inner);
+        if **common != members && members.followers.is_empty() {
+            *common = Arc::new(members.clone());
+        }
+        let shared = if **common == members { Arc::clone(&common) } else { Arc::new(members) };
+        *line.members.write().unwrap_or_else(PoisonError::into_inner) = shared;
+    }
+
     /// Publishes the followers of a group that this node leads; none if it does not.
     pub(crate) fn publish_followers(&self, group: GroupId, followers: Vec<FollowerStatus>) {
         let Some(line) = self.line(group) else { return };
-        line.change_members(|members| members.followers = followers);
+        self.change_members(line, |members| members.followers = followers);
     }
 
     /// Whether the group's newest configuration, as this node knows it, is committed and `is_right`. While no leader of
@@ -333,11 +348,6 @@ const QUIESCED: u8 = 4;
 impl GroupLine {
     fn members(&self) -> Arc<GroupMembers> {
         Arc::clone(&self.members.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn change_members(&self, change: impl FnOnce(&mut GroupMembers)) {
-        let mut members = self.members.write().unwrap_or_else(PoisonError::into_inner);
-        change(Arc::make_mut(&mut members));
     }
 }
 

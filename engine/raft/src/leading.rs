@@ -1,12 +1,11 @@
 //! The leader's side: proposing, replicating, committing, reading, handing over.
 
-use smallvec::SmallVec;
-
 use crate::event::{Problem, ProposeError, ReadError, ReadId, TransferError};
 use crate::id::{EntryId, Index, NodeId, Time};
 use crate::lease::Lease;
 use crate::peers::Peers;
 use crate::progress::Progress;
+use crate::quota::Quota;
 use crate::reads::Reads;
 use crate::replica::{Raft, State};
 
@@ -80,52 +79,12 @@ impl Leading {
     pub(crate) fn shrink(&mut self) {
         self.reads.shrink();
         self.lease.shrink();
-        self.quota.heaps = SmallVec::new();
+        self.quota.shrink();
         self.peers.iter_mut().for_each(|(_, peer)| peer.shrink());
     }
 
     pub(crate) fn transferring_to(&self) -> Option<NodeId> {
         self.transfer.map(|transfer| transfer.to)
-    }
-}
-
-/// Bytes proposed and not committed. Proposals are kept in about this many heaps, so that many small
-/// ones cost no memory.
-const QUOTA_HEAPS: u64 = 64;
-
-#[derive(Clone, Debug, Default)]
-struct Quota {
-    bytes: u64,
-    heaps: SmallVec<[(Index, u64); 1]>,
-}
-
-impl Quota {
-    /// One proposal always fits, however large.
-    fn fits(&self, bytes: u64, bytes_max: u64) -> bool {
-        self.bytes == 0 || self.bytes.saturating_add(bytes) <= bytes_max
-    }
-
-    fn add(&mut self, last: Index, bytes: u64, bytes_max: u64) {
-        self.bytes = self.bytes.saturating_add(bytes);
-        match self.heaps.last_mut() {
-            Some(heap) if heap.1.saturating_add(bytes) <= bytes_max / QUOTA_HEAPS => {
-                *heap = (last, heap.1 + bytes);
-            }
-            _ => self.heaps.push((last, bytes)),
-        }
-    }
-
-    fn release(&mut self, committed: Index) {
-        if self.heaps.last().is_some_and(|&(last, _)| last <= committed) {
-            self.heaps.clear();
-            self.bytes = 0;
-        }
-        while let Some(&(last, bytes)) = self.heaps.first()
-            && last <= committed
-        {
-            self.heaps.remove(0);
-            self.bytes = self.bytes.saturating_sub(bytes);
-        }
     }
 }
 
@@ -302,7 +261,7 @@ impl Raft {
         let heard = |slot| leading.peers.get(slot).map_or(now, |peer| peer.heard).0;
         let quorum_heard = Time(self.configs.membership.quorum_value(heard));
         let patience = self.settings.election_timeout_min;
-        let hung = now.saturating_sub(self.durability.waiting_since()) >= patience && !mutant!(HungDiskLeads);
+        let hung = self.durability.waiting(now) >= patience && !mutant!(HungDiskLeads);
         let alone = now.saturating_sub(quorum_heard) >= patience && !mutant!(LeadsWithoutQuorum);
         if hung || alone {
             self.become_follower(self.term);

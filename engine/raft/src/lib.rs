@@ -76,6 +76,7 @@ mod quiescence;
 mod quorum;
 #[cfg(test)]
 mod quorum_corpus;
+mod quota;
 mod random;
 mod reads;
 mod recovery;

@@ -225,7 +225,7 @@ impl Raft {
     /// If the write is another replica's.
     #[inline]
     pub fn persisted(&mut self, write: Write) {
-        self.durability.complete(self.now, &write);
+        self.durability.complete(&write);
         if self.is_faulted() {
             return;
         }
@@ -262,7 +262,7 @@ impl Raft {
         if self.is_faulted() && self.durability.standing_issued() == Standing::Faulted {
             return None;
         }
-        self.durability.take(self.now, hard_state, self.log.last())
+        self.durability.take(hard_state, self.log.last())
     }
 
     /// The recorded commit index stops at what a restart will find.

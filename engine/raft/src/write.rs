@@ -3,6 +3,8 @@
 //! A replica's writes are one ordered stream. Everything it promises (a vote, an ack, its own place
 //! in a commit quorum) is computed here from what of that stream came back durable.
 
+use core::time::Duration;
+
 use crate::id::{EntryId, GroupId, Index, NodeId, Term, Time};
 use crate::settings::{HardState, Standing};
 
@@ -63,7 +65,7 @@ pub(crate) struct Durability {
     promise: Promise,
     /// Those of the newest write handed out.
     promise_issued: Promise,
-    /// Since when a write has been out without any having come back; `NEVER` while none is out.
+    /// When it was first seen that a write is out, after the last one came back; `NEVER` while none is.
     waiting_since: Time,
     /// The commit index of the newest hard state handed out.
     commit_issued: Index,
@@ -134,9 +136,14 @@ impl Durability {
         self.promise_issued.2
     }
 
-    /// Since when a write has been out without any having come back: a disk that hangs.
-    pub(crate) fn waiting_since(&self) -> Time {
-        self.waiting_since
+    /// How long a write has been out without any having come back, as far as whoever asks at every beat can tell. A
+    /// write does not know when it was taken: a replica at rest has heard no clock for long, and no disk hangs because
+    /// of that.
+    pub(crate) fn waiting(&mut self, now: Time) -> Duration {
+        if self.issued > self.done && self.waiting_since == Time::NEVER {
+            self.waiting_since = now;
+        }
+        now.saturating_sub(self.waiting_since)
     }
 
     /// The snapshot whose installation has become durable, once.
@@ -189,16 +196,13 @@ impl Durability {
 
     /// The write that brings the disk to `now`, the replica's state; `None` if nothing changed.
     #[inline]
-    pub(crate) fn take(&mut self, time: Time, now: HardState, last: EntryId) -> Option<Write> {
+    pub(crate) fn take(&mut self, now: HardState, last: EntryId) -> Option<Write> {
         let promise = promise_of(now);
         let promise_dirty = promise != self.promise_issued;
         let installed = self.seldom.as_ref().and_then(|seldom| seldom.installed);
         let must_sync = promise_dirty || self.log_dirty || installed.is_some_and(|(at, _)| at > self.issued);
         if !must_sync && !self.hard_state_due {
             return None;
-        }
-        if self.issued == self.done {
-            self.waiting_since = time;
         }
         self.issued += 1;
         self.promise_issued = promise;
@@ -221,13 +225,13 @@ impl Durability {
 
     /// `write`, and so all before it, is durable. One that comes after a newer one says nothing new.
     #[inline]
-    pub(crate) fn complete(&mut self, time: Time, write: &Write) {
+    pub(crate) fn complete(&mut self, write: &Write) {
         assert_eq!(write.owner, self.owner, "a write goes back to the replica that made it");
         if write.sequence <= self.done {
             return;
         }
         self.done = write.sequence;
-        self.waiting_since = if self.done == self.issued { Time::NEVER } else { time };
+        self.waiting_since = Time::NEVER;
         self.promise = promise_of(write.hard_state);
         let mut valid = write.last.index;
         if let Some(seldom) = &mut self.seldom {
@@ -254,9 +258,7 @@ mod tests {
     fn write(stream: &mut Durability, term: u64, last: u64) -> Write {
         stream.appended();
         let id = EntryId::new(Term(term), Index(last));
-        stream
-            .take(Time(0), HardState { term: Term(term), ..HardState::default() }, id)
-            .expect("the log is dirty")
+        stream.take(HardState { term: Term(term), ..HardState::default() }, id).expect("the log is dirty")
     }
 
     #[test]
@@ -267,11 +269,11 @@ mod tests {
         let second = write(&mut stream, 2, 4);
         stream.truncated(Index(2));
         let third = write(&mut stream, 3, 5);
-        stream.complete(Time(0), &first);
+        stream.complete(&first);
         assert_eq!(stream.persisted(), Index(2), "5 looks like what A wrote, but is C's");
-        stream.complete(Time(0), &second);
+        stream.complete(&second);
         assert_eq!(stream.persisted(), Index(2));
-        stream.complete(Time(0), &third);
+        stream.complete(&third);
         assert_eq!(stream.persisted(), Index(5));
         assert!(stream.holds_term(Term(3)));
     }
@@ -283,7 +285,7 @@ mod tests {
         stream.truncated(Index(7));
         stream.truncated(Index(3));
         stream.truncated(Index(5));
-        stream.complete(Time(0), &first);
+        stream.complete(&first);
         assert_eq!(stream.persisted(), Index(3));
     }
 
@@ -292,9 +294,9 @@ mod tests {
         let mut stream = stream();
         let _lost = write(&mut stream, 1, 3);
         let newest = write(&mut stream, 1, 6);
-        stream.complete(Time(0), &newest);
+        stream.complete(&newest);
         assert_eq!(stream.persisted(), Index(6));
-        stream.complete(Time(0), &_lost);
+        stream.complete(&_lost);
         assert_eq!(stream.persisted(), Index(6));
     }
 
@@ -304,12 +306,11 @@ mod tests {
         let before = write(&mut stream, 1, 9);
         let id = EntryId::new(Term(2), Index(5));
         stream.reset(id);
-        let reset =
-            stream.take(Time(0), HardState { term: Term(2), ..HardState::default() }, id).expect("a reset");
+        let reset = stream.take(HardState { term: Term(2), ..HardState::default() }, id).expect("a reset");
         assert!(reset.must_sync() && reset.hard_state().is_some());
-        stream.complete(Time(0), &before);
+        stream.complete(&before);
         assert_eq!((stream.persisted(), stream.take_installed()), (Index(0), None));
-        stream.complete(Time(0), &reset);
+        stream.complete(&reset);
         assert_eq!((stream.persisted(), stream.take_installed()), (Index(5), Some(id)));
         assert_eq!(stream.take_installed(), None, "told once");
     }
@@ -318,9 +319,9 @@ mod tests {
     fn a_commit_index_alone_needs_no_sync() {
         let mut stream = stream();
         let hard_state = HardState { commit: Index(4), ..HardState::default() };
-        assert!(stream.take(Time(0), hard_state, EntryId::ZERO).is_none(), "recorded lazily");
+        assert!(stream.take(hard_state, EntryId::ZERO).is_none(), "recorded lazily");
         stream.record_commit();
-        let write = stream.take(Time(0), hard_state, EntryId::ZERO).expect("due");
+        let write = stream.take(hard_state, EntryId::ZERO).expect("due");
         assert!(!write.must_sync());
         assert_eq!(write.hard_state(), Some(hard_state));
         assert_eq!(write.last(), None);

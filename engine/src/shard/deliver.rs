@@ -110,6 +110,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
     /// The other shards are known now. The cluster may have formed before: then whoever has not heard of it does.
     fn meet(&mut self, shards: Vec<MailboxSender<ShardMessage>>) {
         self.mesh.connect(shards);
+        self.membership.publish_again();
         if let Some(record) = self.settings.data_dir.record() {
             self.formed(&record);
             if self.shard == 0 {

@@ -1,5 +1,7 @@
 //! Forming the cluster (shard 0 talks, all shards listen), and starting the groups once it has formed.
 
+use std::rc::Rc;
+
 use net::forming::{Birth, Cluster, Former, Output, Tombstone};
 use net::handshake::{Address, ClusterId};
 use net::link::PeerShard;
@@ -114,7 +116,10 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                 *members = Members::founded(&cluster.record);
             }
             let restored = restored(known, &founders);
-            let config = restored.config.clone();
+            let config = match self.replicas.last().map(|replica| &replica.config) {
+                Some(shared) if **shared == restored.config => Rc::clone(shared),
+                _ => Rc::new(restored.config.clone()),
+            };
             let preferred = preferred_leader(group, shards_min, &nodes) == Some(self.directory.node);
             let raft = Raft::new(&self.raft_settings, group, preferred, restored, self.now);
             self.replicas.push(Replica::new(group, raft, machine, config));

@@ -90,7 +90,7 @@ mod tests {
             let restored = Restored { config: config.clone(), ..Restored::default() };
             let raft = Raft::new(&Rc::new(settings), GROUP, true, restored, Time(1_000_000));
             let machine = Machine::new(GROUP, factory);
-            let replica = Replica::new(GROUP, raft, machine, config);
+            let replica = Replica::new(GROUP, raft, machine, Rc::new(config));
             let mut trio = Trio { now: Time(1_000_000), log, replica, answers: Answers::default() };
             while !trio.replica.raft.lease_holds(trio.now) {
                 trio.now = trio.now.max(trio.replica.raft.deadline());

@@ -36,6 +36,11 @@ pub(super) struct Membership {
 }
 
 impl Membership {
+    /// The other shards are known only now: what was published before reached nobody.
+    pub(super) fn publish_again(&mut self) {
+        self.published = None;
+    }
+
     /// Something happened that may be a reason to act.
     pub(super) fn look_soon(&mut self, now: Time) {
         self.look_at = Some(self.look_at.map_or(now, |at| at.min(now)));

@@ -1,6 +1,7 @@
 //! One replica: a Raft core, the state machine it feeds, and those who wait for either.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use raft::{
     Check, Config, EntryId, EntryKind, EntrySpec, GroupId, Index, Message, NodeId, ProposeError, Raft, Time,
@@ -31,7 +32,7 @@ pub(crate) struct Replica<S> {
     pub(crate) raft: Raft,
     pub(crate) machine: Machine<S>,
     /// The configuration in force at the newest applied entry: what a save of the machine belongs to.
-    pub(crate) config: Config,
+    pub(crate) config: Rc<Config>,
     /// When its followers are told of again; zero while it does not lead.
     pub(crate) tell_followers_at: Time,
     /// Which disk each follower was when this leader got to know it (see [`super::membership`]).
@@ -69,7 +70,7 @@ pub(crate) enum Applying {
 
 impl<S: StateMachine> Replica<S> {
     /// A replica whose machine is at the raft's applied entry, where `config` is in force.
-    pub(crate) fn new(group: GroupId, raft: Raft, machine: Machine<S>, config: Config) -> Replica<S> {
+    pub(crate) fn new(group: GroupId, raft: Raft, machine: Machine<S>, config: Rc<Config>) -> Replica<S> {
         Replica {
             group,
             incarnation: 0,
@@ -280,8 +281,8 @@ impl<S: StateMachine> Replica<S> {
                     );
                 }
                 EntryKind::Membership => {
-                    self.config =
-                        Config::decode(entry.command).expect("the core took it, so it could be read");
+                    let config = Config::decode(entry.command);
+                    self.config = Rc::new(config.expect("the core took it, so it could be read"));
                 }
                 EntryKind::Noop => {}
             }
@@ -326,7 +327,7 @@ impl<S: StateMachine> Replica<S> {
 
     /// The state jumped to `to` by a snapshot: who waited for an entry below can no longer be told its fate.
     pub(crate) fn restored(&mut self, to: Index, machine: Machine<S>, config: Config, answers: &mut Answers) {
-        (self.machine, self.config) = (machine, config);
+        (self.machine, self.config) = (machine, Rc::new(config));
         while self.waiters.front().is_some_and(|waiter| waiter.id.index <= to) {
             let waiter = self.waiters.pop_front().expect("just seen");
             answers.fail(waiter.to, Outcome::Unknown);

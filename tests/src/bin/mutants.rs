@@ -55,10 +55,10 @@ mod injected {
     }
 
     /// The first life that this bug spoils, with the specification beside the core or without.
-    fn first_failure(mutant: Mutant, count: u64, spec: bool) -> Option<Failure> {
+    fn first_failure(mutant: Option<Mutant>, count: u64, spec: bool) -> Option<Failure> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let plan = Plan { from: 0, count, threads, failures_max: 1, spec };
-        run::seeds(plan, || mutant::set(Some(mutant))).failures.into_iter().next()
+        run::seeds(plan, || mutant::set(mutant)).failures.into_iter().next()
     }
 
     fn told(failure: Option<&Failure>) -> String {
@@ -71,20 +71,27 @@ mod injected {
         std::panic::set_hook(Box::new(|_| {}));
         let options = Options::parse();
         let started = Instant::now();
+        // What spoils a life without any mutant is no catch.
+        if let Some(failure) = first_failure(None, options.seeds, true) {
+            println!("seed {} fails without any mutant: {:?}", failure.seed, failure.violation);
+            return ExitCode::FAILURE;
+        }
         let (mut caught, mut survivors) = (0, Vec::new());
         for bug in BUGS {
-            println!("{:>2} {}", bug.number, bug.what);
             let names = match bug.fate {
                 Fate::Injected(names) => names,
-                Fate::Impossible(why) => {
-                    println!("     cannot exist: {why}");
+                Fate::Impossible(why) if options.name.is_none() => {
+                    println!("{:>2} {}\n     cannot exist: {why}", bug.number, bug.what);
                     continue;
                 }
+                Fate::Impossible(_) => continue,
             };
             let wanted = |name: &&&str| options.name.as_ref().is_none_or(|part| name.contains(part));
             for name in names.iter().filter(wanted) {
-                let with = first_failure(named(name), options.seeds, true);
-                let without = first_failure(named(name), options.seeds, false);
+                let mutant = Some(named(name));
+                let with = first_failure(mutant, options.seeds, true);
+                let without = first_failure(mutant, options.seeds, false);
+                println!("{:>2} {}", bug.number, bug.what);
                 println!(
                     "     {name}: {}; by the checks alone: {}",
                     told(with.as_ref()),

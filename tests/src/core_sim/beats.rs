@@ -7,12 +7,18 @@ use super::spec::micros;
 use super::world::World;
 
 impl World {
-    /// Time passes; timers fire, due or not.
+    /// Time passes; timers fire that are due, and some that are not. A node without a timer does not
+    /// learn what time it is.
     pub fn pass(&mut self, us: u64) {
         self.now_us += us;
         self.hear_shards();
         for at in 0..self.nodes() {
-            self.act(at, Input::Tick);
+            let machine = &self.machines[at];
+            let now = machine.clock.read(self.now_us);
+            let due = machine.node().is_some_and(|node| node.raft.deadline() <= now);
+            if due || (self.faulty && self.random.u8(..8) == 0) {
+                self.act(at, Input::Tick);
+            }
         }
     }
 

@@ -20,12 +20,28 @@ const HEALING_US: u64 = 20_000_000;
 const SERVING_US: u64 = 4_000_000;
 
 impl World {
-    /// The faults end.
-    pub fn heal(&mut self) {
+    /// The faults end, but for one node that stays away if a quorum can do without it: the others must
+    /// have a leader and commit.
+    fn heal_without_one(&mut self) {
+        let absent = self.random.usize(..self.nodes());
+        let sound = !self.machines.iter().any(|machine| machine.is_unsound());
+        if !sound || !self.can_do_without(absent) {
+            return;
+        }
+        self.crash(absent, 0);
+        self.heal(Some(absent));
+        self.run_until(HEALING_US, |world| world.complaint().is_none());
+        if let Some(complaint) = self.complaint() {
+            self.expect(false, CHECK, || format!("without n{}: {complaint}", absent + 1));
+        }
+    }
+
+    /// The faults end, and everybody runs, but for one who may be absent.
+    fn heal(&mut self, absent: Option<usize>) {
         self.trace.say(|| format!("{:>9} all faults end", self.now_us));
         self.faulty = false;
         self.cuts.heal();
-        (0..self.nodes()).for_each(|at| self.start(at));
+        (0..self.nodes()).filter(|at| Some(*at) != absent).for_each(|at| self.start(at));
         self.network.append(&mut self.withheld);
         self.hear_of_broken_links();
     }
@@ -105,7 +121,7 @@ impl World {
         let expected = (raft.term(), Some(leader.id), raft.last(), raft.last(), raft.last());
         for at in self.members() {
             let machine = &self.machines[at];
-            let node = machine.node()?;
+            let Some(node) = machine.node() else { continue };
             let own = &node.raft;
             let is = (own.term(), own.leader(), own.last(), own.committed(), own.persisted_index());
             if is != expected || own.config() != raft.config() {
@@ -147,7 +163,10 @@ impl World {
     /// The faults have ended: everything must become well, with nothing new proposed, and stay so.
     pub fn assert_heals(&mut self) {
         let committed = self.ledger.history.len();
-        self.heal();
+        if self.random.bool() {
+            self.heal_without_one();
+        }
+        self.heal(None);
         self.settle(HEALING_US, "after healing");
         self.expect(self.ledger.history.len() >= committed.max(1), CHECK, || "history shrank".to_string());
         let leader = self.newest_leader().expect("settled");

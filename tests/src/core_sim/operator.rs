@@ -84,7 +84,7 @@ impl World {
     }
 
     /// Whether one disk is a minority in every configuration that may still decide anything.
-    fn can_do_without(&self, seat: usize) -> bool {
+    pub(super) fn can_do_without(&self, seat: usize) -> bool {
         let node = self.machines[seat].id;
         let (committed, newest) = self.committed_roster();
         let committed = super::disk::index_of(committed);

@@ -229,6 +229,16 @@ impl Cluster {
         Ok(ended)
     }
 
+    /// Has a node that does not run start with a list of these nodes, and itself.
+    pub fn relist(&mut self, id: u16, ids: &[u16]) {
+        let mut ids: Vec<u16> = ids.iter().copied().filter(|other| *other != id).chain([id]).collect();
+        ids.sort_unstable();
+        let list: Vec<String> = ids.iter().map(|id| format!("{id}={}", self.peer_address(*id))).collect();
+        let args = &mut self.node_mut(id).spec.args;
+        let flag = args.iter().position(|arg| arg == "--cluster").expect("every node has a list");
+        args[flag + 1] = list.join(",").into();
+    }
+
     /// Takes a dead node's disk away.
     ///
     /// # Errors

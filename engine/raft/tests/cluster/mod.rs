@@ -2,7 +2,6 @@
 //! simulation drive it, each in its own way.
 #![allow(dead_code, reason = "each test uses its part")]
 
-pub mod check;
 pub mod disk;
 pub mod node;
 

@@ -1,6 +1,6 @@
 //! A [`Status`] for people.
 
-use super::{GroupStatus, Role, Status};
+use super::{FollowerStatus, GroupStatus, Role, Status};
 use crate::cli::{output, quantity::grouped};
 
 /// A heading, the members, the groups.
@@ -51,6 +51,7 @@ fn groups(status: &Status) -> comfy_table::Table {
         "leader",
         "here",
         "members",
+        "followers",
         "term",
         "last",
         "committed",
@@ -64,13 +65,14 @@ fn groups(status: &Status) -> comfy_table::Table {
             leader,
             role(group.role).to_owned(),
             members(group),
+            followers(group),
             grouped(group.term),
             grouped(group.last),
             grouped(group.committed),
             grouped(group.applied),
         ]);
     }
-    output::align_numbers(&mut table, 5);
+    output::align_numbers(&mut table, 6);
     table
 }
 
@@ -79,8 +81,7 @@ fn slots(group: &GroupStatus) -> String {
     ranges.collect::<Vec<_>>().join(" ")
 }
 
-/// Voters, the voters before them while they change, and learners: `1 2 3 -> 1 2 4 +5`. With a follower that is far
-/// behind, how far.
+/// Voters, the voters before them while they change, and learners: `1 2 3 -> 1 2 4 +5`.
 fn members(group: &GroupStatus) -> String {
     let words = |ids: &[u16]| ids.iter().map(u16::to_string).collect::<Vec<_>>().join(" ");
     let config = &group.config;
@@ -88,13 +89,22 @@ fn members(group: &GroupStatus) -> String {
     if !config.outgoing.is_empty() {
         shown = format!("{} -> {shown}", words(&config.outgoing));
     }
-    for learner in &config.learners {
-        let follower = group.followers.iter().find(|follower| follower.node == *learner);
-        let lacks = follower.map(|follower| group.committed.saturating_sub(follower.matched));
-        let lacks = lacks.filter(|lacks| *lacks > 0).map(|lacks| format!(" (lacks {})", grouped(lacks)));
-        shown = format!("{shown} +{learner}{}", lacks.unwrap_or_default());
-    }
+    config.learners.iter().for_each(|learner| shown.push_str(&format!(" +{learner}")));
     shown
+}
+
+/// On the leader: who lacks nothing, who lacks how many entries, and who is fed otherwise than entry by entry:
+/// `2 3(-120) 4(snapshot)`.
+fn followers(group: &GroupStatus) -> String {
+    let word = |follower: &FollowerStatus| {
+        let FollowerStatus { node, state, matched, .. } = follower;
+        match group.committed.saturating_sub(*matched) {
+            _ if state != "replicate" => format!("{node}({state})"),
+            0 => node.to_string(),
+            lacks => format!("{node}(-{})", grouped(lacks)),
+        }
+    };
+    group.followers.iter().map(word).collect::<Vec<_>>().join(" ")
 }
 
 fn role(role: Role) -> &'static str {
@@ -111,7 +121,7 @@ fn role(role: Role) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{FollowerStatus, MemberStatus, example};
+    use super::super::{MemberStatus, example};
     use super::*;
 
     #[test]
@@ -129,18 +139,22 @@ mod tests {
         });
         let group = &mut status.groups[0];
         group.config.learners = vec![4];
-        group.followers.push(FollowerStatus {
-            node: 4,
-            state: "snapshot".into(),
-            learner: true,
-            matched: 19,
-            next: 20,
-            inflight_bytes: 0,
-        });
+        for (node, state, matched) in [(2, "replicate", 119), (3, "replicate", 19), (4, "snapshot", 0)] {
+            let (state, next) = (state.to_string(), matched + 1);
+            group.followers.push(FollowerStatus {
+                node,
+                state,
+                learner: node == 4,
+                matched,
+                next,
+                inflight_bytes: 0,
+            });
+        }
         group.config.outgoing = vec![1, 2];
         let shown = tables(&status);
         assert!(shown.contains("\nnode 4 is joining: 1 of 2 groups are done\n"), "{shown}");
-        assert!(shown.contains("1 2 -> 1 2 3 +4 (lacks 100)"), "{shown}");
+        assert!(shown.contains("1 2 -> 1 2 3 +4"), "{shown}");
+        assert!(shown.contains("2 3(-100) 4(snapshot)"), "{shown}");
     }
 
     #[test]

@@ -23,7 +23,9 @@ pub fn check(scene: &Scene) {
         let idle = follower.state != FollowerState::Replicate || follower.next == matched.next();
         require!(!idle || follower.inflight_bytes == 0, CHECK, "{follower:?} has nothing in flight");
         let machine = scene.machines.iter().find(|machine| machine.id == node).expect("members exist");
-        if roster.incarnation(node) != Some(machine.incarnation) {
+        // Who was wiped, or follows another leader by now, may hold something else; this one cannot know.
+        let moved_on = machine.disk.hard_state.term > life.node.raft.term();
+        if moved_on || roster.incarnation(node) != Some(machine.incarnation) {
             continue;
         }
         if let Some(entry) = life.node.log.get(matched) {

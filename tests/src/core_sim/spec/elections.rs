@@ -216,6 +216,7 @@ impl Replica {
         self.matched.clear();
         self.member_heard.clear();
         (self.led_since, self.settled, self.quiet_until) = (now, None, now);
+        self.beat_due = now;
         self.append_noop();
     }
 
@@ -239,7 +240,7 @@ impl Replica {
             return;
         }
         if seen.raft.is_quiesced() || self.resting.is_some() {
-            (self.led_since, self.settled) = (now, None);
+            (self.led_since, self.settled, self.beat_due) = (now, None, now);
         }
         let timeout = micros(self.settings.election_timeout_min);
         let before = |wait: u64| Time(now.0.saturating_sub(wait));
@@ -253,6 +254,13 @@ impl Replica {
     /// The timer of a leader fired and it goes on leading: then it heard a quorum, not too long ago.
     fn tick_leader(&mut self, now: Time, seen: &Witness) {
         let beat = micros(self.settings.beat_interval);
+        if now < self.beat_due {
+            return;
+        }
+        self.beat_due = Time((now.0 / beat + 1) * beat);
+        if !self.writes.is_empty() {
+            self.waiting_since = self.waiting_since.or(Some(now));
+        }
         let patience = micros(self.settings.election_timeout_min) + 2 * beat;
         let Some(settled) = self.settled else {
             self.settled = (now.0 >= self.led_since.0 + 2 * beat).then_some(now);

@@ -68,7 +68,7 @@ pub struct Replica {
     /// On the disk, and on the way to it, oldest first.
     disk: Written,
     writes: VecDeque<(Time, Written)>,
-    /// Since when a write is on its way without any having arrived.
+    /// When a leader's beat first saw that a write is on its way, after the last one arrived.
     waiting_since: Option<Time>,
     /// In an election: who said yes, and who said no. The first word of each stands.
     grants: BTreeSet<NodeId>,
@@ -87,6 +87,7 @@ pub struct Replica {
     /// new ones does.
     led_since: Time,
     settled: Option<Time>,
+    beat_due: Time,
     quiet_until: Time,
 }
 
@@ -149,6 +150,7 @@ impl Replica {
             member_heard: BTreeMap::new(),
             led_since: Time(0),
             settled: None,
+            beat_due: Time(0),
             quiet_until: Time(0),
         }
     }
@@ -200,7 +202,6 @@ impl Replica {
 
     fn submit(&mut self, now: Time) {
         let Replica { term, vote, standing, .. } = *self;
-        self.waiting_since = self.waiting_since.or(Some(now));
         self.writes.push_back((now, Written { term, vote, standing, log: self.log.clone() }));
     }
 
@@ -208,7 +209,7 @@ impl Replica {
         if let Some((_, written)) = self.writes.pop_front() {
             self.disk = written;
         }
-        self.waiting_since = (!self.writes.is_empty()).then_some(now);
+        self.waiting_since = None;
         self.count_own_vote(now);
     }
 
