@@ -94,6 +94,21 @@ fn the_printed_settings_are_a_settings_file_with_the_same_result() {
 }
 
 #[test]
+fn lease_reads_are_off_unless_some_layer_turns_them_on() {
+    let cluster = format!("--cluster={THREE}");
+    let flags = ["--node=1", "--data=d", cluster.as_str()];
+    let resolved = |more: &[&str], environment: &[(&'static str, &'static str)], file: Option<&str>| {
+        let flags: Vec<&str> = flags.iter().chain(more).copied().collect();
+        resolve_all(&flags, environment, file).unwrap().0.lease_reads
+    };
+    assert!(!resolved(&[], &[], None));
+    assert!(resolved(&["--lease-reads"], &[], None));
+    assert!(resolved(&[], &[("RINGRAFT_LEASE_READS", "true")], None));
+    assert!(resolved(&[], &[], Some("lease_reads = true")));
+    assert!(!resolved(&["--lease-reads=false"], &[], Some("lease_reads = true")));
+}
+
+#[test]
 fn a_list_may_be_an_array() {
     let file = "node = 1\ndata = 'd'\ncluster = ['2=127.0.0.1:7201', '1=127.0.0.1:7101']";
     let (settings, _) = resolve_all(&[], &[], Some(file)).unwrap();
@@ -150,6 +165,7 @@ fn values_that_make_no_sense_are_refused() {
     refused(&["--client=::1:6101"], &["brackets"]);
     refused(&["--client=localhost:0"], &["65535"]);
     refused(&["--advertise=host:6101"], &["advertise", "without a port"]);
+    refused(&["--lease-reads=perhaps"], &["lease_reads", "true or false"]);
     refused(&["--insecure=maybe"], &["insecure", "true or false"]);
     refused(&["--data="], &["data", "empty"]);
 }
