@@ -5,7 +5,7 @@ use std::rc::Rc;
 use net::forming::{Birth, Cluster, Former, Output, Tombstone};
 use net::handshake::{Address, ClusterId};
 use net::link::PeerShard;
-use raft::{Config, EntryId, NodeId, Raft, Restored};
+use raft::{Config, EntryId, NodeId, Raft, Restored, Standing, Term};
 use raftlog::RecoveredGroup;
 use runtime::Disk;
 use snapshot::Manifest;
@@ -101,6 +101,9 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
     fn start_groups(&mut self, cluster: &Cluster) {
         let Some(mut recovered) = self.recovered.take() else { return };
         self.belong_to(cluster);
+        let me = &self.links.local.identity;
+        let me = Tombstone { node: me.node, incarnation: me.incarnation };
+        let founded = self.founders.contains(&me);
         let founders: Vec<NodeId> = cluster.record.members.iter().map(|member| member.node).collect();
         let shards_min = cluster.roster.members.iter().map(|member| member.shard_count).min().unwrap_or(1);
         let nodes: Vec<NodeId> = cluster.roster.members.iter().map(|member| member.node).collect();
@@ -115,7 +118,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             {
                 *members = Members::founded(&cluster.record);
             }
-            let restored = restored(known, &founders);
+            let restored = restored(known, &founders, founded);
             let config = match self.replicas.last().map(|replica| &replica.config) {
                 Some(shared) if **shared == restored.config => Rc::clone(shared),
                 _ => Rc::new(restored.config.clone()),
@@ -141,7 +144,12 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
 }
 
 /// What a core starts from. The configurations were seen to be readable when the log was opened.
-fn restored(known: RecoveredGroup, founders: &[NodeId]) -> Restored {
+///
+/// A replica that comes later than its group (this disk did not help to found it) must not take itself for a voter by
+/// configurations from before its time: they may name its id, borne by another disk then, perhaps as the only voter.
+/// So it starts as one that has to catch up with a leader before it votes or campaigns: it has then the configuration
+/// that made it a member.
+fn restored(known: RecoveredGroup, founders: &[NodeId], founded: bool) -> Restored {
     const READABLE: &str = "checked when the log was opened";
     let decode = |bytes: &[u8]| Config::decode(bytes).expect(READABLE);
     let config = match &known.snapshot {
@@ -149,13 +157,75 @@ fn restored(known: RecoveredGroup, founders: &[NodeId]) -> Restored {
         None if known.compacted == EntryId::ZERO => Config::of_voters(founders),
         None => unreachable!("a log is compacted behind a snapshot only: checked when it was opened"),
     };
+    let mut hard_state = known.hard_state;
+    if !founded && hard_state.term == Term(0) {
+        hard_state.standing = Standing::Recovering;
+    }
     Restored {
-        hard_state: known.hard_state,
+        hard_state,
         compacted: known.compacted,
         config,
         runs: known.runs,
         last: known.last,
         configs: known.memberships.iter().map(|(index, bytes)| (*index, decode(bytes))).collect(),
         applied: known.snapshot_id.index, // what the machine was loaded from
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+    use std::time::Duration;
+
+    use raft::{GroupId, Settings, Time};
+
+    use super::*;
+
+    /// A cluster of one, whose only node was replaced by another disk under its old id: that one must not lead its
+    /// empty log, though the founders' configuration says that it is the only voter.
+    #[test]
+    fn a_disk_that_did_not_found_the_group_does_not_lead_it_alone() {
+        let lead_alone = |founded| {
+            let restored = restored(RecoveredGroup::default(), &[NodeId(1)], founded);
+            let settings = Settings {
+                node: NodeId(1),
+                election_timeout_min: Duration::from_secs(1),
+                election_timeout_max: Duration::from_millis(1500),
+                beat_interval: Duration::from_millis(100),
+                inflight_appends_max: 8,
+                inflight_bytes_max: 1 << 20,
+                uncommitted_bytes_max: 1 << 20,
+                seed: 7,
+                quiesce_after: None,
+                lease: None,
+            };
+            let start = Time(1_000_000);
+            let mut raft = Raft::new(&Rc::new(settings), GroupId(1), true, restored, start);
+            for second in 0..10 {
+                raft.tick(start + Duration::from_secs(second));
+                while let Some(write) = raft.take_write() {
+                    raft.persisted(write);
+                }
+            }
+            raft.is_leader()
+        };
+        assert!(lead_alone(true), "the founder does");
+        assert!(!lead_alone(false));
+    }
+
+    /// What a replica has learnt of its standing outlives the start.
+    #[test]
+    fn a_replica_with_a_term_starts_as_it_was() {
+        let known = |standing| RecoveredGroup {
+            hard_state: raft::HardState { term: Term(3), standing, ..raft::HardState::default() },
+            ..RecoveredGroup::default()
+        };
+        for standing in [Standing::Normal, Standing::Recovering, Standing::Faulted] {
+            assert_eq!(restored(known(standing), &[NodeId(1)], false).hard_state.standing, standing);
+        }
+        assert_eq!(
+            restored(RecoveredGroup::default(), &[NodeId(1)], false).hard_state.standing,
+            Standing::Recovering
+        );
     }
 }
