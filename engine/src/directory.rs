@@ -140,6 +140,7 @@ impl Directory {
             Standing::Normal => 0,
             Standing::Recovering => RECOVERING,
             Standing::Faulted => FAULTED,
+            Standing::Joining => RECOVERING | FAULTED,
         };
         let quiesced = if raft.is_quiesced() { QUIESCED } else { 0 };
         line.flags.store(standing | quiesced, Ordering::Relaxed);
@@ -174,7 +175,8 @@ impl Directory {
             standing: match line.flags.load(Ordering::Relaxed) & (RECOVERING | FAULTED) {
                 0 => Standing::Normal,
                 RECOVERING => Standing::Recovering,
-                _ => Standing::Faulted,
+                FAULTED => Standing::Faulted,
+                _ => Standing::Joining,
             },
             quiesced: line.flags.load(Ordering::Relaxed) & QUIESCED != 0,
         })

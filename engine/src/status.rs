@@ -189,6 +189,7 @@ fn write_group(
 
 fn role(node: NodeId, group: &GroupStatus) -> &'static str {
     match (group.standing, group.role) {
+        (Standing::Joining, _) => "joining",
         (Standing::Recovering, _) => "recovering",
         (Standing::Faulted, _) => "faulted",
         (_, Role::Leader) => "leader",

@@ -185,7 +185,7 @@ impl Raft {
 
     pub(crate) fn step_pre_vote(&mut self, from: NodeId, term: Term, last: EntryId) {
         let free = !self.leader_lives(from) && !self.is_bound_by_lease();
-        let free = free && (self.standing == Standing::Normal || mutant!(RecoveringVotes));
+        let free = free && (self.standing.votes() || mutant!(RecoveringVotes));
         let granted = term > self.term && free && self.up_to_date(last);
         let term = if granted { term } else { self.term };
         self.owed.answer(from, Answer::PreVote { term, granted });
@@ -209,7 +209,7 @@ impl Raft {
     /// live leader forbids it was decided when the term was met.
     pub(crate) fn step_vote(&mut self, from: NodeId, last: EntryId, transfer: bool) {
         let bound = self.is_bound_by_lease() && !transfer;
-        let able = self.standing == Standing::Normal || mutant!(RecoveringVotes);
+        let able = self.standing.votes() || mutant!(RecoveringVotes);
         let deaf = mutant!(LearnersRefuseVotes) && !self.configs.membership.is_voter(self.settings.node);
         if bound || !able || deaf {
             self.owed.answer(from, Answer::VoteRefused);
@@ -242,6 +242,9 @@ impl Raft {
             return;
         }
         let meant = self.leader == Some(from) && last == self.log.last();
+        if meant && self.standing == Standing::Joining {
+            self.catch_up_ends(); // it has all that the leader has, and the leader takes it for a voter
+        }
         if meant && self.may_lead() {
             self.start_election(true);
         }

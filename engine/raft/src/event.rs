@@ -45,7 +45,7 @@ pub enum Event {
         /// The configuration.
         config: Config,
     },
-    /// This replica was [`Standing::Recovering`] and has caught up.
+    /// This replica was [`Standing::Recovering`] or [`Standing::Joining`] and has caught up.
     Recovered,
     /// This replica led `term` and does not any more: its unconfirmed reads fail, its uncommitted
     /// proposals are in doubt.

@@ -377,7 +377,10 @@ impl Raft {
                 self.owed.busy = false;
                 Body::AppendBusy { round }
             }
-            Reply::Beat => Body::BeatAck { round, proven: self.accepted.term == self.term, lease },
+            Reply::Beat => {
+                let proven = self.accepted.term == self.term && self.accepted.index >= self.log.last().index;
+                Body::BeatAck { round, proven, lease }
+            }
         };
         self.owed.round_due = false;
         body

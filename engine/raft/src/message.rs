@@ -117,8 +117,8 @@ pub enum Body {
     BeatAck {
         /// The newest round seen.
         round: u64,
-        /// Whether any append of this leader was taken. If not, as after a restart within a term, the
-        /// follower cannot tell which of its entries are the leader's, and is to be probed.
+        /// Whether all entries here are known to be this leader's. If not, as after a restart within a term, the
+        /// follower commits no further than it knows, and is to be probed.
         proven: bool,
         /// Whether the sender keeps the promise that leases rest on, also across its restarts.
         lease: bool,

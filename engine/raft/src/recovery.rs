@@ -28,7 +28,7 @@ impl Raft {
     /// be removed and added as a new one.)
     pub fn recover(&mut self, now: Time) {
         self.hear(now);
-        if self.standing == Standing::Normal {
+        if self.standing.votes() {
             self.become_follower(self.term);
             self.standing = Standing::Recovering;
             self.start_recovery();
@@ -89,17 +89,21 @@ impl Raft {
         }
     }
 
+    pub(crate) fn catch_up_ends(&mut self) {
+        self.standing = Standing::Normal;
+        self.recovery = None;
+        self.report(Event::Recovered);
+    }
+
     /// Whether the replica has come as far as it had to, durably and with the leader's entries.
     pub(crate) fn check_recovered(&mut self) {
         let Some(floor) = self.recovery.as_ref().and_then(|recovery| recovery.floor) else { return };
         let caught_up = self.accepted.term == self.term
             && (self.accepted.index >= floor || mutant!(RecoversTooEarly))
             && (self.durability.persisted() >= floor || mutant!(RecoversTooEarly))
-            && self.standing == Standing::Recovering;
+            && self.standing.is_behind();
         if caught_up {
-            self.standing = Standing::Normal;
-            self.recovery = None;
-            self.report(Event::Recovered);
+            self.catch_up_ends();
         }
     }
 }

@@ -68,7 +68,7 @@ impl Raft {
         match hard_state.standing {
             _ if !sound => raft.fault(Fault::Restored),
             Standing::Faulted => raft.fault(Fault::Recorded),
-            Standing::Recovering => raft.start_recovery(),
+            Standing::Joining | Standing::Recovering => raft.start_recovery(),
             Standing::Normal => {}
         }
         raft

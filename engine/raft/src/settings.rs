@@ -51,11 +51,27 @@ pub enum Standing {
     /// It may.
     #[default]
     Normal,
+    /// It came later than its group and has not caught up with a leader: it votes, as it has forgotten nothing, but does
+    /// not campaign. Configurations from before its time may name its node, when that was another disk, perhaps as the
+    /// only voter. Whoever creates a replica for a disk that did not found the group starts it so.
+    Joining,
     /// It may lack entries it has acknowledged: it takes entries from a leader, and does nothing else until it has
     /// caught up. See [`crate::Raft::recover`].
     Recovering,
     /// What it knows contradicts itself: it does nothing until it is removed and added again.
     Faulted,
+}
+
+impl Standing {
+    /// Whether it may vote: it has forgotten nothing it promised.
+    pub(crate) fn votes(self) -> bool {
+        matches!(self, Standing::Normal | Standing::Joining)
+    }
+
+    /// Whether it has to catch up with a leader first.
+    pub(crate) fn is_behind(self) -> bool {
+        matches!(self, Standing::Joining | Standing::Recovering)
+    }
 }
 
 /// What must be durable before a replica promises anything (thesis Figure 3.1, "persistent state").

@@ -147,7 +147,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
 ///
 /// A replica that comes later than its group (this disk did not help to found it) must not take itself for a voter by
 /// configurations from before its time: they may name its id, borne by another disk then, perhaps as the only voter.
-/// So it starts as one that has to catch up with a leader before it votes or campaigns: it has then the configuration
+/// So it starts as one that has to catch up with a leader before it campaigns: it has then the configuration
 /// that made it a member.
 fn restored(known: RecoveredGroup, founders: &[NodeId], founded: bool) -> Restored {
     const READABLE: &str = "checked when the log was opened";
@@ -159,7 +159,7 @@ fn restored(known: RecoveredGroup, founders: &[NodeId], founded: bool) -> Restor
     };
     let mut hard_state = known.hard_state;
     if !founded && hard_state.term == Term(0) {
-        hard_state.standing = Standing::Recovering;
+        hard_state.standing = Standing::Joining;
     }
     Restored {
         hard_state,
@@ -220,12 +220,12 @@ mod tests {
             hard_state: raft::HardState { term: Term(3), standing, ..raft::HardState::default() },
             ..RecoveredGroup::default()
         };
-        for standing in [Standing::Normal, Standing::Recovering, Standing::Faulted] {
+        for standing in [Standing::Normal, Standing::Joining, Standing::Recovering, Standing::Faulted] {
             assert_eq!(restored(known(standing), &[NodeId(1)], false).hard_state.standing, standing);
         }
         assert_eq!(
             restored(RecoveredGroup::default(), &[NodeId(1)], false).hard_state.standing,
-            Standing::Recovering
+            Standing::Joining
         );
     }
 }

@@ -174,9 +174,7 @@ pub(crate) fn decode_directory(header: &BatchHeader, batch: &[u8]) -> Result<Vec
 /// Fields that a record's kind does not use are zero; those it uses make sense.
 fn check_record(record: &RecordHeader) -> Result<(), Invalid> {
     let kind = RecordKind::from_byte(record.kind).ok_or(Invalid::new("a record of an unknown kind"))?;
-    let both = record_flags::RECOVERING | record_flags::FAULTED;
     let vote_ok = record.aux == 0 || record.flags & record_flags::HAS_VOTE != 0;
-    let standing_ok = record.flags & both != both;
     let fields_ok = match kind {
         RecordKind::Entries => {
             record.count > 0
@@ -204,7 +202,7 @@ fn check_record(record: &RecordHeader) -> Result<(), Invalid> {
         }
     };
     let group_ok = u32::try_from(record.group).is_ok();
-    if !fields_ok || !vote_ok || !standing_ok || !group_ok || record.flags & !kind.flags_allowed() != 0 {
+    if !fields_ok || !vote_ok || !group_ok || record.flags & !kind.flags_allowed() != 0 {
         return Err(Invalid::new("a record with impossible fields"));
     }
     Ok(())

@@ -75,6 +75,7 @@ pub(crate) fn hard_state_flags(hard_state: &HardState) -> u8 {
         Standing::Normal => 0,
         Standing::Recovering => record_flags::RECOVERING,
         Standing::Faulted => record_flags::FAULTED,
+        Standing::Joining => record_flags::RECOVERING | record_flags::FAULTED,
     }
 }
 
@@ -83,7 +84,8 @@ pub(crate) fn standing(flags: u8) -> Standing {
     match flags & (record_flags::RECOVERING | record_flags::FAULTED) {
         0 => Standing::Normal,
         record_flags::RECOVERING => Standing::Recovering,
-        _ => Standing::Faulted,
+        record_flags::FAULTED => Standing::Faulted,
+        _ => Standing::Joining,
     }
 }
 

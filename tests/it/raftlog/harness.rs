@@ -224,7 +224,8 @@ impl Life {
             13..16 => {
                 let vote = rng.bool().then_some(NodeId(rng.u16(1..4)));
                 let commit = Index(rng.u64(compacted.index.0..=last.index.0));
-                let standing = [Standing::Normal, Standing::Recovering, Standing::Faulted][rng.usize(..3)];
+                let standing = [Standing::Normal, Standing::Joining, Standing::Recovering, Standing::Faulted]
+                    [rng.usize(..4)];
                 self.hard_state(group, HardState { term: last.term, vote, commit, standing });
             }
             16..18 if last.index > compacted.index => {

@@ -3,10 +3,7 @@
 
 use std::rc::Rc;
 
-use raft::{Config, EntryId, HardState, Index, NodeId, Restored, Term, TermRun};
-
-/// Whom a node sees in place of a former incarnation of itself. Nobody has this id.
-const STRANGER: NodeId = NodeId(u16::MAX);
+use raft::{Config, EntryId, HardState, Index, NodeId, Restored, Standing, Term, TermRun};
 
 /// A configuration as it stands in a log: who belongs to the group, and as which incarnation. The
 /// core knows nodes only; the transport compares incarnations, so that a node that was wiped and
@@ -20,23 +17,6 @@ pub struct Roster {
 }
 
 impl Roster {
-    /// The configuration as a node of that incarnation must see it: if the member of its name is another
-    /// incarnation, it is not itself. Otherwise a node that was removed, wiped and added again would find,
-    /// in entries from before its removal, that it is a voter, perhaps the only one, and elect itself.
-    #[must_use]
-    pub fn seen_by(&self, (node, incarnation): (NodeId, u32)) -> Config {
-        let mut config = self.config.clone();
-        if self.incarnation(node).is_some_and(|listed| listed != incarnation) {
-            let lists =
-                [&mut config.voters, &mut config.outgoing, &mut config.learners, &mut config.learners_next];
-            for list in lists {
-                list.iter_mut().filter(|member| **member == node).for_each(|member| *member = STRANGER);
-                list.sort();
-            }
-        }
-        config
-    }
-
     /// The incarnation that `node` has in this configuration.
     #[must_use]
     pub fn incarnation(&self, node: NodeId) -> Option<u32> {
@@ -204,6 +184,14 @@ pub struct Disk {
 }
 
 impl Disk {
+    /// That of a node that comes later than its group: it has to catch up before it campaigns, as the
+    /// configurations from before its time may name another incarnation of it, perhaps as the only voter.
+    #[must_use]
+    pub fn newcomer() -> Disk {
+        let hard_state = HardState { standing: Standing::Joining, ..HardState::default() };
+        Disk { hard_state, log: Log::default() }
+    }
+
     /// A batch is written, whole.
     pub fn apply(&mut self, batch: &[Record]) {
         for record in batch {
@@ -219,14 +207,14 @@ impl Disk {
 
     /// What a replica starts with after this disk was read.
     #[must_use]
-    pub fn restored(&self, own: (NodeId, u32)) -> Restored {
+    pub fn restored(&self) -> Restored {
         Restored {
             hard_state: self.hard_state,
             compacted: self.log.compacted,
-            config: self.log.base.seen_by(own),
+            config: self.log.base.config.clone(),
             runs: self.log.runs(),
             last: self.log.last(),
-            configs: self.log.rosters().map(|(index, roster)| (index, roster.seen_by(own))).collect(),
+            configs: self.log.rosters().map(|(index, roster)| (index, roster.config.clone())).collect(),
             applied: self.log.compacted.index,
         }
     }

@@ -87,12 +87,15 @@ impl Machine {
     /// A machine with an empty disk that knows who founded the group, if it is one of them.
     #[must_use]
     pub fn new(settings: Rc<Settings>, founding: Option<&Rc<Roster>>, clock: Clock) -> Machine {
-        let base = founding.cloned().unwrap_or_default();
+        let disk = match founding {
+            Some(base) => Disk { log: Log { base: Rc::clone(base), ..Log::default() }, ..Disk::default() },
+            None => Disk::newcomer(),
+        };
         Machine {
             id: settings.node,
             incarnation: 1,
             boot: 0,
-            disk: Disk { log: Log { base, ..Log::default() }, ..Disk::default() },
+            disk,
             life: None,
             clock,
             settings,
@@ -112,7 +115,7 @@ impl Machine {
         settings.seed = settings.seed.wrapping_add(u64::from(self.boot) << 32);
         let settings = Rc::new(settings);
         let node = Node::start(&settings, self.incarnation, preferred, &self.disk, now);
-        let spec = Replica::start(&settings, &self.disk, self.incarnation, (founding, history), now);
+        let spec = Replica::start(&settings, &self.disk, (founding, history), now);
         self.life = Some(Box::new(Life { node, spec }));
     }
 

@@ -60,7 +60,7 @@ impl Node {
     /// A node reads its disk and runs.
     #[must_use]
     pub fn start(settings: &Rc<Settings>, incarnation: u32, preferred: bool, disk: &Disk, now: Time) -> Node {
-        let raft = Raft::new(settings, GROUP, preferred, disk.restored((settings.node, incarnation)), now);
+        let raft = Raft::new(settings, GROUP, preferred, disk.restored(), now);
         Node {
             id: settings.node,
             incarnation,
@@ -203,12 +203,11 @@ impl Node {
             Body::Append { prev, .. } => prev.index.0,
             _ => 0,
         };
-        let own = (self.id, self.incarnation);
         let configs: Vec<(Index, Config)> = envelope
             .entries
             .iter()
             .zip(prev + 1..)
-            .filter_map(|(entry, index)| Some((Index(index), entry.roster.as_ref()?.seen_by(own))))
+            .filter_map(|(entry, index)| Some((Index(index), entry.roster.as_ref()?.config.clone())))
             .collect();
         let accepted = self.raft.step(now, envelope.from.0, envelope.message.clone(), &configs)?;
         let position = |index: Index| position_of(index.0 - prev - 1);
@@ -275,7 +274,7 @@ impl Node {
     fn install(&mut self, now: Time, archive: &Archive) -> Option<EntryId> {
         let id = self.offered.take()?;
         let base = archive.get(&id).expect("only snapshots that exist are offered");
-        self.raft.snapshot_installed(now, id, &base.seen_by((self.id, self.incarnation))).then(|| {
+        self.raft.snapshot_installed(now, id, &base.config).then(|| {
             self.log.install(id, base);
             self.changed_from = Some(id.index.next());
             self.building.push(Record::Snapshot { id, base: Rc::clone(base) });

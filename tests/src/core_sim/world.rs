@@ -7,7 +7,7 @@ use std::rc::Rc;
 use raft::{Body, Config, Event, NodeId, Standing};
 
 use super::checks::{Ledger, Scene, leases};
-use super::disk::{Disk, Log, Roster};
+use super::disk::{Disk, Roster};
 use super::graphs::{Cuts, NODES_MAX, seat};
 use super::input::{Envelope, Input, Outcome};
 use super::machine::{Loss, Machine};
@@ -114,7 +114,8 @@ impl World {
         self.trace.say(|| format!("{:>9} n{} starts from {:?}", self.now_us, at + 1, self.machines[at].disk));
         self.machines[at].start(preferred, &self.founding, &self.ledger.history, self.now_us);
         let unsound = self.machines[at].loss.is_some();
-        if unsound && self.machines[at].disk.hard_state.standing == Standing::Normal {
+        let standing = self.machines[at].disk.hard_state.standing;
+        if unsound && matches!(standing, Standing::Normal | Standing::Joining) {
             self.act(at, Input::Recover);
         }
     }
@@ -150,7 +151,7 @@ impl World {
         self.crash(at, 0);
         let machine = &mut self.machines[at];
         machine.incarnation += 1;
-        machine.disk = Disk { log: Log::default(), ..Disk::default() };
+        machine.disk = Disk::newcomer();
         (machine.image, machine.loss, machine.fresh) = (None, None, true);
         self.directory[at] = machine.incarnation;
         self.ledger.marks.reborn(machine.id);

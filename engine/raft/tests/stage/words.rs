@@ -93,6 +93,7 @@ pub fn status(node: NodeId, status: &Status, terms: &[u64]) -> String {
     }
     match status.standing {
         Standing::Normal => {}
+        Standing::Joining => line += "; joining",
         Standing::Recovering => line += "; recovering",
         Standing::Faulted => line += "; faulted",
     }

@@ -182,7 +182,8 @@ impl Replica {
 
     fn pre_vote(&mut self, now: Time, from: NodeId, term: Term, last: EntryId) {
         let up_to_date = (last.term, last.index.0) >= self.newest();
-        let free = self.standing == Standing::Normal && !self.is_bound_by_lease(now);
+        let votes = matches!(self.standing, Standing::Normal | Standing::Joining);
+        let free = votes && !self.is_bound_by_lease(now);
         if term > self.term && up_to_date && free && !self.leader_lives(now, from) {
             self.promised.insert((from, term));
         } else {
@@ -195,7 +196,8 @@ impl Replica {
     fn vote(&mut self, now: Time, from: NodeId, last: EntryId, by_transfer: bool) {
         let free = self.vote.is_none() && self.leader.is_none();
         let up_to_date = (last.term, last.index.0) >= self.newest();
-        let normal = self.standing == Standing::Normal && (by_transfer || !self.is_bound_by_lease(now));
+        let votes = matches!(self.standing, Standing::Normal | Standing::Joining);
+        let normal = votes && (by_transfer || !self.is_bound_by_lease(now));
         if (free || self.vote == Some(from)) && up_to_date && normal {
             self.vote = Some(from);
         }
@@ -205,6 +207,9 @@ impl Replica {
     /// its own up before it asked.
     fn timeout_now(&mut self, from: NodeId, last: EntryId) {
         let meant = self.leader == Some(from) && (last.term, last.index.0) == self.newest();
+        if meant && self.standing == Standing::Joining {
+            self.standing = Standing::Normal; // it has all that the leader has
+        }
         if meant && self.standing == Standing::Normal && self.is_promotable() {
             self.stand(true);
         }

@@ -32,13 +32,9 @@ impl Replica {
         Rc::clone(&self.founding)
     }
 
-    /// The configuration in force as this replica must see it: see [`Roster::seen_by`].
+    /// The configuration in force.
     pub(crate) fn config(&self) -> Config {
-        self.seen(self.roster())
-    }
-
-    fn seen(&self, roster: &Roster) -> Config {
-        roster.seen_by((self.id, self.incarnation))
+        self.roster().config.clone()
     }
 
     /// A voter may campaign. So may one that the newest configuration leaves out while that is not
@@ -46,14 +42,14 @@ impl Replica {
     pub(super) fn is_promotable(&self) -> bool {
         let mut rosters = self.rosters();
         let (index, newest) = rosters.next().unwrap_or((0, &self.base));
-        let mut voted = || rosters.next().is_some_and(|(_, before)| self.seen(before).is_voter(self.id));
-        self.seen(newest).is_voter(self.id) || (index > self.commit && voted())
+        let mut voted = || rosters.next().is_some_and(|(_, before)| before.config.is_voter(self.id));
+        newest.config.is_voter(self.id) || (index > self.commit && voted())
     }
 
     /// Whether this replica has no vote in a configuration that is committed and final.
     pub(super) fn is_outside(&self) -> bool {
         let (index, roster) = self.roster_and_index();
-        index <= self.commit && !roster.config.is_joint() && !self.seen(roster).is_voter(self.id)
+        index <= self.commit && !roster.config.is_joint() && !roster.config.is_voter(self.id)
     }
 
     /// The leader appended a configuration: only one that follows from a committed one.

@@ -40,7 +40,6 @@ struct Written {
 #[derive(Clone, Debug)]
 pub struct Replica {
     pub(crate) id: NodeId,
-    incarnation: u32,
     settings: Rc<Settings>,
     pub(crate) term: Term,
     pub(crate) vote: Option<NodeId>,
@@ -109,7 +108,6 @@ impl Replica {
     pub fn start(
         settings: &Rc<Settings>,
         disk: &Disk,
-        incarnation: u32,
         (founding, history): (&Rc<Roster>, &[Entry]),
         now: Time,
     ) -> Replica {
@@ -120,7 +118,6 @@ impl Replica {
         let (term, vote, standing) = (hard_state.term, hard_state.vote, hard_state.standing);
         Replica {
             id: settings.node,
-            incarnation,
             settings: Rc::clone(settings),
             term,
             vote,

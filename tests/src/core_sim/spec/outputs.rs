@@ -72,7 +72,9 @@ impl Replica {
             Body::PreVoteReply { granted: true } => self.promised.contains(&(to, term)),
             Body::VoteReply { granted: true } => {
                 let voted = self.vote == Some(to) && term == self.term;
-                voted && self.vote_is_durable() && self.standing == Standing::Normal
+                voted
+                    && self.vote_is_durable()
+                    && matches!(self.standing, Standing::Normal | Standing::Joining)
             }
             _ => term == self.term,
         }

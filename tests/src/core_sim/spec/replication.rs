@@ -168,7 +168,7 @@ impl Replica {
 
     /// The disk may have lost what was acknowledged: no vote, no candidacy until that is made good.
     pub(super) fn recover(&mut self) {
-        if self.standing == Standing::Normal {
+        if matches!(self.standing, Standing::Normal | Standing::Joining) {
             self.become_follower(self.term);
             self.standing = Standing::Recovering;
         }
@@ -177,7 +177,8 @@ impl Replica {
     /// A recovering replica stands again when a leader has given it all that it may have lost: whether
     /// that is so is judged against what was on its disk, in `checks::recovery`.
     pub(super) fn stand_again(&mut self, seen: &Witness) {
-        if self.standing == Standing::Recovering && seen.raft.status().standing == Standing::Normal {
+        let behind = matches!(self.standing, Standing::Joining | Standing::Recovering);
+        if behind && seen.raft.status().standing == Standing::Normal {
             self.standing = Standing::Normal;
         }
     }
