@@ -92,7 +92,7 @@ fn say(world: &mut World, from: u16, to: u16, term: u64, body: Body) {
 
 #[test]
 fn a_commit_that_rests_on_a_lie_is_seen() {
-    let lie = Body::AppendAck { matched: Index(2), round: 0, lease: false };
+    let lie = Body::AppendAck { matched: Index(2), round: 0, lease: false, stands: true };
     let judged = verdict(|| {
         let mut world = healthy();
         world.propose(0, 1);

@@ -227,6 +227,9 @@ pub struct FollowerStatus {
     pub inflight_bytes: u64,
     /// Whether it has no vote.
     pub learner: bool,
+    /// Whether its standing is normal, as its newest ack to this leader says. Only such a node should get a vote: one
+    /// that is joining can be needed to lead before it may.
+    pub stands: bool,
     /// When it was last heard.
     pub heard: Time,
 }

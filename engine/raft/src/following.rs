@@ -9,6 +9,7 @@ use crate::id::{EntryId, Index, NodeId, Term};
 use crate::membership::Membership;
 use crate::message::{Accepted, Body, TermRun};
 use crate::replica::{Raft, State};
+use crate::settings::Standing;
 use crate::terms::{runs_describe, term_in};
 
 /// Answers to more askers than this replace the oldest: candidates are few, and ask again.
@@ -371,7 +372,8 @@ impl Raft {
             Reply::Ack(matched) => {
                 self.owed.ack_floor = self.owed.ack_floor.max(matched);
                 self.owed.ack_due = matched < self.accepted.index;
-                Body::AppendAck { matched, round, lease }
+                let stands = self.standing == Standing::Normal;
+                Body::AppendAck { matched, round, lease, stands }
             }
             Reply::Busy => {
                 self.owed.busy = false;

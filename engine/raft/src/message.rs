@@ -89,6 +89,8 @@ pub enum Body {
         round: u64,
         /// Whether the sender keeps the promise that leases rest on, also across its restarts.
         lease: bool,
+        /// Whether the sender's standing is normal, durably: whose is not should not be made a voter.
+        stands: bool,
     },
     /// `prev` of an append is not in this log.
     AppendReject {

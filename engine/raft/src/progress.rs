@@ -107,6 +107,8 @@ pub(crate) struct Progress {
     pub(crate) beat_due: bool,
     pub(crate) empty_append_due: bool,
     pub(crate) offer_due: bool,
+    /// Its standing is normal, as its newest ack says.
+    pub(crate) stands: bool,
     /// It is to be told that the group rests.
     pub(crate) quiesce_due: bool,
     /// It asked how far it has to come after a loss, under this number.
@@ -131,6 +133,7 @@ impl Progress {
             beat_due: false,
             empty_append_due: false,
             offer_due: false,
+            stands: false,
             quiesce_due: false,
             floor_due: None,
             lease_from: Time(0),

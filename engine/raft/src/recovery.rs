@@ -79,6 +79,16 @@ impl Raft {
         self.check_reach(slot);
     }
 
+    /// A follower says whether it has caught up.
+    pub(crate) fn learn_standing(&mut self, from: NodeId, stands: bool) {
+        if let Some(slot) = self.configs.membership.slot(from)
+            && let State::Leader(leading) = &mut self.state
+            && let Some(peer) = leading.peers.get_mut(slot)
+        {
+            peer.stands = stands;
+        }
+    }
+
     pub(crate) fn step_recover_floor(&mut self, from: NodeId, nonce: u64, last: Index) {
         if self.leader != Some(from) {
             return;

@@ -120,7 +120,8 @@ impl Raft {
                 let append = Append { prev, last, runs, entries_bytes, commit, round };
                 return self.step_append(from, &append, configs);
             }
-            Body::AppendAck { matched, round, lease } => {
+            Body::AppendAck { matched, round, lease, stands } => {
+                self.learn_standing(from, stands);
                 self.learn_lease(from, round, lease);
                 self.step_append_ack(from, matched, round);
             }

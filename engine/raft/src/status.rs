@@ -143,6 +143,7 @@ impl Raft {
                     matched: peer.matched,
                     next: peer.next,
                     inflight_bytes: peer.inflight_bytes(),
+                    stands: peer.stands,
                     learner: !self.configs.membership.is_voter(node),
                     heard: peer.heard,
                 }

@@ -48,7 +48,12 @@ fn body() -> impl Strategy<Value = Body> {
         any::<bool>().prop_map(|granted| Body::VoteReply { granted }),
         append(),
         sound_append(),
-        (index(), round()).prop_map(|(matched, round)| Body::AppendAck { matched, round, lease: false }),
+        (index(), round()).prop_map(|(matched, round)| Body::AppendAck {
+            matched,
+            round,
+            lease: false,
+            stands: true
+        }),
         (index(), entry_id(), round()).prop_map(|(probe, hint, round)| Body::AppendReject {
             probe,
             hint,

@@ -126,7 +126,7 @@ fn forged(term: u64, name: &str) -> Message {
     };
     let body = match name {
         "beat" => Body::Beat { commit, round },
-        "ack-of-the-future" => Body::AppendAck { matched: Index(99), round, lease: false },
+        "ack-of-the-future" => Body::AppendAck { matched: Index(99), round, lease: false, stands: true },
         "round-of-the-future" => Body::BeatAck { round: 99, proven: true, lease: false },
         "append-with-a-gap" => append(prev, 3),
         "append-from-the-start" => append(EntryId::ZERO, 1),

@@ -31,7 +31,8 @@ impl Follower {
         is_replaced: bool,
     ) -> Follower {
         let lacks_little = status.matched.0 + LAG_MAX >= committed.0;
-        let is_caught_up = status.state == FollowerState::Replicate && lacks_little && is_live;
+        let is_caught_up =
+            status.state == FollowerState::Replicate && status.stands && lacks_little && is_live;
         Follower { node: status.node, is_caught_up, is_live, is_replaced }
     }
 }

@@ -128,7 +128,9 @@ mod tests {
                 let body = match body {
                     Body::PreVote { .. } => Body::PreVoteReply { granted: true },
                     Body::Vote { .. } => Body::VoteReply { granted: true },
-                    Body::Append { last, round, .. } => Body::AppendAck { matched: last, round, lease: true },
+                    Body::Append { last, round, .. } => {
+                        Body::AppendAck { matched: last, round, lease: true, stands: true }
+                    }
                     Body::Beat { round, .. } => Body::BeatAck { round, proven: true, lease: true },
                     other => panic!("{other:?}"),
                 };

@@ -134,7 +134,8 @@ impl Machine {
     /// Whether it may lack what it acknowledged.
     #[must_use]
     pub fn is_unsound(&self) -> bool {
-        self.loss.is_some() || self.disk.hard_state.standing != Standing::Normal
+        self.loss.is_some()
+            || matches!(self.disk.hard_state.standing, Standing::Recovering | Standing::Faulted)
     }
 
     /// Whether it holds the entry durably, or acknowledged it before its disk lost it.

@@ -2,7 +2,7 @@
 //! comes back; whose old disk image is put back. They make mistakes, but not all: nobody is wiped that
 //! may still be counted on, and no majority loses its disks.
 
-use raft::{Change, Config};
+use raft::{Change, Config, NodeId};
 
 use super::input::Input;
 use super::world::World;
@@ -13,7 +13,15 @@ impl World {
         if self.machines.iter().any(|machine| machine.is_unsound()) {
             return;
         }
-        let Some(config) = self.machines[at].node().map(|node| node.raft.config().clone()) else { return };
+        let Some(status) = self.machines[at].node().map(|node| node.raft.status()) else { return };
+        let config = status.config;
+        let stands = |follower: &raft::FollowerStatus| follower.stands;
+        let stand: Vec<NodeId> = status
+            .followers
+            .iter()
+            .filter(|follower| stands(follower))
+            .map(|follower| follower.node)
+            .collect();
         let mut changes = Vec::new();
         for _ in 0..self.random.u8(1..=3) {
             let seat = self.random.usize(..self.nodes());
@@ -22,7 +30,7 @@ impl World {
                 *node == self.machines[seat].id
             };
             if !changes.iter().any(named) {
-                changes.extend(self.draw_change(&config, seat));
+                changes.extend(self.draw_change(&config, &stand, seat));
             }
         }
         if changes.is_empty() {
@@ -37,11 +45,13 @@ impl World {
         }
     }
 
-    fn draw_change(&mut self, config: &Config, seat: usize) -> Option<Change> {
+    /// Only who has caught up gets a vote, as the leader knows it: the engine does no other.
+    fn draw_change(&mut self, config: &Config, stand: &[NodeId], seat: usize) -> Option<Change> {
         let node = self.machines[seat].id;
         if config.contains(node) {
-            let choices = [Change::Voter(node), Change::Learner(node), Change::Remove(node)];
-            return Some(choices[self.random.usize(..choices.len())]);
+            let choices = [Change::Learner(node), Change::Remove(node), Change::Voter(node)];
+            let may_vote = config.is_voter(node) || stand.contains(&node);
+            return Some(choices[self.random.usize(..if may_vote { 3 } else { 2 })]);
         }
         if !self.machines[seat].fresh {
             if !self.is_forgotten(seat) {
@@ -49,7 +59,7 @@ impl World {
             }
             self.reincarnate(seat);
         }
-        Some(if self.random.bool() { Change::Voter(node) } else { Change::Learner(node) })
+        Some(Change::Learner(node))
     }
 
     /// Whether the removal of a node is committed, and no log anywhere has a later configuration with

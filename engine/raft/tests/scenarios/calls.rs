@@ -59,7 +59,7 @@ impl Caller {
                 let runs = (last > id.index).then_some(run).into_iter().collect();
                 Body::Append { prev: id, last, runs, entries_bytes: 500, commit, round }
             }
-            8..11 => Body::AppendAck { matched: id.index, round, lease: yes },
+            8..11 => Body::AppendAck { matched: id.index, round, lease: yes, stands: true },
             11 => Body::AppendReject { probe: id.index, hint: id, round },
             12 => Body::Beat { commit, round },
             13 => Body::BeatAck { round, proven: yes, lease: yes },

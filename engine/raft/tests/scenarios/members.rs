@@ -55,7 +55,8 @@ fn a_smaller_configuration_commits_and_answers_what_waited_for_the_larger() {
         Body::Append { round, .. } | Body::Beat { round, .. } if said.to == 2 => Some(round),
         _ => None,
     });
-    let newest = Body::AppendAck { matched: Index(3), round: round.expect("a round"), lease: false };
+    let newest =
+        Body::AppendAck { matched: Index(3), round: round.expect("a round"), lease: false, stands: true };
     leader.hear(2, 1, newest);
     assert_eq!((leader.committed(), leader.node.reads.len()), (1, 0), "two of four");
     // Node 3 has the joint configuration only: with that, and node 4 gone, entry 3 is on two of three.
@@ -88,10 +89,10 @@ fn learners_count_for_nothing() {
     leader.node.raft.read(now).expect("it leads");
     leader.turn();
     for node in [4, 5, 6] {
-        leader.hear(node, 1, Body::AppendAck { matched: Index(2), round: 1, lease: true });
+        leader.hear(node, 1, Body::AppendAck { matched: Index(2), round: 1, lease: true, stands: true });
         assert_eq!((leader.committed(), leader.node.reads.len()), (1, 0), "after {node}");
     }
-    leader.hear(3, 1, Body::AppendAck { matched: Index(2), round: 1, lease: true });
+    leader.hear(3, 1, Body::AppendAck { matched: Index(2), round: 1, lease: true, stands: true });
     assert_eq!((leader.committed(), leader.node.reads.len()), (2, 1));
 }
 

@@ -73,7 +73,7 @@ pub fn append(prev: EntryId, terms: &[u64], commit: u64) -> Body {
 
 /// Everything up to `matched` is durable.
 pub fn ack(matched: u64) -> Body {
-    Body::AppendAck { matched: Index(matched), round: 0, lease: false }
+    Body::AppendAck { matched: Index(matched), round: 0, lease: false, stands: true }
 }
 
 /// Yes, of a follower that knows its log to be the leader's or does not.

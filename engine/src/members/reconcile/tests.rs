@@ -170,6 +170,7 @@ fn caught_up_means_nearly_there_replicating_and_alive() {
         matched: Index(matched),
         next: Index(matched + 1),
         inflight_bytes: 0,
+        stands: true,
         learner: true,
         heard: raft::Time(0),
     };
