@@ -179,6 +179,8 @@ fn caught_up_means_nearly_there_replicating_and_alive() {
     assert!(!is(&status(743, FollowerState::Replicate), true));
     assert!(!is(&status(1000, FollowerState::Probe), true));
     assert!(!is(&status(1000, FollowerState::Replicate), false));
+    let joining = FollowerStatus { stands: false, ..status(1000, FollowerState::Replicate) };
+    assert!(!is(&joining, true));
 }
 
 /// From any configuration and any directory, with everybody alive, the steps end at what is wanted, and each one is a
