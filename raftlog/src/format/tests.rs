@@ -258,6 +258,8 @@ fn sealed_nonsense_is_refused() {
     };
     let hard_state = RecordHeader { kind: 2, term: 1, body_offset: 192, ..RecordHeader::zeroed() };
     assert!(seal(hard_state).is_ok());
+    let joining = record_flags::RECOVERING | record_flags::FAULTED;
+    assert!(seal(RecordHeader { flags: joining, ..hard_state }).is_ok(), "both bits have a meaning");
     for record in [
         entries,
         RecordHeader { count: 0, ..entries },
@@ -265,7 +267,6 @@ fn sealed_nonsense_is_refused() {
         RecordHeader { kind: 77, ..hard_state },
         RecordHeader { flags: 0x80, ..hard_state },
         RecordHeader { aux: 1, ..hard_state },
-        RecordHeader { flags: record_flags::RECOVERING | record_flags::FAULTED, ..hard_state },
         RecordHeader { flags: record_flags::MEMBERSHIP, ..hard_state },
         RecordHeader { group: 1 << 40, ..hard_state },
         RecordHeader { count: 1, ..hard_state },
