@@ -190,7 +190,7 @@ impl Raft {
         let term = if granted { term } else { self.term };
         self.owed.answer(from, Answer::PreVote { term, granted });
         // Who asks keeps a timer: if it is a voter, this group is not at rest.
-        if !granted && self.configs.membership.is_voter(from) && !mutant!(RestingLeaderDeaf) {
+        if !granted && self.configs.membership.is_voter(from) {
             self.wake_leader();
         }
     }

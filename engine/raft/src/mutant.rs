@@ -98,8 +98,6 @@ mutants! {
     RestsTooEarly,
     /// Rests on although its leader's shard is gone.
     LostLeaderIgnored,
-    /// At rest, ignores a voter that has woken.
-    RestingLeaderDeaf,
 }
 
 thread_local! {

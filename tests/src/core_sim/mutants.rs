@@ -86,11 +86,8 @@ pub const BUGS: [Bug; 26] = [
     injected(21, "counters leak", &["InflightLeaks", "QuotaLeaks"]),
     injected(22, "replication gets stuck", &["ProbesOnce", "SnapshotAcksMustMatch"]),
     injected(23, "the commit index falls", &["CommitRegresses"]),
-    injected(
-        24,
-        "a group rests when it must not, or does not wake",
-        &["RestsTooEarly", "LostLeaderIgnored", "RestingLeaderDeaf"],
-    ),
+    // A leader at rest that is deaf to a voter's question is caught by the story 23_rest: in lives a broken link wakes both.
+    injected(24, "a group rests when it must not, or does not wake", &["RestsTooEarly", "LostLeaderIgnored"]),
     injected(25, "a leader with a hung disk leads on", &["HungDiskLeads"]),
 ];
 
