@@ -15,9 +15,9 @@ use crate::error::StartError;
 use crate::fatal::Fatal;
 use crate::group::Group;
 use crate::local::LocalCluster;
-use crate::node::{DataDir, Wanted};
+use crate::node::{DataDir, Identity, Wanted};
 use crate::placement::Placement;
-use crate::shard::{LEASE, ShardMessage, ShardSettings, ShardStart, SharedDataDir, run};
+use crate::shard::{LEASE, Places, ShardMessage, ShardSettings, ShardStart, SharedDataDir, run};
 use crate::state_machine::StateMachine;
 
 /// Makes each group's machine, on the shard that owns the group.
@@ -56,7 +56,7 @@ impl Engine {
         builder: Builder,
         make_factory: impl FnOnce(u32) -> Factory<S>,
     ) -> Result<Engine, StartError> {
-        let peer = own_address(&builder)?;
+        own_address(&builder)?;
         let wanted = Wanted {
             node: builder.node,
             shards: builder.shards.map(u32::from),
@@ -67,32 +67,22 @@ impl Engine {
             .map_err(|error| StartError::DataDir(error.to_string()))?;
         keep_lease_promise(&mut data_dir, builder.lease_reads)
             .map_err(|error| StartError::DataDir(error.to_string()))?;
-        let identity = data_dir.identity().clone();
-        let shards = u16::try_from(identity.shards)
-            .map_err(|_| StartError::Settings("shards: at most 65535".into()))?;
-        runtime::check_host(&builder.data_dir, usize::from(shards))?;
-        let placement = Placement { shards, groups: identity.groups };
-        let factory = make_factory(identity.groups);
-        let directory = Arc::new(Directory::new(builder.node, placement));
-        directory.learn(own_facts(&builder, &identity, peer, shards));
-        let data_dir = Arc::new(SharedDataDir::new(data_dir));
+        runtime::check_host(
+            &builder.data_dir,
+            usize::try_from(data_dir.identity().shards).unwrap_or(usize::MAX),
+        )?;
+        let prepared = Prepared::new(&builder, data_dir)?;
+        let (shards, peer) = (prepared.shards, prepared.peer);
+        let factory = make_factory(prepared.identity.groups);
         let mut randomness = [0; 24];
         getrandom::fill(&mut randomness)
             .map_err(|error| StartError::Settings(format!("no randomness: {error}")))?;
         let (ready, recovered) = mpsc::channel();
         let mut threads = Vec::new();
         for shard in 0..shards {
-            let settings = ShardSettings::new(
-                shard,
-                &builder,
-                &identity,
-                Arc::clone(&directory),
-                Arc::clone(&data_dir),
-                randomness,
-            );
+            let settings = prepared.settings(shard, &builder, randomness);
             let start = ShardStart {
-                log_dir: data_dir.shard_dir(u32::from(shard)).join("log"),
-                log_options: log_options(&builder, &identity, shard, shards),
+                places: places(&builder, &prepared.identity, &settings, shards),
                 client_listener: listen(builder.client, shard, "clients")?,
                 peer_listener: listen(Some(peer), shard, "peers")?.expect("there is always a peer address"),
                 factory: Arc::clone(&factory),
@@ -120,11 +110,11 @@ impl Engine {
         Ok(Engine {
             mailboxes,
             threads,
-            directory,
+            directory: prepared.directory,
             deadline: builder.deadline,
             client: builder.client,
             peer,
-            _data_dir: data_dir,
+            _data_dir: prepared.data_dir,
         })
     }
 
@@ -216,6 +206,36 @@ impl Drop for Engine {
     }
 }
 
+/// What the shards of a node share and are started with.
+pub(crate) struct Prepared {
+    pub(crate) identity: Identity,
+    directory: Arc<Directory>,
+    data_dir: Arc<SharedDataDir>,
+    pub(crate) shards: u16,
+    peer: SocketAddr,
+}
+
+impl Prepared {
+    /// From the settings and the opened data directory.
+    pub(crate) fn new(builder: &Builder, data_dir: DataDir) -> Result<Prepared, StartError> {
+        let peer = own_address(builder)?;
+        let identity = data_dir.identity().clone();
+        let shards = u16::try_from(identity.shards)
+            .map_err(|_| StartError::Settings("shards: at most 65535".into()))?;
+        let placement = Placement { shards, groups: identity.groups };
+        let directory = Arc::new(Directory::new(builder.node, placement));
+        directory.learn(own_facts(builder, &identity, peer, shards));
+        let data_dir = Arc::new(SharedDataDir::new(data_dir));
+        Ok(Prepared { identity, directory, data_dir, shards, peer })
+    }
+
+    /// What `shard` is told.
+    pub(crate) fn settings(&self, shard: u16, builder: &Builder, randomness: [u8; 24]) -> ShardSettings {
+        let (directory, data_dir) = (Arc::clone(&self.directory), Arc::clone(&self.data_dir));
+        ShardSettings::new(shard, builder, &self.identity, directory, data_dir, randomness)
+    }
+}
+
 /// A node that runs with lease reads promises leaders not to elect others for a while, and must keep its word across a
 /// restart. While it runs with them its cores do (they vote late after a start), and a marker says so to later starts:
 /// the first one without them waits a lease before anything of it can vote, then forgets the promise.
@@ -242,12 +262,7 @@ fn own_address(builder: &Builder) -> Result<SocketAddr, StartError> {
     })
 }
 
-fn own_facts(
-    builder: &Builder,
-    identity: &crate::node::Identity,
-    peer: SocketAddr,
-    shards: u16,
-) -> NodeFacts {
+fn own_facts(builder: &Builder, identity: &Identity, peer: SocketAddr, shards: u16) -> NodeFacts {
     let client_host =
         builder.advertise.clone().or_else(|| builder.client.map(|address| address.ip().to_string()));
     NodeFacts {
@@ -261,17 +276,21 @@ fn own_facts(
     }
 }
 
-fn log_options(
+/// Where the shard of `settings` keeps its data.
+pub(crate) fn places(
     builder: &Builder,
-    identity: &crate::node::Identity,
-    shard: u16,
+    identity: &Identity,
+    settings: &ShardSettings,
     shards: u16,
-) -> raftlog::Options {
-    raftlog::Options {
+) -> Places {
+    let shard = settings.shard;
+    let log_options = raftlog::Options {
         segment_bytes: builder.segment_bytes,
         cap_bytes: builder.log_bytes_max,
         ..raftlog::Options::new(identity.store, u32::from(shard), u32::from(shards))
-    }
+    };
+    let log_dir = settings.data_dir.shard_dir(u32::from(shard)).join("log");
+    Places { shard, log_dir, log_options, snapshots_dir: settings.snapshots_dir.clone() }
 }
 
 fn listen(

@@ -35,6 +35,8 @@ pub mod node;
 mod placement;
 pub mod resp;
 mod shard;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 pub mod state_machine;
 mod status;
 mod view;

@@ -46,6 +46,12 @@ impl Raft {
         self.term
     }
 
+    /// Whom it voted for in its term.
+    #[must_use]
+    pub fn vote(&self) -> Option<NodeId> {
+        self.vote
+    }
+
     /// The leader of the term, if known.
     #[inline]
     #[must_use]

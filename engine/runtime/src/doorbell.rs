@@ -112,6 +112,15 @@ impl Doorbell {
         Doorbell { bell }
     }
 
+    /// A doorbell that wakes nobody: for queues into a shard that a simulator drives.
+    ///
+    /// # Errors
+    ///
+    /// The operating system has no descriptors left.
+    pub fn unheard() -> std::io::Result<Doorbell> {
+        Ok(Doorbell::new(Arc::new(Bell::new()?)))
+    }
+
     /// Wakes the shard. What the caller wrote before (to a mailbox, say) is visible to the shard when it wakes.
     pub fn ring(&self) {
         self.bell.ring();

@@ -188,7 +188,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
     }
 
     /// The local number of a group of this shard.
-    pub(super) fn local(&self, group: GroupId) -> Option<usize> {
+    pub(crate) fn local(&self, group: GroupId) -> Option<usize> {
         let placement = self.directory.placement;
         if !placement.has(group) || placement.shard_of(group) != self.shard {
             return None;

@@ -1,21 +1,18 @@
 //! The loop of a shard's thread: wait, gather, one turn, carry out what it decided.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc;
 
 use raft::{GroupId, Time};
-use raftlog::{Log, OpenError};
 use runtime::{Context, Event, ListenerId, Mailbox, MailboxSender, RealDisk, Ring};
 
 use super::io::{Action, ClientData, Input};
-use super::machine::Machine;
 use super::message::{MAILBOX_MESSAGES_MAX, ShardMessage};
-use super::restore::open_snapshots;
+use super::opening::{Places, open};
 use super::save_task::Pause;
-use super::{Opened, Shard, ShardSettings};
+use super::{Shard, ShardSettings};
 use crate::directory::Directory;
 use crate::error::StartError;
 use crate::fatal::{Fatal, FatalHook};
@@ -27,8 +24,7 @@ const MESSAGES_PER_TURN_MAX: usize = 4096;
 /// What a shard's thread is started with.
 pub(crate) struct ShardStart<S> {
     pub(crate) settings: ShardSettings,
-    pub(crate) log_dir: PathBuf,
-    pub(crate) log_options: raftlog::Options,
+    pub(crate) places: Places,
     pub(crate) client_listener: Option<std::net::TcpListener>,
     pub(crate) peer_listener: std::net::TcpListener,
     pub(crate) factory: Arc<dyn Fn(GroupId) -> S + Send + Sync>,
@@ -44,7 +40,7 @@ pub(crate) async fn run<S: StateMachine>(context: Context, start: ShardStart<S>)
     let directory = Arc::clone(&start.settings.directory);
     let start_fatal = Arc::clone(&start.fatal);
     let (sender, mailbox) = runtime::mailbox(MAILBOX_MESSAGES_MAX, ring.doorbell());
-    let opened = match open(&context, &start).await {
+    let opened = match open(&context.disk(), &start.places, &*start.factory).await {
         Ok(opened) => opened,
         Err(error) => return drop(start.ready.send(Err(error))),
     };
@@ -87,36 +83,6 @@ impl Drop for PanicGuard {
             (self.fatal)(&Fatal::Panic(std::thread::current().name().unwrap_or("a shard").to_owned()));
         }
     }
-}
-
-/// Opens the log and loads the snapshots it names, before the first turn: a restart's only long step.
-async fn open<S: StateMachine>(
-    context: &Context,
-    start: &ShardStart<S>,
-) -> Result<Opened<S, RealDisk>, StartError> {
-    let shard = start.settings.shard;
-    let disk = context.disk();
-    let opened = Log::open(disk.clone(), &start.log_dir, start.log_options.clone()).await;
-    let (log, recovered) = opened.map_err(|error| {
-        let corrupt = matches!(
-            error,
-            OpenError::Damaged { .. }
-                | OpenError::Foreign { .. }
-                | OpenError::Missing { .. }
-                | OpenError::Truncated { .. }
-        );
-        StartError::Recovery { shard, reason: error.to_string(), corrupt }
-    })?;
-    let no_pause: Pause = Rc::new(|| Box::pin(std::future::ready(())));
-    let (dir, factory) = (&start.settings.snapshots_dir, &*start.factory);
-    let machine = |group| Machine::new(group, factory);
-    let opened = open_snapshots(&disk, dir, recovered.groups, &machine, &no_pause).await;
-    let (store, groups) = opened.map_err(|error| StartError::Recovery {
-        shard,
-        reason: error.to_string(),
-        corrupt: error.is_corrupt(),
-    })?;
-    Ok(Opened { log, disk, store, groups })
 }
 
 struct Listeners {

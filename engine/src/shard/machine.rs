@@ -19,6 +19,15 @@ impl<S> Machine<S> {
         if group == GroupId(0) { Machine::Members(Members::default()) } else { Machine::User(user(group)) }
     }
 
+    /// The user's machine, in all other groups.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn user(&mut self) -> Option<&mut S> {
+        match self {
+            Machine::User(machine) => Some(machine),
+            Machine::Members(_) => None,
+        }
+    }
+
     /// The node directory, in group 0.
     pub(crate) fn members(&self) -> Option<&Members> {
         match self {

@@ -25,6 +25,7 @@ mod machine;
 mod membership;
 mod message;
 mod neighbours;
+mod opening;
 mod outbox;
 mod peers;
 mod reads;
@@ -50,9 +51,19 @@ use raft::{GroupId, Time};
 use raftlog::{BatchSeq, Log, RecoveredGroup};
 use runtime::{Buffer, Disk};
 
+pub use io::{Action, ClientData, Dialer, Input};
+
 pub(crate) use control::{Handover, transfer_request};
 pub(crate) use driver::{ShardStart, run};
+#[cfg(feature = "simulation")]
+pub(crate) use message::MAILBOX_MESSAGES_MAX;
 pub(crate) use message::{CallAnswer, ShardMessage};
+pub(crate) use opening::Places;
+#[cfg(feature = "simulation")]
+pub(crate) use opening::open;
+#[cfg(feature = "simulation")]
+pub(crate) use save_task::Pause;
+
 pub(crate) use request::{Kind, Outcome};
 pub(crate) use settings::{LEASE, ShardSettings, SharedDataDir};
 
@@ -60,7 +71,7 @@ use answers::Answers;
 use background::{Background, Backgrounds};
 use clients::Clients;
 use dispatch::{Buckets, Requests};
-use io::{Action, Dialer, Input};
+
 use links::Links;
 use liveness::BatchClock;
 use loads::Loads;
@@ -83,12 +94,12 @@ pub(crate) struct Shard<S: StateMachine, D: Disk> {
     raft_settings: Rc<raft::Settings>,
     directory: Arc<Directory>,
     factory: Arc<dyn Fn(GroupId) -> S + Send + Sync>,
-    log: Log<D>,
+    pub(crate) log: Log<D>,
     disk: D,
     background: Backgrounds<S, D>,
     /// What recovery found, until the cluster's record says that the groups may start.
     recovered: Option<Vec<(RecoveredGroup, Machine<S>)>>,
-    replicas: Vec<Replica<S>>,
+    pub(crate) replicas: Vec<Replica<S>>,
     /// Requests that came before the cluster had formed.
     unstarted: Route,
     /// Replicas with something to do before this turn ends.
@@ -126,6 +137,9 @@ pub(crate) struct Shard<S: StateMachine, D: Disk> {
     stopped: bool,
     /// Why the node cannot go on.
     ended: Option<Fatal>,
+    /// Who was looked after in this turn, for the simulator.
+    #[cfg(feature = "simulation")]
+    pub(crate) touched: Vec<GroupId>,
     /// What the driver does at the sockets after this turn.
     pub(crate) actions: Vec<Action>,
 }
@@ -192,6 +206,8 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             stopping: None,
             stopped: false,
             ended: None,
+            #[cfg(feature = "simulation")]
+            touched: Vec::new(),
             actions: Vec::new(),
             settings,
         };
@@ -266,6 +282,8 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         for number in std::mem::take(&mut self.dirty) {
             let replica = &mut self.replicas[number];
             replica.dirty = false;
+            #[cfg(feature = "simulation")]
+            self.touched.push(replica.group);
             if !replica.loading && !self.saves.holds(number) {
                 match replica.apply(&self.log, &mut self.answers, &mut self.slices) {
                     Applying::Done => {}

@@ -21,6 +21,11 @@ impl SocketId {
         (self.slot, self.generation)
     }
 
+    /// An id for whoever stands in for a ring, such as a simulator: no two alive may share a slot, and no two ever both.
+    pub fn simulated(slot: u32, generation: u32) -> SocketId {
+        SocketId { slot, generation }
+    }
+
     /// Its place in the shard's table of connections: small and dense, taken over by a later connection after close.
     pub fn slot(self) -> u32 {
         self.slot

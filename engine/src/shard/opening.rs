@@ -1,0 +1,57 @@
+//! What a shard does before its first turn, a restart's only long step: it reads the log back and loads the snapshots
+//! that the log names.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use raft::GroupId;
+use raftlog::{Log, OpenError};
+use runtime::Disk;
+
+use super::Opened;
+use super::machine::Machine;
+use super::restore::open_snapshots;
+use super::save_task::Pause;
+use crate::error::StartError;
+use crate::state_machine::StateMachine;
+
+/// Where a shard's data is.
+#[derive(Clone)]
+pub(crate) struct Places {
+    pub(crate) shard: u16,
+    pub(crate) log_dir: PathBuf,
+    pub(crate) log_options: raftlog::Options,
+    pub(crate) snapshots_dir: PathBuf,
+}
+
+/// Opens the log and loads the snapshots it names.
+///
+/// # Errors
+/// [`StartError::Recovery`], which says whether acknowledged data is damaged.
+pub(crate) async fn open<S: StateMachine, D: Disk>(
+    disk: &D,
+    places: &Places,
+    factory: &dyn Fn(GroupId) -> S,
+) -> Result<Opened<S, D>, StartError> {
+    let shard = places.shard;
+    let opened = Log::open(disk.clone(), &places.log_dir, places.log_options.clone()).await;
+    let (log, recovered) = opened.map_err(|error| {
+        let corrupt = matches!(
+            error,
+            OpenError::Damaged { .. }
+                | OpenError::Foreign { .. }
+                | OpenError::Missing { .. }
+                | OpenError::Truncated { .. }
+        );
+        StartError::Recovery { shard, reason: error.to_string(), corrupt }
+    })?;
+    let no_pause: Pause = Rc::new(|| Box::pin(std::future::ready(())));
+    let machine = |group| Machine::new(group, factory);
+    let opened = open_snapshots(disk, &places.snapshots_dir, recovered.groups, &machine, &no_pause).await;
+    let (store, groups) = opened.map_err(|error| StartError::Recovery {
+        shard,
+        reason: error.to_string(),
+        corrupt: error.is_corrupt(),
+    })?;
+    Ok(Opened { log, disk: disk.clone(), store, groups })
+}
