@@ -107,6 +107,7 @@ impl World {
                 self.wake_all(machine);
             }
             Fault::Members => self.change_members(),
+            Fault::Transfer if !self.operator.is_idle() => {}
             Fault::Transfer => {
                 let group = self.random.u32(..=self.profile.groups);
                 let to = self.machines[machine].node;

@@ -98,7 +98,7 @@ impl Profile {
     pub fn draw(random: &mut fastrand::Rng) -> Profile {
         let founders = pick(random, &[3, 3, 3, 3, 3, 5, 5, 4]);
         let members = random.u8(..3) == 0;
-        let segment_bytes = pick(random, &[64 << 10, 128 << 10, 256 << 10]);
+        let segment_bytes = pick(random, &[512 << 10, 1 << 20, 2 << 20]);
         let fault = |random: &mut fastrand::Rng, weight: u8| if random.u8(..3) == 0 { weight } else { 0 };
         Profile {
             founders,
