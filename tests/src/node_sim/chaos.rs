@@ -172,8 +172,10 @@ impl World {
 
     /// A disk is gone for good.
     fn lose_disk(&mut self, machine: usize) {
-        if self.damaged() > 0 || !self.has_begun(machine) {
-            return; // at most a minority loses its data: the fault atlas
+        // At most a minority loses its data (the fault atlas), and somebody must be able to replace it.
+        let replaceable = self.counts.answered > 0 && self.operator.is_idle();
+        if self.damaged() > 0 || !self.has_begun(machine) || !replaceable {
+            return;
         }
         self.kill(machine);
         self.say(|| format!("machine {machine}: the disk is lost"));
