@@ -158,6 +158,9 @@ impl Replica {
             "{} installs {id}, which is not committed",
             self.id
         );
+        if id.term > self.term {
+            self.become_follower(id.term);
+        }
         if self.term_at(index) != Some(id.term) {
             self.log = history.to_vec();
         }
