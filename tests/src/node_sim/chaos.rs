@@ -197,7 +197,7 @@ impl World {
         let nodes: Vec<raft::NodeId> = begun.iter().map(|machine| raft::NodeId(machine.node)).collect();
         let is_whole = |machine: &&Machine| {
             let Process::Up(node) = &machine.process else { return false };
-            (0..=self.profile.groups).all(|group| {
+            !machine.is_damaged && (0..=self.profile.groups).all(|group| {
                 let replica = (0..node.shards()).find_map(|shard| node.raft(shard, raft::GroupId(group)));
                 replica.is_some_and(|replica| {
                     let config = replica.config();

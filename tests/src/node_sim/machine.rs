@@ -142,6 +142,8 @@ pub struct Machine {
     pub files: MemoryFiles,
     /// Some of its data is damaged or lost, and not replaced yet.
     pub is_damaged: bool,
+    /// It is not stopped before this: see `disks`.
+    pub protected_until: u64,
     /// One disk per shard.
     pub disks: Vec<SimDisk>,
     /// One slot per shard.
