@@ -21,9 +21,6 @@ impl World {
             self.heal_disks(machine);
             self.machines[machine].paused_until = self.now_us;
             self.resume(machine);
-            if self.machines[machine].is_damaged {
-                self.plan(0, Happening::Inspect { machine });
-            }
             if matches!(self.machines[machine].process, Process::Down) && self.machines[machine].starts > 0 {
                 self.plan(0, Happening::Start { machine });
             }

@@ -104,7 +104,8 @@ impl World {
         }
         let is_damaged = self.machines[machine].is_damaged;
         match end {
-            End::NotStarted(StartError::Recovery { corrupt: true, reason, .. }) => {
+            End::NotStarted(StartError::Recovery { corrupt: true, reason, .. })
+            | End::Fatal(Fatal::Corruption { reason, .. }) => {
                 require!(is_damaged, "damage", "machine {machine} finds damage where there is none: {reason}");
                 self.replace_node(machine);
             }

@@ -267,7 +267,6 @@ impl World {
         let (ready, over) = (node.is_ready() && !was_ready, node.is_over());
         if ready {
             self.say(|| format!("machine {machine}: ready"));
-            self.machines[machine].is_damaged = false; // all it has on disk was read and found good
         }
         self.note_damage(machine, shard);
         self.check_visit(machine, shard);
