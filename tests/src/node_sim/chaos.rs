@@ -113,12 +113,15 @@ impl World {
                 let to = self.machines[machine].node;
                 self.order([Errand::Tell(format!("RINGRAFT TRANSFER {group} {to}"))]);
             }
-            Fault::Save => {
-                if let Some(node) = self.machines[machine].running() {
-                    node.take_snapshots();
-                    self.wake_all(machine);
-                }
-            }
+            Fault::Save => self.save_all(machine),
+        }
+    }
+
+    /// `ringraft snapshot take` at one node.
+    pub fn save_all(&mut self, machine: usize) {
+        if let Some(node) = self.machines[machine].running() {
+            node.take_snapshots();
+            self.wake_all(machine);
         }
     }
 
