@@ -216,11 +216,12 @@ impl<F: runtime::File> Segments<F> {
 
     /// Frees what nobody needs: left out of a durable checkpoint, and no reader in it.
     pub(crate) fn free(&mut self) {
-        if !self.stale {
+        if !self.stale && !runtime::mutant!("log.freed_before_checkpoint") {
             return;
         }
         let checkpointed = self.checkpointed;
-        let left_out = |segment: &Segment<F>| segment.left_out_by.is_some_and(|by| by <= checkpointed);
+        let early = runtime::mutant!("log.freed_before_checkpoint");
+        let left_out = |segment: &Segment<F>| segment.left_out_by.is_some_and(|by| by <= checkpointed || early);
         let (mut free, mut read) = (Vec::new(), false);
         for segment in self.live.values().filter(|segment| left_out(segment)) {
             if Rc::strong_count(&segment.pin) == 1 {
@@ -264,7 +265,7 @@ impl<F: runtime::File> Segments<F> {
         // After a failure one more is made even if those that were freed meanwhile would do: until it is known that there
         // is room the log counts as full.
         let enough =
-            self.ready.len() >= self.ready_wanted && !self.failed || self.slots() >= self.slots_max;
+            self.ready.len() >= self.ready_wanted && (!self.failed || runtime::mutant!("log.full_for_ever")) || self.slots() >= self.slots_max;
         if self.preparing || enough || (self.failed && now < self.retry_at) {
             return None;
         }

@@ -40,6 +40,7 @@ mod disk;
 mod doorbell;
 mod host;
 mod mailbox;
+pub mod probe;
 mod real_disk;
 mod ring;
 mod shard;

@@ -58,7 +58,7 @@ impl Outbox {
             replies: Vec::new(),
             reply_bytes: Vec::new(),
             sent: VecDeque::new(),
-            sent_first,
+            sent_first: if runtime::mutant!("request.numbers_repeat") { 0 } else { sent_first },
         }
     }
 
@@ -72,7 +72,7 @@ impl Outbox {
         }
         let Ok(call_bytes) = u32::try_from(bytes) else { return false };
         let sequence = self.sent_first + self.sent.len() as u64;
-        let is_write = head.kind == Kind::Write;
+        let is_write = head.kind == Kind::Write && !runtime::mutant!("request.write_repeated");
         let kind = head.kind as u8;
         let call = Call { group: head.group, sequence, kind, time_left_us: 0, bytes: call_bytes };
         let start = self.call_bytes.len();

@@ -286,11 +286,18 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             return self.drop_receive(at, "its configuration is of a newer version");
         };
         if !replica.raft.snapshot_installed(self.now, id, &config) {
+            runtime::mark!("install.overtaken");
             let reason = "the log has overtaken it";
             return self.drop_receive(at, reason);
         }
         receive.stage = Stage::Recording;
-        self.log.snapshot(manifest.group, id, &manifest.encode(), reset);
+        match reset {
+            true => runtime::mark!("install.log_restarts"),
+            false => runtime::mark!("install.log_kept"),
+        }
+        if !runtime::mutant!("install.not_recorded") {
+            self.log.snapshot(manifest.group, id, &manifest.encode(), reset);
+        }
         replica.restored(id.index, machine, config, &mut self.answers);
         self.record_installed(number, manifest, guard);
         self.mark_dirty(number);

@@ -187,7 +187,9 @@ impl<S: StateMachine> Replica<S> {
     pub(crate) fn collect_write<D: Disk>(&mut self, log: &mut Log<D>) -> bool {
         let Some(write) = self.raft.take_write() else { return false };
         if let Some(hard_state) = write.hard_state() {
-            log.hard_state(self.group, hard_state);
+            if !runtime::mutant!("write.hard_state_forgotten") {
+                log.hard_state(self.group, hard_state);
+            }
         }
         self.writes.push_back((log.building(), write));
         true
@@ -218,6 +220,9 @@ impl<S: StateMachine> Replica<S> {
     ) -> Applying {
         if let Some((id, _)) = self.raft.take_reads() {
             self.reads.confirm(id);
+        }
+        if runtime::mutant!("read.without_round") {
+            self.reads.confirm(raft::ReadId(u64::MAX));
         }
         let mut applied_bytes = 0;
         let stop = loop {
@@ -309,7 +314,8 @@ impl<S: StateMachine> Replica<S> {
                 break;
             }
             let waiter = self.waiters.pop_front().expect("just seen");
-            if waiter.id == id {
+            let mine = waiter.id == id || waiter.id.index == id.index && runtime::mutant!("write.wrong_entry_answers");
+            if mine {
                 return waiter.to;
             }
             answers.fail(waiter.to, Outcome::Refused);
@@ -327,7 +333,10 @@ impl<S: StateMachine> Replica<S> {
 
     /// The state jumped to `to` by a snapshot: who waited for an entry below can no longer be told its fate.
     pub(crate) fn restored(&mut self, to: Index, machine: Machine<S>, config: Config, answers: &mut Answers) {
-        (self.machine, self.config) = (machine, Rc::new(config));
+        if !runtime::mutant!("install.keeps_old_state") {
+            self.machine = machine;
+        }
+        self.config = Rc::new(config);
         while self.waiters.front().is_some_and(|waiter| waiter.id.index <= to) {
             let waiter = self.waiters.pop_front().expect("just seen");
             answers.fail(waiter.to, Outcome::Unknown);

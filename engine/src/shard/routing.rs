@@ -35,7 +35,7 @@ impl Route {
     /// May a request go to `leader` now? (`leader` may be ourselves.) Not while older ones are held or are
     /// unanswered along another way.
     pub(crate) fn open_to(&self, leader: NodeId) -> bool {
-        self.outstanding == 0 || (self.target == Some(leader) && self.refused.is_empty())
+        runtime::mutant!("request.overtakes") || self.outstanding == 0 || (self.target == Some(leader) && self.refused.is_empty())
     }
 
     /// A request was passed on to `leader`.
@@ -49,7 +49,7 @@ impl Route {
     /// not applied and may be asked again.
     pub(crate) fn returned(&mut self, unapplied: Option<Request>) {
         assert!(self.outstanding > 0, "more answers than requests");
-        self.outstanding -= 1;
+        self.outstanding -= usize::from(!runtime::mutant!("request.return_forgotten"));
         self.refused.extend(unapplied);
         if self.outstanding == 0 {
             let refused = std::mem::take(&mut self.refused);

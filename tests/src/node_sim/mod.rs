@@ -12,6 +12,8 @@ mod clients;
 mod disks;
 mod home;
 mod machine;
+pub mod marks;
+pub mod mutants;
 mod net;
 mod operator;
 mod process;

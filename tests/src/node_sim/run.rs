@@ -1,5 +1,6 @@
 //! Runs: one seed, many seeds on all cores.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -45,6 +46,8 @@ pub struct Summary {
     pub passed: u64,
     /// All that happened.
     pub counts: Counts,
+    /// How often each mark was reached.
+    pub marks: BTreeMap<&'static str, u64>,
     /// Those that failed, by seed.
     pub failures: Vec<Failure>,
 }
@@ -64,8 +67,9 @@ pub fn seeds(from: u64, count: u64, threads: usize, failures_max: usize, prepare
                         break;
                     }
                     let result = seed(number, &Trace::silent());
+                    let marks = runtime::probe::take_marks();
                     let mut summary = summary.lock().expect("nobody panics with it");
-                    summary.add(result);
+                    summary.add(result, marks);
                     enough.fetch_or(summary.failures.len() >= failures_max, Ordering::Relaxed);
                 }
             });
@@ -77,7 +81,10 @@ pub fn seeds(from: u64, count: u64, threads: usize, failures_max: usize, prepare
 }
 
 impl Summary {
-    fn add(&mut self, result: Result<Counts, Failure>) {
+    fn add(&mut self, result: Result<Counts, Failure>, marks: BTreeMap<&'static str, u64>) {
+        for (mark, count) in marks {
+            *self.marks.entry(mark).or_default() += count;
+        }
         match result {
             Ok(counts) => {
                 self.passed += 1;
