@@ -56,17 +56,7 @@ impl Engine {
         builder: Builder,
         make_factory: impl FnOnce(u32) -> Factory<S>,
     ) -> Result<Engine, StartError> {
-        own_address(&builder)?;
-        let wanted = Wanted {
-            node: builder.node,
-            shards: builder.shards.map(u32::from),
-            groups: builder.groups,
-            cluster: builder.cluster.clone(),
-        };
-        let mut data_dir = DataDir::open(&builder.data_dir, wanted)
-            .map_err(|error| StartError::DataDir(error.to_string()))?;
-        keep_lease_promise(&mut data_dir, builder.lease_reads)
-            .map_err(|error| StartError::DataDir(error.to_string()))?;
+        let data_dir = open_data_dir(&builder)?;
         runtime::check_host(
             &builder.data_dir,
             usize::try_from(data_dir.identity().shards).unwrap_or(usize::MAX),
@@ -234,6 +224,21 @@ impl Prepared {
         let (directory, data_dir) = (Arc::clone(&self.directory), Arc::clone(&self.data_dir));
         ShardSettings::new(shard, builder, &self.identity, directory, data_dir, randomness)
     }
+}
+
+/// Opens the node's directory for a start.
+pub(crate) fn open_data_dir(builder: &Builder) -> Result<DataDir, StartError> {
+    own_address(builder)?;
+    let wanted = Wanted {
+        node: builder.node,
+        shards: builder.shards.map(u32::from),
+        groups: builder.groups,
+        cluster: builder.cluster.clone(),
+    };
+    let unusable = |error: crate::node::DataDirError| StartError::DataDir(error.to_string());
+    let mut data_dir = DataDir::open(&builder.data_dir, wanted).map_err(unusable)?;
+    keep_lease_promise(&mut data_dir, builder.lease_reads).map_err(unusable)?;
+    Ok(data_dir)
 }
 
 /// A node that runs with lease reads promises leaders not to elect others for a while, and must keep its word across a

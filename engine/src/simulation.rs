@@ -32,6 +32,14 @@ type Background = Pin<Box<dyn Future<Output = ()>>>;
 /// Bytes of entries looked at in one go; a single one may be larger.
 const LOOK_BYTES: usize = 1 << 20;
 
+/// Opens the data directory of the node that `builder` describes.
+///
+/// # Errors
+/// [`StartError`] as in production.
+pub fn open_data_dir(builder: &Builder) -> Result<DataDir, StartError> {
+    crate::engine::open_data_dir(builder)
+}
+
 /// How a node ended by itself.
 #[derive(Debug)]
 pub enum End {

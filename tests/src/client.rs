@@ -139,7 +139,7 @@ impl Client {
 
     /// Reads one reply. An orderly end of the connection is `UnexpectedEof`.
     pub fn receive(&mut self) -> io::Result<Value> {
-        self.value(DEPTH_MAX)
+        read_reply(&mut self.stream)
     }
 
     /// Reads up to and including `end`, or until the other side closes.
@@ -156,63 +156,71 @@ impl Client {
         self.stream.read_to_end(&mut bytes)?;
         Ok(bytes)
     }
+}
 
-    fn value(&mut self, depth: usize) -> io::Result<Value> {
-        if depth == 0 {
-            return Err(invalid("reply nests too deep"));
-        }
-        let line = self.read_line()?;
-        let (kind, rest) = line.split_at_checked(1).ok_or_else(|| invalid("empty reply line"))?;
-        Ok(match kind {
-            "+" => Value::Simple(rest.to_string()),
-            "-" => Value::Error(rest.to_string()),
-            ":" => Value::Integer(number(rest)?),
-            "$" | "=" | "!" => match size(rest)? {
-                None => Value::Null,
-                Some(size) => self.bulk(kind, size)?,
-            },
-            "*" | "~" | ">" => match size(rest)? {
-                None => Value::Null,
-                Some(count) => {
-                    Value::Array((0..count).map(|_| self.value(depth - 1)).collect::<Result<_, _>>()?)
-                }
-            },
-            "%" => {
-                let count = size(rest)?.ok_or_else(|| invalid("map without a size"))?;
-                let pair = |_| Ok((self.value(depth - 1)?, self.value(depth - 1)?));
-                Value::Map((0..count).map(pair).collect::<io::Result<_>>()?)
+/// Reads one reply off `stream`. The end of the stream in the midst of it is `UnexpectedEof`.
+///
+/// # Errors
+/// What the stream says; `InvalidData` for bytes that are no reply.
+pub fn read_reply(stream: &mut impl BufRead) -> io::Result<Value> {
+    value(stream, DEPTH_MAX)
+}
+
+fn value(stream: &mut impl BufRead, depth: usize) -> io::Result<Value> {
+    if depth == 0 {
+        return Err(invalid("reply nests too deep"));
+    }
+    let line = read_line(stream)?;
+    let (kind, rest) = line.split_at_checked(1).ok_or_else(|| invalid("empty reply line"))?;
+    Ok(match kind {
+        "+" => Value::Simple(rest.to_string()),
+        "-" => Value::Error(rest.to_string()),
+        ":" => Value::Integer(number(rest)?),
+        "$" | "=" | "!" => match size(rest)? {
+            None => Value::Null,
+            Some(size) => bulk(stream, kind, size)?,
+        },
+        "*" | "~" | ">" => match size(rest)? {
+            None => Value::Null,
+            Some(count) => {
+                Value::Array((0..count).map(|_| value(stream, depth - 1)).collect::<Result<_, _>>()?)
             }
-            "_" => Value::Null,
-            "#" => Value::Boolean(rest == "t"),
-            "," => Value::Double(rest.parse().map_err(|_| invalid(format!("no double: {rest}")))?),
-            "(" => Value::BigNumber(rest.to_string()),
-            _ => return Err(invalid(format!("unknown reply type: {line}"))),
-        })
-    }
-
-    fn bulk(&mut self, kind: &str, size: usize) -> io::Result<Value> {
-        let mut bytes = vec![0; size + 2];
-        self.stream.read_exact(&mut bytes)?;
-        if !bytes.ends_with(b"\r\n") {
-            return Err(invalid("bulk is not ended by CR LF"));
+        },
+        "%" => {
+            let count = size(rest)?.ok_or_else(|| invalid("map without a size"))?;
+            let pair = |_| Ok((value(stream, depth - 1)?, value(stream, depth - 1)?));
+            Value::Map((0..count).map(pair).collect::<io::Result<_>>()?)
         }
-        bytes.truncate(size);
-        Ok(match kind {
-            "!" => Value::Error(String::from_utf8_lossy(&bytes).into_owned()),
-            "=" => Value::Bulk(bytes.split_off(4.min(size))),
-            _ => Value::Bulk(bytes),
-        })
-    }
+        "_" => Value::Null,
+        "#" => Value::Boolean(rest == "t"),
+        "," => Value::Double(rest.parse().map_err(|_| invalid(format!("no double: {rest}")))?),
+        "(" => Value::BigNumber(rest.to_string()),
+        _ => return Err(invalid(format!("unknown reply type: {line}"))),
+    })
+}
 
-    fn read_line(&mut self) -> io::Result<String> {
-        let mut line = Vec::new();
-        self.stream.read_until(b'\n', &mut line)?;
-        if line.is_empty() {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        let line = line.strip_suffix(b"\r\n").ok_or_else(|| invalid("line is not ended by CR LF"))?;
-        Ok(String::from_utf8_lossy(line).into_owned())
+fn bulk(stream: &mut impl BufRead, kind: &str, size: usize) -> io::Result<Value> {
+    let mut bytes = vec![0; size + 2];
+    stream.read_exact(&mut bytes)?;
+    if !bytes.ends_with(b"\r\n") {
+        return Err(invalid("bulk is not ended by CR LF"));
     }
+    bytes.truncate(size);
+    Ok(match kind {
+        "!" => Value::Error(String::from_utf8_lossy(&bytes).into_owned()),
+        "=" => Value::Bulk(bytes.split_off(4.min(size))),
+        _ => Value::Bulk(bytes),
+    })
+}
+
+fn read_line(stream: &mut impl BufRead) -> io::Result<String> {
+    let mut line = Vec::new();
+    stream.read_until(b'\n', &mut line)?;
+    if line.is_empty() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let line = line.strip_suffix(b"\r\n").ok_or_else(|| invalid("line is not ended by CR LF"))?;
+    Ok(String::from_utf8_lossy(line).into_owned())
 }
 
 fn number(text: &str) -> io::Result<i64> {

@@ -33,6 +33,7 @@
 
 mod machine;
 mod names;
+mod pages;
 
 use std::{
     cell::RefCell,

@@ -17,6 +17,7 @@ pub mod client;
 pub mod core_sim;
 pub mod disk;
 pub mod history;
+pub mod node_sim;
 pub mod poll;
 pub mod process;
 pub mod switch;

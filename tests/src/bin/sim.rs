@@ -8,6 +8,7 @@ use ringraft_tests::core_sim::exhaustive;
 use ringraft_tests::core_sim::graphs::{self, Cuts};
 use ringraft_tests::core_sim::run::{self, Failure, Plan};
 use ringraft_tests::core_sim::trace::Trace;
+use ringraft_tests::node_sim;
 
 const SCOPES: u32 = 5;
 const _: () = assert!(exhaustive::SCOPES.len() == SCOPES as usize);
@@ -27,6 +28,29 @@ enum What {
     /// The Raft core: random lives of small clusters, checked after every step and followed by a naive
     /// Raft in lock-step.
     Core(Core),
+    /// Whole nodes: production shards, logs, snapshots and machines in a simulated world.
+    Node(Node),
+}
+
+#[derive(Args)]
+struct Node {
+    /// Lives this one seed and, if it fails, shows its last steps.
+    seed: Option<u64>,
+    /// Lives this many seeds.
+    #[arg(long, default_value_t = 1000)]
+    seeds: u64,
+    /// The first of them.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// The threads to use; all cores by default.
+    #[arg(long)]
+    threads: Option<usize>,
+    /// How many of the last lines of a trace are shown.
+    #[arg(long, default_value_t = 200)]
+    lines: usize,
+    /// Shows the last steps of a seed that passes, too.
+    #[arg(long)]
+    verbose: bool,
 }
 
 #[derive(Args)]
@@ -62,12 +86,17 @@ struct Core {
 fn main() -> ExitCode {
     // A panic of the core is caught, named and printed with its seed.
     std::panic::set_hook(Box::new(|_| {}));
-    let What::Core(core) = Sim::parse().what;
-    let good = match core.seed {
-        Some(seed) => one(seed, core.lines, core.verbose),
-        None if core.exhaustive => small_scope(&core),
-        None if core.graphs => partitions(&core),
-        None => many(&core),
+    let good = match Sim::parse().what {
+        What::Core(core) => match core.seed {
+            Some(seed) => one(seed, core.lines, core.verbose),
+            None if core.exhaustive => small_scope(&core),
+            None if core.graphs => partitions(&core),
+            None => many(&core),
+        },
+        What::Node(node) => match node.seed {
+            Some(seed) => one_cluster(seed, &node),
+            None => many_clusters(&node),
+        },
     };
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -138,4 +167,38 @@ fn many(core: &Core) -> bool {
 fn show(failure: &Failure) {
     println!("seed {} failed in {}: {}", failure.seed, failure.violation.check, failure.violation.text);
     println!("    replay it: cargo sim core {}", failure.seed);
+}
+
+fn one_cluster(seed: u64, node: &Node) -> bool {
+    let trace = Trace::aloud(node.lines);
+    let started = Instant::now();
+    let result = node_sim::run::seed(seed, &trace);
+    if node.verbose || result.is_err() {
+        print!("{}", trace.text());
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    match &result {
+        Ok(counts) => println!("seed {seed}: {counts:?} in {seconds:.2} s\n1 passed, 0 failed"),
+        Err(failure) => {
+            show_cluster(failure);
+            println!("0 passed, 1 failed");
+        }
+    }
+    result.is_ok()
+}
+
+fn many_clusters(node: &Node) -> bool {
+    let started = Instant::now();
+    let threads = node.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let summary = node_sim::run::seeds(node.from, node.seeds, threads, FAILURES_MAX, || {});
+    summary.failures.iter().for_each(show_cluster);
+    let seconds = started.elapsed().as_secs_f64();
+    println!("{:?} in {seconds:.1} s, {:.1} seeds/s", summary.counts, summary.passed as f64 / seconds);
+    println!("{} passed, {} failed", summary.passed, summary.failures.len());
+    summary.failures.is_empty()
+}
+
+fn show_cluster(failure: &Failure) {
+    println!("seed {} failed in {}: {}", failure.seed, failure.violation.check, failure.violation.text);
+    println!("    replay it: cargo sim node {}", failure.seed);
 }

@@ -9,7 +9,7 @@ use std::{
 
 use runtime::Buffer;
 
-use super::names::Naming;
+use super::{names::Naming, pages::Pages};
 
 /// What reaches the platter whole or not at all.
 const SECTOR_BYTES: usize = 512;
@@ -51,9 +51,9 @@ enum Change {
 #[derive(Clone, Default)]
 struct Inode {
     /// What reads see.
-    seen: Vec<u8>,
+    seen: Pages,
     /// What surely survives, before `unsynced`.
-    safe: Vec<u8>,
+    safe: Pages,
     /// Completed changes in order; `true`: this one surely survives, too.
     unsynced: Vec<(Change, bool)>,
     /// Changes that were in `unsynced` once and are in `safe` now.
@@ -87,30 +87,36 @@ pub(super) struct Machine {
     pub(super) operations: u64,
 }
 
-fn apply(bytes: &mut Vec<u8>, change: &Change, mut sector_survives: impl FnMut() -> bool) {
+fn apply(bytes: &mut Pages, change: &Change, mut sector_survives: impl FnMut() -> bool) {
     match change {
         Change::SetLen { file_bytes } => {
             if sector_survives() {
-                bytes.resize(*file_bytes, 0);
+                bytes.resize(*file_bytes);
             }
         }
         Change::Write { offset, data } => {
             if bytes.len() < offset + data.len() {
-                bytes.resize(offset + data.len(), 0);
+                bytes.resize(offset + data.len());
             }
             for (number, sector) in data.chunks(SECTOR_BYTES).enumerate() {
-                let start = offset + number * SECTOR_BYTES;
                 if sector_survives() {
-                    bytes[start..start + sector.len()].copy_from_slice(sector);
+                    bytes.write(offset + number * SECTOR_BYTES, sector);
                 }
             }
         }
     }
 }
 
+fn apply_whole(bytes: &mut Pages, change: &Change) {
+    match change {
+        Change::SetLen { file_bytes } => bytes.resize(*file_bytes),
+        Change::Write { offset, data } => bytes.write(*offset, data),
+    }
+}
+
 impl Inode {
     fn change(&mut self, change: Change, durable: bool) {
-        apply(&mut self.seen, &change, || true);
+        apply_whole(&mut self.seen, &change);
         self.unsynced.push((change, durable));
         let settled = self.unsynced.iter().take_while(|(_, durable)| *durable).count();
         self.settle(settled);
@@ -120,7 +126,7 @@ impl Inode {
     fn settle(&mut self, count: usize) {
         self.settled += count;
         for (change, _) in self.unsynced.drain(..count) {
-            apply(&mut self.safe, &change, || true);
+            apply_whole(&mut self.safe, &change);
         }
     }
 
@@ -249,10 +255,7 @@ impl Machine {
         if let Some(kind) = self.faults.remove(&Fault::Read) {
             return Err(kind.into());
         }
-        let seen = &self.inode(inode).seen;
-        let start = offset.min(seen.len());
-        let end = offset.saturating_add(len).min(seen.len());
-        Ok(Buffer::copy_from(&seen[start..end]))
+        Ok(Buffer::copy_from(&self.inode(inode).seen.read(offset..offset.saturating_add(len))))
     }
 
     pub(super) fn file_bytes(&self, inode: u64) -> u64 {
@@ -276,7 +279,7 @@ impl Machine {
         self.faults.clear();
     }
 
-    pub(super) fn add_inode(&mut self, bytes: Vec<u8>) -> u64 {
+    pub(super) fn add_inode(&mut self, bytes: Pages) -> u64 {
         let inode = self.next_id;
         self.next_id += 1;
         self.inodes.insert(inode, Inode { seen: bytes.clone(), safe: bytes, ..Inode::default() });
@@ -286,12 +289,15 @@ impl Machine {
     pub(super) fn at_rest(&mut self, path: &Path, change: impl Fn(&mut Vec<u8>)) {
         let inode = self.lookup(path).expect("a file to damage");
         let inode = self.inode(inode);
-        change(&mut inode.seen);
-        change(&mut inode.safe);
+        for pages in [&mut inode.seen, &mut inode.safe] {
+            let mut bytes = pages.read(0..pages.len());
+            change(&mut bytes);
+            *pages = Pages::from_bytes(&bytes);
+        }
     }
 
     pub(super) fn put(&mut self, path: &Path, bytes: &[u8]) {
-        let inode = self.add_inode(bytes.to_vec());
+        let inode = self.add_inode(Pages::from_bytes(bytes));
         self.names.insert(path.to_owned(), inode);
         self.safe_names.insert(path.to_owned(), inode);
         if let Some(dir) = path.parent() {
@@ -305,7 +311,8 @@ impl Machine {
     }
 
     pub(super) fn bytes(&self, path: &Path) -> Option<Vec<u8>> {
-        Some(self.inodes[self.names.get(path)?].seen.clone())
+        let seen = &self.inodes[self.names.get(path)?].seen;
+        Some(seen.read(0..seen.len()))
     }
 
     pub(super) fn paths(&self) -> Vec<PathBuf> {

@@ -8,6 +8,7 @@ use std::{
 use super::{
     at,
     machine::{Fault, Machine},
+    pages::Pages,
 };
 
 /// A change of a name that may be lost.
@@ -63,7 +64,8 @@ impl Machine {
         if let Some(free) = &mut self.free_bytes {
             *free = free.checked_sub(file_bytes).ok_or(io::ErrorKind::StorageFull)?;
         }
-        let bytes = vec![0; at(file_bytes)];
+        let mut bytes = Pages::default();
+        bytes.resize(at(file_bytes));
         let inode = self.add_inode(bytes);
         self.names.insert(path.to_owned(), inode);
         self.unsynced_names.push(Naming::Create(path.to_owned(), inode));

@@ -13,7 +13,7 @@
 //! | `l..` | GET, APPEND of a unique token | append list |
 //! | `w..` | SET once per key | what was acknowledged is there at the end |
 
-mod session;
+pub(crate) mod session;
 mod verdict;
 
 use std::net::SocketAddr;
@@ -23,7 +23,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::history::{Bytes, Clock, Operation};
-pub use verdict::{Judgement, Recorded};
+pub use verdict::{Judgement, Recorded, judge};
 
 /// What the clients do.
 #[derive(Clone, Debug)]

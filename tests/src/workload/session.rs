@@ -12,7 +12,7 @@ use crate::history::{Call, Recorder, Reply, Request};
 use crate::poll;
 
 /// How a reply ends an operation.
-pub(super) enum Answer {
+pub(crate) enum Answer {
     Ok(Reply),
     Fail,
     Unknown,
@@ -21,7 +21,7 @@ pub(super) enum Answer {
 }
 
 /// Reads the reply to a request. Error words are those of Redis Cluster, and `TIMEOUT`.
-pub(super) fn answer(request: &Request, reply: Value) -> Answer {
+pub(crate) fn answer(request: &Request, reply: Value) -> Answer {
     match (request, reply) {
         (_, Value::Error(text)) => match text.split(' ').next().unwrap_or_default() {
             "TIMEOUT" => Answer::Unknown,
@@ -40,7 +40,7 @@ pub(super) fn answer(request: &Request, reply: Value) -> Answer {
 }
 
 /// The arguments of a request as a command.
-pub(super) fn command(key: &[u8], request: &Request) -> Vec<Vec<u8>> {
+pub(crate) fn command(key: &[u8], request: &Request) -> Vec<Vec<u8>> {
     let words: Vec<&[u8]> = match request {
         Request::Get => vec![b"GET", key],
         Request::Set(value) => vec![b"SET", key, value],
@@ -204,7 +204,7 @@ impl Session<'_> {
 }
 
 /// A request as it goes over the wire.
-pub(super) fn bytes(key: &[u8], request: &Request) -> Vec<u8> {
+pub(crate) fn bytes(key: &[u8], request: &Request) -> Vec<u8> {
     let words = command(key, request);
     crate::client::encode(&words.iter().map(Vec::as_slice).collect::<Vec<_>>())
 }

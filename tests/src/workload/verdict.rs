@@ -62,17 +62,27 @@ impl Recorded {
 
     /// Judges everything.
     pub fn judge(self) -> Judgement {
-        let Recorded { operations, durable, mut faults, .. } = self;
-        let answered = operations.iter().filter(|operation| operation.returned().is_some()).count();
-        let unknown = operations.iter().filter(|operation| operation.outcome == Outcome::Unknown).count();
-        faults.extend(lost(&operations, &durable));
-        let (lists, registers): (Vec<_>, Vec<_>) =
-            operations.into_iter().partition(|operation| operation.key.starts_with(b"l"));
-        let report = linearizable::check(&History::merge([registers]), &linearizable::Limits::default());
-        let lists = append_list::check(&History::merge([lists]));
-        faults.extend(lists.iter().map(ToString::to_string));
-        Judgement { answered, unknown, durable: durable.len(), report, faults }
+        let Recorded { operations, durable, faults, .. } = self;
+        judge(operations, &durable, faults)
     }
+}
+
+/// Judges what clients recorded: all operations, last reads among them; the keys that were written once and acknowledged; and
+/// what was wrong at first sight.
+pub fn judge(
+    operations: Vec<Operation>,
+    durable: &[(Bytes, Bytes)],
+    mut faults: Vec<String>,
+) -> Judgement {
+    let answered = operations.iter().filter(|operation| operation.returned().is_some()).count();
+    let unknown = operations.iter().filter(|operation| operation.outcome == Outcome::Unknown).count();
+    faults.extend(lost(&operations, durable));
+    let (lists, registers): (Vec<_>, Vec<_>) =
+        operations.into_iter().partition(|operation| operation.key.starts_with(b"l"));
+    let report = linearizable::check(&History::merge([registers]), &linearizable::Limits::default());
+    let lists = append_list::check(&History::merge([lists]));
+    faults.extend(lists.iter().map(ToString::to_string));
+    Judgement { answered, unknown, durable: durable.len(), report, faults }
 }
 
 /// Acknowledged writes of keys that are written once, and then read as something else.

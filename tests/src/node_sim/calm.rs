@@ -1,0 +1,103 @@
+//! The end of a life: faults end, and then everything must come right by itself, without new writes.
+
+use ringraft::Redirect;
+
+use super::machine::Process;
+use super::world::{Happening, World};
+use crate::core_sim::violation::require;
+
+/// Within this a healed cluster serves again, all requests are answered, and all replicas are alike.
+const CALM_US: u64 = 60_000_000;
+/// Between two looks.
+const LOOK_US: u64 = 500_000;
+
+impl World {
+    /// Ends all faults and sees to it that the cluster comes right.
+    pub fn calm_down(&mut self) {
+        self.say(|| "faults end".into());
+        self.profile.life_us = self.now_us;
+        self.weather.clear();
+        for machine in 0..self.machines.len() {
+            self.heal_disks(machine);
+            self.machines[machine].paused_until = self.now_us;
+            self.resume(machine);
+            if matches!(self.machines[machine].process, Process::Down) && self.machines[machine].starts > 0 {
+                self.plan(0, Happening::Start { machine });
+            }
+        }
+        self.clients.rest();
+        self.wait_for_rest("the last fault");
+        let running: Vec<usize> = (0..self.machines.len())
+            .filter(|at| matches!(self.machines[*at].process, Process::Up(_)))
+            .collect();
+        match self.profile.redirect {
+            Redirect::Proxy => self.clients.read_back(&running),
+            Redirect::Moved => self.clients.read_back(&running[..1]),
+        }
+        self.begin_clients();
+        self.wait_for_rest("the last reads began");
+        self.check_end();
+    }
+
+    fn wait_for_rest(&mut self, after: &str) {
+        let until_us = self.now_us + CALM_US;
+        while let Some(why) = self.unrest() {
+            require!(self.now_us < until_us, "liveness", "{} s after {after}: {why}", CALM_US / 1_000_000);
+            self.run_until(self.now_us + LOOK_US);
+            self.replace_ended();
+        }
+    }
+
+    /// Nodes that ended by themselves come back with empty disks.
+    fn replace_ended(&mut self) {
+        for machine in 0..self.machines.len() {
+            if self.needs_replacement(machine) {
+                self.replace_node(machine);
+            }
+        }
+    }
+
+    /// What is not yet as it must be in the end.
+    fn unrest(&mut self) -> Option<String> {
+        if !self.operator.is_idle() {
+            return Some(format!("the operator waits: {:?}", self.operator.errands().collect::<Vec<_>>()));
+        }
+        if !self.clients.are_idle() {
+            return Some("clients wait for answers".into());
+        }
+        for group in 0..=self.profile.groups {
+            if let Some(why) = self.group_unrest(raft::GroupId(group)) {
+                return Some(why);
+            }
+        }
+        None
+    }
+
+    /// What is wrong with a group: it must have one leader, whom all follow, and the same applied entries everywhere.
+    fn group_unrest(&mut self, group: raft::GroupId) -> Option<String> {
+        let (mut leaders, mut cursors) = (Vec::new(), Vec::new());
+        for (at, machine) in self.machines.iter_mut().enumerate() {
+            let (node, starts) = (machine.node, machine.starts);
+            let Some(running) = machine.running() else {
+                if starts > 0 {
+                    return Some(format!("no node runs on machine {at}"));
+                }
+                continue;
+            };
+            let replica = (0..running.shards()).find_map(|shard| running.raft(shard, group));
+            let Some(replica) = replica else { return Some(format!("machine {at} has no replica of {group}")) };
+            if replica.is_leader() {
+                leaders.push(node);
+            }
+            cursors.push((at, replica.leader(), replica.applied_index(), replica.last(), replica.standing()));
+        }
+        let first = cursors.first()?;
+        let alike = cursors.iter().all(|cursor| {
+            (cursor.1, cursor.2) == (first.1, first.2)
+                && cursor.1.is_some()
+                && cursor.2 == cursor.3
+                && cursor.4 == raft::Standing::Normal
+        });
+        (leaders.len() != 1 || !alike).then(|| format!("group {group}: leaders {leaders:?}, {cursors:?}"))
+    }
+}

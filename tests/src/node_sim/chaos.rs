@@ -1,0 +1,190 @@
+//! Faults, one per step of chaos, by the weights of the life's profile.
+
+use super::machine::Process;
+use super::operator::Errand;
+use super::profile::Faults;
+use super::weather::Spell;
+use super::world::{Happening, World};
+
+/// A kind of fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    Kill,
+    Power,
+    Blackout,
+    Pause,
+    Partition,
+    Reset,
+    Disk,
+    Rot,
+    Lose,
+    Clock,
+    Members,
+    Transfer,
+    Save,
+}
+
+fn weighted(faults: &Faults) -> [(Fault, u8); 13] {
+    [
+        (Fault::Kill, faults.kill),
+        (Fault::Power, faults.power),
+        (Fault::Blackout, faults.blackout),
+        (Fault::Pause, faults.pause),
+        (Fault::Partition, faults.partition),
+        (Fault::Reset, faults.reset),
+        (Fault::Disk, faults.disk),
+        (Fault::Rot, faults.rot),
+        (Fault::Lose, faults.lose),
+        (Fault::Clock, faults.clock),
+        (Fault::Members, faults.members),
+        (Fault::Transfer, faults.transfer),
+        (Fault::Save, faults.save),
+    ]
+}
+
+impl World {
+    /// One step of chaos, and a plan for the next.
+    pub fn chaos(&mut self) {
+        if self.now_us >= self.profile.life_us {
+            return;
+        }
+        let kinds = weighted(&self.profile.faults);
+        let total: u32 = kinds.iter().map(|(_, weight)| u32::from(*weight)).sum();
+        if total > 0 {
+            let mut drawn = self.random.u32(..total);
+            let kind = kinds.iter().find(|(_, weight)| match drawn.checked_sub(u32::from(*weight)) {
+                Some(left) => {
+                    drawn = left;
+                    false
+                }
+                None => true,
+            });
+            let (fault, _) = kind.expect("drawn below the sum");
+            self.counts.faults += 1;
+            self.bring(*fault);
+        }
+        let chaos_us = self.profile.chaos_us;
+        let after_us = self.random.u64(chaos_us / 4..=chaos_us * 2);
+        self.plan(after_us, Happening::Chaos);
+    }
+
+    fn bring(&mut self, fault: Fault) {
+        let machine = self.random.usize(..self.machines.len());
+        match fault {
+            Fault::Kill => {
+                self.kill(machine);
+                self.start_later(machine);
+            }
+            Fault::Power => {
+                self.cut_power(machine);
+                self.start_later(machine);
+            }
+            Fault::Blackout => {
+                for machine in 0..self.machines.len() {
+                    self.cut_power(machine);
+                    self.start_later(machine);
+                }
+            }
+            Fault::Pause => {
+                let for_us = self.random.u64(10_000..4_000_000);
+                self.pause(machine, for_us);
+            }
+            Fault::Partition => self.part(),
+            Fault::Reset => {
+                if let Some(connection) = self.connections.len().checked_sub(1) {
+                    let recent = self.random.usize(connection.saturating_sub(60)..=connection);
+                    self.reset(recent);
+                }
+            }
+            Fault::Disk => self.spoil_disks(machine),
+            Fault::Rot => self.rot(machine),
+            Fault::Lose => self.lose_disk(machine),
+            Fault::Clock => {
+                let by_us = self.random.u64(1_000..3_000_000);
+                self.say(|| format!("machine {machine}: the clock jumps by {} ms", by_us / 1000));
+                let now_us = self.now_us;
+                self.machines[machine].clock.jump(now_us, by_us);
+                self.wake_all(machine);
+            }
+            Fault::Members => self.change_members(),
+            Fault::Transfer => {
+                let group = self.random.u32(..=self.profile.groups);
+                let to = self.machines[machine].node;
+                self.order([Errand::Tell(format!("RINGRAFT TRANSFER {group} {to}"))]);
+            }
+            Fault::Save => {
+                if let Some(node) = self.machines[machine].running() {
+                    node.take_snapshots();
+                    self.wake_all(machine);
+                }
+            }
+        }
+    }
+
+    fn start_later(&mut self, machine: usize) {
+        let after_us = if self.random.bool() { self.random.u64(..100_000) } else { self.random.u64(..4_000_000) };
+        if matches!(self.machines[machine].process, Process::Down) && self.has_begun(machine) {
+            self.plan(after_us, Happening::Start { machine });
+        }
+    }
+
+    /// Whether a node was ever meant to run on a machine.
+    fn has_begun(&self, machine: usize) -> bool {
+        machine < usize::from(self.profile.founders) || self.machines[machine].starts > 0
+    }
+
+    /// A partition of some shape, for a while.
+    fn part(&mut self) {
+        let count = self.machines.len();
+        let side: Vec<bool> = (0..count).map(|_| self.random.bool()).collect();
+        let (one, other) = (self.random.usize(..count), self.random.usize(..count));
+        let shape = self.random.u8(..6);
+        let slow_us = self.random.u64(1_000..300_000);
+        match shape {
+            0 => self.weather.cut(|from, to| side[from] != side[to]),
+            1 => self.weather.cut(|from, to| from == one || to == one),
+            2 => self.weather.cut(|from, _| from == one),
+            3 => self.weather.cut(|_, to| to == one),
+            4 => self.weather.cut(|from, to| (from, to) == (one, other) || (to, from) == (one, other)),
+            _ => self.weather.slow(|from, to| if from == one || to == one { slow_us } else { 0 }),
+        }
+        self.say(|| format!("partition of shape {shape}: {side:?}, {one}, {other}, {slow_us} us"));
+        self.weather.partition += 1;
+        let spell = Spell::Partition(self.weather.partition);
+        let for_us = self.random.u64(50_000..6_000_000);
+        self.plan(for_us, Happening::Clear(spell));
+    }
+
+    /// A node comes or goes.
+    fn change_members(&mut self) {
+        if !self.operator.is_idle() {
+            return;
+        }
+        let machine = self.random.usize(..self.machines.len());
+        let node = self.machines[machine].node;
+        if !self.has_begun(machine) {
+            self.order([Errand::Start(machine), Errand::Add { node, machine }]);
+        } else if self.random.u8(..3) == 0 {
+            self.order([Errand::Remove(node)]); // it ends by itself and comes back with an empty disk
+        }
+    }
+
+    /// A disk is gone for good.
+    fn lose_disk(&mut self, machine: usize) {
+        if self.damaged() > 0 || !self.has_begun(machine) {
+            return; // at most a minority loses its data: the fault atlas
+        }
+        self.kill(machine);
+        self.say(|| format!("machine {machine}: the disk is lost"));
+        self.machines[machine].process = Process::Ended("the disk is lost".into());
+        self.replace_node(machine);
+    }
+
+    /// How many machines have damaged or lost data that is not replaced yet.
+    pub fn damaged(&self) -> usize {
+        let lost = |machine: &super::machine::Machine| {
+            machine.is_damaged || matches!(machine.process, Process::Ended(_))
+        };
+        self.machines.iter().filter(|machine| lost(machine)).count()
+    }
+}

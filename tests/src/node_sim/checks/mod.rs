@@ -1,0 +1,4 @@
+//! Checks.
+/// All checks.
+#[derive(Default)]
+pub struct Checks;

@@ -1,0 +1,403 @@
+//! The clients: each keeps to one connection until it breaks, asks, records what it was told and when, and never repeats
+//! a request. Keys come in families, as in `crate::workload`.
+
+use std::collections::VecDeque;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use ringraft::Redirect;
+use ringraft::simulation::Input;
+use runtime::{Part, SocketId};
+
+use super::machine::client_address;
+use super::net::{Party, Reading};
+use super::profile::Profile;
+use super::world::{Happening, World};
+use crate::client::{Value, read_reply};
+use crate::history::{Bytes, History, Operation, Outcome, Reply, Request};
+use crate::workload::session::{Answer, answer, bytes};
+
+/// How long a client waits for an answer: well over the server's own deadline.
+const PATIENCE_US: u64 = 6_000_000;
+/// How long it waits before it tries another node.
+const RETRY_US: u64 = 100_000;
+/// Keys that are read in one write in the end.
+const READ_AT_ONCE: usize = 20;
+
+/// Where client `number` seems to be.
+pub fn address(number: usize) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::new(10, 1, 0, 1), 1000 + u16::try_from(number).expect("few clients")))
+}
+
+/// One client.
+#[derive(Default)]
+struct Client {
+    connection: Option<usize>,
+    connected: bool,
+    /// Bytes of replies that are not whole yet.
+    heard: Vec<u8>,
+    /// The operations that wait for replies, oldest first.
+    waiting: VecDeque<Waiting>,
+    /// When it gives up on the connection.
+    patience_until: u64,
+    /// Where it was told to go.
+    moved_to: Option<SocketAddr>,
+    /// Its number as the author of operations: a new one after each unknown outcome.
+    author: u32,
+    planned: bool,
+    /// The keys it still has to read in the end, each through which machine.
+    todo: Vec<(usize, Bytes)>,
+    /// The machine it is connected to.
+    at: Option<usize>,
+}
+
+/// An operation without an answer so far.
+#[derive(Clone, Copy)]
+struct Waiting {
+    operation: usize,
+    /// A last read, through this machine: repeated until it is answered.
+    through: Option<usize>,
+}
+
+/// All clients, and what they saw.
+pub struct Clients {
+    list: Vec<Client>,
+    operations: Vec<Operation>,
+    authors: u32,
+    written: u64,
+    /// Nothing new is asked.
+    resting: bool,
+    /// Writes of keys that are written once, once acknowledged.
+    pub durable: Vec<(Bytes, Bytes)>,
+}
+
+impl Clients {
+    /// The clients of a life.
+    pub fn new(profile: &Profile, _random: &mut fastrand::Rng) -> Clients {
+        let count = profile.clients;
+        let author = |number: usize| u32::try_from(number).expect("few clients");
+        Clients {
+            list: (0..count).map(|number| Client { author: author(number), ..Client::default() }).collect(),
+            operations: Vec::new(),
+            authors: author(count),
+            written: 0,
+            resting: false,
+            durable: Vec::new(),
+        }
+    }
+
+    /// How many clients there are.
+    pub fn count(&self) -> usize {
+        self.list.len()
+    }
+
+    /// All that was recorded, and the writes of keys that are written once.
+    pub fn take_recorded(&mut self) -> (Vec<Operation>, Vec<(Bytes, Bytes)>) {
+        (std::mem::take(&mut self.operations), std::mem::take(&mut self.durable))
+    }
+
+    /// Has every key read once more through each of `machines`.
+    pub fn read_back(&mut self, machines: &[usize]) {
+        let mut keys: Vec<Bytes> = self.operations.iter().map(|operation| operation.key.clone()).collect();
+        keys.sort();
+        keys.dedup();
+        for (number, machine) in machines.iter().enumerate() {
+            let client = number % self.list.len();
+            self.list[client].todo.extend(keys.iter().map(|key| (*machine, key.clone())));
+        }
+    }
+
+    /// Nothing new is asked from now on.
+    pub fn rest(&mut self) {
+        self.resting = true;
+    }
+
+    /// Whether nobody waits for an answer.
+    pub fn are_idle(&self) -> bool {
+        self.list.iter().all(|client| client.waiting.is_empty() && client.todo.is_empty())
+    }
+
+    /// What was recorded so far.
+    pub fn operations(&self) -> &[Operation] {
+        &self.operations
+    }
+
+    /// What was recorded.
+    pub fn history(&self) -> History {
+        self.operations.iter().cloned().collect()
+    }
+
+    /// The value that nobody writes twice, at least `bytes_min` long.
+    fn unique(&mut self, number: usize, bytes_min: usize) -> Bytes {
+        self.written += 1;
+        let mut value = format!("{number}.{}", self.written).into_bytes();
+        if value.len() < bytes_min {
+            value.push(b'_');
+            value.resize(bytes_min, b'x');
+        }
+        value
+    }
+
+    /// The operation ended so, and nothing was read.
+    fn unanswered(&mut self, number: usize, waiting: Waiting, outcome: Outcome) {
+        let operation = &mut self.operations[waiting.operation];
+        let client = &mut self.list[number];
+        client.todo.extend(waiting.through.map(|machine| (machine, operation.key.clone())));
+        if outcome == Outcome::Unknown {
+            client.author = self.authors;
+            self.authors += 1;
+        }
+        operation.outcome = outcome;
+    }
+
+    /// Whether client `number` has something to ask.
+    fn has_more(&self, number: usize) -> bool {
+        !self.resting || !self.list[number].todo.is_empty()
+    }
+}
+
+impl World {
+    /// Lets the clients begin.
+    pub fn begin_clients(&mut self) {
+        for number in 0..self.clients.count() {
+            self.plan_client(number, 1_000 * number as u64);
+        }
+    }
+
+    fn plan_client(&mut self, number: usize, after_us: u64) {
+        if !std::mem::replace(&mut self.clients.list[number].planned, true) {
+            self.plan(after_us, Happening::Client(number));
+        }
+    }
+
+    /// A client does what is next: it gives up, connects, or asks.
+    pub fn client_goes_on(&mut self, number: usize) {
+        let now_us = self.now_us;
+        let client = &mut self.clients.list[number];
+        client.planned = false;
+        if client.connection.is_some() && client.patience_until <= now_us {
+            self.client_gives_up(number, "no answer");
+        }
+        let client = &self.clients.list[number];
+        match client.connection {
+            None => self.client_connects(number),
+            Some(_) if client.connected => self.client_asks_if_idle(number),
+            Some(_) => {}
+        }
+        if self.clients.has_more(number) || !self.clients.list[number].waiting.is_empty() {
+            self.plan_client(number, self.profile.pace_us.max(RETRY_US));
+        }
+    }
+
+    fn client_connects(&mut self, number: usize) {
+        if !self.clients.has_more(number) {
+            return;
+        }
+        let anywhere = self.random.usize(..self.machines.len());
+        let shard = self.random.u16(..self.profile.shards);
+        let client = &mut self.clients.list[number];
+        let machine = client.todo.last().map_or(anywhere, |(machine, _)| *machine);
+        let target = client.moved_to.take().unwrap_or_else(|| client_address(machine, shard));
+        client.at = Some(machine);
+        client.heard.clear();
+        client.connected = false;
+        client.patience_until = self.now_us + PATIENCE_US / 4;
+        let socket = SocketId::simulated(u32::try_from(number).expect("few clients"), 0);
+        let connection = self.call(Party::Client(number), socket, target);
+        self.connections[connection].read(0, Reading::All);
+        self.clients.list[number].connection = Some(connection);
+    }
+
+    /// A client's call was accepted.
+    pub fn client_connected(&mut self, number: usize, connection: usize) {
+        let Some(client) = self.clients.list.get_mut(number) else { return }; // the operator asks by itself
+        if client.connection == Some(connection) {
+            client.connected = true;
+            client.patience_until = u64::MAX;
+            self.client_asks_if_idle(number);
+        }
+    }
+
+    fn client_asks_if_idle(&mut self, number: usize) {
+        if self.clients.list[number].waiting.is_empty() && self.clients.has_more(number) {
+            self.client_asks(number);
+        }
+    }
+
+    /// One request, or a few in one write.
+    fn client_asks(&mut self, number: usize) {
+        if !self.clients.list[number].todo.is_empty() {
+            return self.client_reads_back(number);
+        }
+        let count = if self.random.u8(..4) == 0 { self.random.usize(1..=6) } else { 1 };
+        let mut requests = Vec::new();
+        for _ in 0..count {
+            self.draw_request(number, &mut requests);
+        }
+        self.client_sends(number, requests, None);
+    }
+
+    /// The next of the last reads, if it is connected to where they are to go through.
+    fn client_reads_back(&mut self, number: usize) {
+        let moved = self.profile.redirect == Redirect::Moved;
+        let client = &mut self.clients.list[number];
+        let Some((through, _)) = client.todo.last() else { return };
+        let through = *through;
+        if client.at != Some(through) && !moved {
+            return self.client_gives_up(number, "it goes to another node");
+        }
+        let count = if moved { 1 } else { READ_AT_ONCE };
+        let mut requests = Vec::new();
+        while requests.len() < count
+            && let Some((_, key)) = client.todo.pop_if(|(machine, _)| *machine == through)
+        {
+            requests.push((key, Request::Get));
+        }
+        self.client_sends(number, requests, Some(through));
+    }
+
+    fn client_sends(&mut self, number: usize, requests: Vec<(Bytes, Request)>, through: Option<usize>) {
+        let Some(connection) = self.clients.list[number].connection else { return };
+        let mut sent = Vec::new();
+        for (key, request) in requests {
+            sent.extend(bytes(&key, &request));
+            let client = &mut self.clients.list[number];
+            client.waiting.push_back(Waiting { operation: self.clients.operations.len(), through });
+            client.patience_until = self.now_us + PATIENCE_US;
+            self.clients.operations.push(Operation {
+                client: client.author,
+                key,
+                request,
+                called: self.nanoseconds(),
+                outcome: Outcome::Unknown,
+            });
+        }
+        self.send(connection, 0, vec![Part::Bytes(sent)]);
+    }
+
+    /// The recorders' clock. What happens in one microsecond happens in order.
+    fn nanoseconds(&self) -> u64 {
+        self.now_us * 1000
+    }
+
+    fn draw_request(&mut self, number: usize, requests: &mut Vec<(Bytes, Request)>) {
+        let key = |family: char, random: &mut fastrand::Rng, keys: usize| {
+            format!("{family}{}", random.usize(..keys)).into_bytes()
+        };
+        let (random, keys) = (&mut self.random, self.profile.keys);
+        let bytes_min = random.usize(..=self.profile.value_bytes_max);
+        let (key, kind) = match random.u8(..20) {
+            0..6 => (key('r', random, keys), random.u8(..2)),
+            6..9 => (key('d', random, keys), random.u8(..3)),
+            9..12 => (key('c', random, keys), [0, 3][random.usize(..2)]),
+            12..15 => (key('l', random, keys), [0, 4][random.usize(..2)]),
+            15..17 => {
+                let key = format!("p{number}").into_bytes();
+                let value = self.clients.unique(number, bytes_min);
+                requests.push((key.clone(), Request::Set(value)));
+                return requests.push((key, Request::Get));
+            }
+            _ => {
+                let value = self.clients.unique(number, bytes_min);
+                let key = [b"w", value.split(|byte| *byte == b'_').next().unwrap_or(&value)].concat();
+                return requests.push((key, Request::Set(value)));
+            }
+        };
+        let by = random.i64(1..4);
+        let request = match kind {
+            0 => Request::Get,
+            1 => Request::Set(self.clients.unique(number, bytes_min)),
+            2 => Request::Del,
+            3 => Request::Incr(by),
+            _ => Request::Append([self.clients.unique(number, 0), b";".to_vec()].concat()),
+        };
+        requests.push((key, request));
+    }
+
+    /// Something arrived for a client.
+    pub fn client_hears(&mut self, number: usize, connection: usize, side: usize) {
+        let mut inputs = Vec::new();
+        self.connections[connection].take(side, &mut inputs, |len| len);
+        self.let_sender_go_on(connection, 1 - side);
+        if self.clients.list[number].connection != Some(connection) {
+            return;
+        }
+        for input in inputs {
+            match input {
+                Input::ClientData { data, .. } => self.clients.list[number].heard.extend_from_slice(&data),
+                Input::Ended { .. } => return self.client_gives_up(number, "the connection ended"),
+                _ => {}
+            }
+        }
+        self.client_reads(number);
+        if self.clients.list[number].waiting.is_empty() {
+            self.plan_client(number, self.profile.pace_us);
+        }
+    }
+
+    fn client_reads(&mut self, number: usize) {
+        loop {
+            let client = &mut self.clients.list[number];
+            let Some(waiting) = client.waiting.front().copied() else { return };
+            let mut rest = client.heard.as_slice();
+            let reply = match read_reply(&mut rest) {
+                Ok(reply) => reply,
+                Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return,
+                Err(_) if !client.heard.ends_with(b"\n") => return,
+                Err(error) => super::violated("replies", format!("client {number} got no reply: {error}")),
+            };
+            let used = client.heard.len() - rest.len();
+            client.heard.drain(..used);
+            client.waiting.pop_front();
+            self.client_is_told(number, waiting, reply);
+        }
+    }
+
+    fn client_is_told(&mut self, number: usize, waiting: Waiting, reply: Value) {
+        let returned = self.nanoseconds();
+        let asked = &mut self.clients.operations[waiting.operation];
+        if let Some(address) = moved_to(&reply) {
+            self.clients.list[number].moved_to = Some(address);
+        }
+        match answer(&asked.request, reply) {
+            Answer::Ok(reply) => {
+                if let (Request::Set(value), Reply::Stored, Some(b'w')) =
+                    (&asked.request, &reply, asked.key.first())
+                {
+                    self.clients.durable.push((asked.key.clone(), value.clone()));
+                }
+                asked.outcome = Outcome::Ok { returned, reply };
+                self.counts.answered += 1;
+                self.check_answered(waiting.operation);
+            }
+            Answer::Fail => self.clients.unanswered(number, waiting, Outcome::Fail),
+            Answer::Unknown => self.clients.unanswered(number, waiting, Outcome::Unknown),
+            Answer::Wrong(what) => super::violated("replies", format!("client {number}: {what}")),
+        }
+        let client = &mut self.clients.list[number];
+        if client.moved_to.is_some() && client.waiting.is_empty() {
+            self.client_gives_up(number, "it was moved");
+        }
+    }
+
+    /// The client leaves its connection; what it waited for stays unknown.
+    fn client_gives_up(&mut self, number: usize, why: &str) {
+        let client = &mut self.clients.list[number];
+        let Some(connection) = client.connection.take() else { return };
+        client.connected = false;
+        let waiting = std::mem::take(&mut client.waiting);
+        if !waiting.is_empty() {
+            self.say(|| format!("client {number} gives up on {} requests: {why}", waiting.len()));
+        }
+        for waiting in waiting {
+            self.clients.unanswered(number, waiting, Outcome::Unknown);
+        }
+        self.close(connection, 0);
+        self.plan_client(number, RETRY_US);
+    }
+}
+
+/// Where `-MOVED slot host:port` sends the client.
+fn moved_to(reply: &Value) -> Option<SocketAddr> {
+    let Value::Error(text) = reply else { return None };
+    text.strip_prefix("MOVED ")?.split(' ').nth(1)?.parse().ok()
+}

@@ -1,0 +1,210 @@
+//! A simulated machine: its clock, its disks, and the node that runs on it, or does not.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use raft::{GroupId, Time};
+use ringraft::kv::{Kv, SlotMap};
+use ringraft::simulation::{Input, Node};
+use ringraft::{Builder, Engine};
+use runtime::SocketId;
+
+use super::files::MemoryFiles;
+use super::profile::Profile;
+use super::witnessed::Witnessed;
+use crate::disk::SimDisk;
+
+/// The machine of the simulation's key-value groups.
+pub type Machine0 = Witnessed<Kv>;
+
+/// Where shard 0 of machine `at` listens for peers.
+const PEER_PORT: u16 = 7000;
+/// Where shard 0 of machine `at` listens for clients.
+const CLIENT_PORT: u16 = 6000;
+/// Ports of one machine.
+const PORTS: u16 = 16;
+
+/// What a machine does.
+pub enum Process {
+    /// Nothing runs.
+    Down,
+    /// A node runs.
+    Up(Box<Node<Machine0, SimDisk>>),
+    /// The node refused to start or ended by itself, and why: only an operator can go on from here.
+    Ended(String),
+}
+
+/// A clock that runs a little wrong.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    /// What it showed at `since_us` of the world.
+    base_us: u64,
+    since_us: u64,
+    /// Its microseconds per million of the world's.
+    rate_ppm: u64,
+}
+
+impl Clock {
+    /// A clock that shows `base_us` now.
+    pub fn new(now_us: u64, base_us: u64, rate_ppm: u64) -> Clock {
+        Clock { base_us, since_us: now_us, rate_ppm }
+    }
+
+    /// What it shows.
+    pub fn read(&self, now_us: u64) -> Time {
+        Time(self.base_us + (now_us - self.since_us) * self.rate_ppm / 1_000_000)
+    }
+
+    /// When it shows `time`, in the world's microseconds; `u64::MAX` for never.
+    pub fn when(&self, time: Time) -> u64 {
+        if time == Time::NEVER {
+            return u64::MAX;
+        }
+        let ahead = time.0.saturating_sub(self.base_us);
+        self.since_us + (u128::from(ahead) * 1_000_000).div_ceil(u128::from(self.rate_ppm)) as u64
+    }
+
+    /// It is set forward.
+    pub fn jump(&mut self, now_us: u64, by_us: u64) {
+        *self = Clock { base_us: self.read(now_us).0 + by_us, since_us: now_us, rate_ppm: self.rate_ppm };
+    }
+}
+
+/// What the world keeps for one shard of a machine.
+#[derive(Default)]
+pub struct Slot {
+    /// What waits for its next visit.
+    pub inputs: Vec<Input>,
+    /// When it is visited next; `u64::MAX`: not planned.
+    pub visit_at: u64,
+    /// It is busy until then.
+    pub busy_until: u64,
+    /// Its connections by the slot of their socket: number and side.
+    pub sockets: Vec<Option<(usize, usize)>>,
+    pub next_generation: u32,
+}
+
+impl Slot {
+    /// A socket of this shard for side `side` of connection `connection`.
+    pub fn open(&mut self, connection: usize, side: usize) -> SocketId {
+        let free = self.sockets.iter().position(Option::is_none);
+        let slot = free.unwrap_or(self.sockets.len());
+        if free.is_none() {
+            self.sockets.push(None);
+        }
+        self.sockets[slot] = Some((connection, side));
+        self.next_generation += 1;
+        SocketId::simulated(u32::try_from(slot).expect("few sockets"), self.next_generation)
+    }
+
+    /// The connection and side of `socket`.
+    pub fn find(&self, socket: SocketId) -> Option<(usize, usize)> {
+        *self.sockets.get(socket.slot() as usize)?
+    }
+
+    /// The socket is closed.
+    pub fn close(&mut self, socket: SocketId) {
+        if let Some(place) = self.sockets.get_mut(socket.slot() as usize) {
+            *place = None;
+        }
+    }
+}
+
+/// One machine.
+pub struct Machine {
+    /// The node that runs here, by its number.
+    pub node: u16,
+    /// What runs.
+    pub process: Process,
+    /// It has power and answers the network, even if no node runs.
+    pub powered: bool,
+    /// Its node is stopped (SIGSTOP) until then.
+    pub paused_until: u64,
+    /// How often a node was started here.
+    pub starts: u64,
+    /// The disk was replaced so often.
+    pub lives: u64,
+    /// Its clock.
+    pub clock: Clock,
+    /// What it has on disk beside the shards' data.
+    pub files: MemoryFiles,
+    /// Some of its data is damaged or lost, and not replaced yet.
+    pub is_damaged: bool,
+    /// One disk per shard.
+    pub disks: Vec<SimDisk>,
+    /// One slot per shard.
+    pub slots: Vec<Slot>,
+}
+
+impl Machine {
+    /// Whether a node runs here and is not stopped.
+    pub fn is_awake(&self, now_us: u64) -> bool {
+        matches!(self.process, Process::Up(_)) && self.paused_until <= now_us
+    }
+
+    /// The running node.
+    pub fn running(&mut self) -> Option<&mut Node<Machine0, SimDisk>> {
+        match &mut self.process {
+            Process::Up(node) => Some(node),
+            Process::Down | Process::Ended(_) => None,
+        }
+    }
+
+    /// Whether it accepts connections.
+    pub fn listens(&self) -> bool {
+        matches!(&self.process, Process::Up(node) if node.is_ready())
+    }
+}
+
+/// Where shard `shard` of machine `machine` listens for peers.
+pub fn peer_address(machine: usize, shard: u16) -> SocketAddr {
+    address(machine, PEER_PORT + shard)
+}
+
+/// Where shard `shard` of machine `machine` listens for clients.
+pub fn client_address(machine: usize, shard: u16) -> SocketAddr {
+    address(machine, CLIENT_PORT + shard)
+}
+
+fn address(machine: usize, port: u16) -> SocketAddr {
+    let host = u8::try_from(machine + 1).expect("few machines");
+    SocketAddr::from((Ipv4Addr::new(10, 0, 0, host), port))
+}
+
+/// Whom an address reaches: the machine, the shard, and whether it is the port for clients.
+pub fn listener_at(address: SocketAddr) -> Option<(usize, u16, bool)> {
+    let SocketAddr::V4(address) = address else { return None };
+    let machine = usize::from(address.ip().octets()[3]).checked_sub(1)?;
+    let (port, for_clients) = match address.port() {
+        port if (PEER_PORT..PEER_PORT + PORTS).contains(&port) => (port - PEER_PORT, false),
+        port if (CLIENT_PORT..CLIENT_PORT + PORTS).contains(&port) => (port - CLIENT_PORT, true),
+        _ => return None,
+    };
+    Some((machine, port, for_clients))
+}
+
+/// The settings of the node on `machine`, which is told of the nodes on `founders` and itself.
+pub fn builder(profile: &Profile, machine: usize, node: u16, known: &[(u16, usize)], dir: PathBuf) -> Builder {
+    let mut builder = Engine::builder(node, dir)
+        .client(client_address(machine, 0))
+        .shards(profile.shards)
+        .groups(profile.groups)
+        .segment_bytes(profile.segment_bytes)
+        .log_bytes_max(profile.log_bytes_max)
+        .snapshot_after_bytes(profile.snapshot_after_bytes)
+        .deadline(Duration::from_secs(2))
+        .lease_reads(profile.lease_reads)
+        .redirect(profile.redirect);
+    for (node, machine) in known {
+        builder = builder.peer(*node, peer_address(*machine, 0));
+    }
+    builder
+}
+
+/// Makes the machines of the groups.
+pub fn factory(groups: u32) -> Arc<dyn Fn(GroupId) -> Machine0 + Send + Sync> {
+    let slots = SlotMap::new(u16::try_from(groups).expect("few groups"));
+    Arc::new(move |group| Witnessed::new(group, Kv::new(slots.slots(group))))
+}

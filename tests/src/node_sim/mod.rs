@@ -1,0 +1,32 @@
+//! A whole cluster in one thread: production shards, logs, snapshots and state machines in a simulated world of machines,
+//! disks, links, clients and an operator. One seed makes one life; the same seed makes the same life.
+//!
+//! `world` holds everything and lets the next thing happen; `net`, `machine`, `weather` are what there is;
+//! `sockets`, `process`, `chaos`, `clients`, `operator` are what happens; `checks` is what must never be, `calm` what must be
+//! in the end.
+
+mod calm;
+mod chaos;
+mod checks;
+mod clients;
+mod disks;
+mod files;
+mod machine;
+mod net;
+mod operator;
+mod process;
+mod profile;
+pub mod run;
+mod sockets;
+mod watching;
+mod weather;
+mod witnessed;
+mod world;
+
+use crate::core_sim::violation::violated;
+
+fn violated_if(is_wrong: bool, check: &'static str, text: impl FnOnce() -> String) {
+    if is_wrong {
+        violated(check, text());
+    }
+}

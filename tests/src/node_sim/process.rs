@@ -1,0 +1,164 @@
+//! The lives of nodes on their machines: started, killed, stopped, cut off from power, and given a new disk.
+
+use ringraft::simulation::{End, Node};
+
+use super::machine::{Clock, Machine, Process, Slot, builder, factory};
+use super::files::MemoryFiles;
+use super::profile::Profile;
+use super::world::{Happening, World};
+use super::disks::Timed;
+use crate::disk::SimDisk;
+
+/// What a boot clock shows at most when a life begins.
+const BOOT_US_MAX: u64 = 10_000_000;
+
+impl Machine {
+    /// A machine that nothing has run on yet.
+    pub fn new(at: usize, profile: &Profile, random: &mut fastrand::Rng) -> Machine {
+        let node = u16::try_from(at + 1).expect("few machines");
+        let shards = usize::from(profile.shards);
+        let mut machine = Machine {
+            node,
+            process: Process::Down,
+            powered: true,
+            paused_until: 0,
+            starts: 0,
+            lives: 0,
+            clock: Clock::new(0, random.u64(1_000_000..BOOT_US_MAX), drift(profile, random)),
+            disks: (0..shards).map(|_| SimDisk::new()).collect(),
+            files: MemoryFiles::default(),
+            is_damaged: false,
+            slots: Vec::new(),
+        };
+        machine.slots.resize_with(shards, || Slot { visit_at: u64::MAX, ..Slot::default() });
+        machine.time_disks(profile, random);
+        machine
+    }
+}
+
+fn drift(profile: &Profile, random: &mut fastrand::Rng) -> u64 {
+    1_000_000 - profile.drift_ppm + random.u64(..=2 * profile.drift_ppm)
+}
+
+impl World {
+    /// Starts the founders.
+    pub fn begin(&mut self) {
+        for machine in 0..usize::from(self.profile.founders) {
+            self.plan(0, Happening::Start { machine });
+        }
+    }
+
+    /// Which nodes a node is told of: the founders and itself.
+    fn known(&self, machine: usize) -> Vec<(u16, usize)> {
+        let founders = 0..usize::from(self.profile.founders);
+        let others = (machine >= founders.end).then_some(machine);
+        founders.chain(others).map(|at| (self.machines[at].node, at)).collect()
+    }
+
+    /// Starts the node of a machine, if none runs.
+    pub fn start(&mut self, machine: usize) {
+        if !matches!(self.machines[machine].process, Process::Down) {
+            return;
+        }
+        let known = self.known(machine);
+        let here = &mut self.machines[machine];
+        (here.powered, here.paused_until) = (true, 0);
+        here.starts += 1;
+        self.counts.starts += 1;
+        let builder = builder(&self.profile, machine, here.node, &known, here.files.path());
+        let now = here.clock.read(self.now_us);
+        let mut randomness = [0; 24];
+        self.random.fill(&mut randomness);
+        let disks = here.disks.clone();
+        let started = ringraft::simulation::open_data_dir(&builder)
+            .and_then(|data_dir| {
+                let disk = |shard: u16| disks[usize::from(shard)].clone();
+                Node::start(&builder, data_dir, randomness, disk, factory(self.profile.groups), now)
+            });
+        match started {
+            Ok(node) => {
+                self.say(|| format!("machine {machine}: a node starts"));
+                self.machines[machine].process = Process::Up(Box::new(node));
+                self.checks_started(machine);
+                self.wake_all(machine);
+            }
+            Err(error) => self.node_ended(machine, &End::NotStarted(error)),
+        }
+    }
+
+    /// A node ended by itself: it refused to start, or its environment voided its promises.
+    pub fn node_ended(&mut self, machine: usize, end: &End) {
+        self.say(|| format!("machine {machine}: the node ended: {end:?}"));
+        self.checks_ended(machine, end);
+        self.machines[machine].process = Process::Ended(format!("{end:?}"));
+        self.cut_off(machine, true);
+        self.after_end(machine, end);
+    }
+
+    /// A node handed over and stopped, as it was asked to.
+    pub fn node_stopped(&mut self, machine: usize) {
+        self.say(|| format!("machine {machine}: the node stopped"));
+        self.machines[machine].process = Process::Down;
+        self.cut_off(machine, true);
+    }
+
+    /// `kill -9`: what was written is not lost, connections end at once.
+    pub fn kill(&mut self, machine: usize) {
+        if !matches!(self.machines[machine].process, Process::Up(_)) {
+            return;
+        }
+        self.say(|| format!("machine {machine}: kill -9"));
+        self.machines[machine].process = Process::Down;
+        self.cut_off(machine, true);
+        for disk in &self.machines[machine].disks {
+            disk.abandon(); // what was submitted still happens
+        }
+    }
+
+    /// The power goes: what was not synced is lost or torn, and nobody is told.
+    pub fn cut_power(&mut self, machine: usize) {
+        self.say(|| format!("machine {machine}: power cut"));
+        if matches!(self.machines[machine].process, Process::Up(_)) {
+            self.machines[machine].process = Process::Down;
+        }
+        self.cut_off(machine, false);
+        let here = &mut self.machines[machine];
+        here.powered = false;
+        for disk in &here.disks {
+            disk.crash(self.random.u64(..));
+        }
+        here.files.crash(self.random.u64(..));
+        let base_us = self.random.u64(1_000_000..BOOT_US_MAX);
+        here.clock = Clock::new(self.now_us, base_us, drift(&self.profile, &mut self.random));
+    }
+
+    /// SIGSTOP, and SIGCONT after `for_us`.
+    pub fn pause(&mut self, machine: usize, for_us: u64) {
+        if !self.machines[machine].is_awake(self.now_us) {
+            return;
+        }
+        self.say(|| format!("machine {machine}: SIGSTOP for {} ms", for_us / 1000));
+        self.machines[machine].paused_until = self.now_us + for_us;
+        self.plan(for_us, Happening::Resume { machine });
+    }
+
+    /// SIGCONT.
+    pub fn resume(&mut self, machine: usize) {
+        if self.machines[machine].is_awake(self.now_us) {
+            self.say(|| format!("machine {machine}: goes on"));
+            self.wake_all(machine);
+        }
+    }
+
+    /// Somebody puts an empty disk into a machine on which nothing runs.
+    pub fn replace_disk(&mut self, machine: usize) {
+        self.say(|| format!("machine {machine}: a new disk"));
+        let here = &mut self.machines[machine];
+        here.process = Process::Down;
+        here.lives += 1;
+        here.disks = (0..self.profile.shards).map(|_| SimDisk::new()).collect();
+        here.files = MemoryFiles::default();
+        here.is_damaged = false;
+        here.time_disks(&self.profile, &mut self.random);
+    }
+}

@@ -1,0 +1,168 @@
+//! What a life of a cluster is like: drawn from its seed, so that some are calm and some are not, and so that each
+//! kind of fault is away often enough for the others to show what they can do alone.
+
+use ringraft::Redirect;
+
+/// How the links between machines are.
+#[derive(Clone, Copy, Debug)]
+pub struct Links {
+    /// Microseconds that a packet takes at least.
+    pub delay_us: u64,
+    /// How much longer it may take, on average.
+    pub jitter_us: u64,
+    /// Of a thousand packets, how many are lost and sent again later.
+    pub lost_per_mille: u16,
+    /// Of a thousand packets, how many arrive in two or more pieces.
+    pub split_per_mille: u16,
+}
+
+/// Which faults a life has. Numbers are chances in a hundred per step of chaos, relative to each other.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Faults {
+    /// `kill -9`, and a start later.
+    pub kill: u8,
+    /// Power cuts: what was not synced is lost or torn.
+    pub power: u8,
+    /// Power cuts of all machines at once.
+    pub blackout: u8,
+    /// SIGSTOP and SIGCONT.
+    pub pause: u8,
+    /// Partitions: in two parts, one way, between two.
+    pub partition: u8,
+    /// Connections that are reset.
+    pub reset: u8,
+    /// Disks that are slow, stall, are full or fail.
+    pub disk: u8,
+    /// Disks whose bytes rot.
+    pub rot: u8,
+    /// Disks that are lost, and replaced by the operator.
+    pub lose: u8,
+    /// Clocks that jump forward.
+    pub clock: u8,
+    /// Nodes that come and go.
+    pub members: u8,
+    /// Leaderships that are handed over by hand.
+    pub transfer: u8,
+    /// Saves by hand.
+    pub save: u8,
+}
+
+/// A kind of life.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    /// Nodes that found the cluster.
+    pub founders: u16,
+    /// Machines beyond those, for nodes that are added.
+    pub spares: u16,
+    /// Shards of each node.
+    pub shards: u16,
+    /// Groups of the cluster.
+    pub groups: u32,
+    /// Clients.
+    pub clients: usize,
+    /// Keys that clients share, of each family.
+    pub keys: usize,
+    /// A client asks about so often, in microseconds between.
+    pub pace_us: u64,
+    /// The size of a log's segments.
+    pub segment_bytes: u64,
+    /// What a log may take.
+    pub log_bytes_max: u64,
+    /// A state is saved after so many bytes of log.
+    pub snapshot_after_bytes: u64,
+    /// Whether leases are on.
+    pub lease_reads: bool,
+    /// How clients are led to leaders.
+    pub redirect: Redirect,
+    /// By how much clocks run wrong, at most, in parts per million.
+    pub drift_ppm: u64,
+    /// The network.
+    pub links: Links,
+    /// The faults.
+    pub faults: Faults,
+    /// Steps of chaos happen about so often, in microseconds between.
+    pub chaos_us: u64,
+    /// How long the life lasts before faults end, in microseconds.
+    pub life_us: u64,
+    /// The largest value that a client writes.
+    pub value_bytes_max: usize,
+}
+
+fn pick<T: Copy>(random: &mut fastrand::Rng, of: &[T]) -> T {
+    of[random.usize(..of.len())]
+}
+
+impl Profile {
+    /// Draws a kind of life.
+    #[must_use]
+    pub fn draw(random: &mut fastrand::Rng) -> Profile {
+        let founders = pick(random, &[3, 3, 3, 3, 3, 5, 5, 4]);
+        let members = random.u8(..3) == 0;
+        let segment_bytes = pick(random, &[64 << 10, 128 << 10, 256 << 10]);
+        let fault = |random: &mut fastrand::Rng, weight: u8| if random.u8(..3) == 0 { weight } else { 0 };
+        Profile {
+            founders,
+            spares: if members { pick(random, &[1, 2]) } else { 0 },
+            shards: pick(random, &[1, 1, 1, 2, 2, 4]),
+            groups: pick(random, &[1, 2, 4, 4, 8, 16]),
+            clients: pick(random, &[1, 2, 4, 8]),
+            keys: pick(random, &[1, 3, 8, 30]),
+            pace_us: pick(random, &[2_000, 10_000, 50_000]),
+            segment_bytes,
+            log_bytes_max: segment_bytes * pick(random, &[6, 8, 16, 64]),
+            snapshot_after_bytes: pick(random, &[16 << 10, 64 << 10, 256 << 10, 1 << 30]),
+            lease_reads: random.u8(..3) == 0,
+            redirect: if random.u8(..4) == 0 { Redirect::Moved } else { Redirect::Proxy },
+            drift_ppm: pick(random, &[0, 500, 50_000]),
+            links: Links {
+                delay_us: pick(random, &[50, 300, 5_000]),
+                jitter_us: pick(random, &[0, 100, 2_000, 20_000]),
+                lost_per_mille: pick(random, &[0, 0, 5, 50]),
+                split_per_mille: pick(random, &[0, 20, 300]),
+            },
+            faults: Faults {
+                kill: fault(random, 10),
+                power: fault(random, 10),
+                blackout: fault(random, 3),
+                pause: fault(random, 10),
+                partition: fault(random, 20),
+                reset: fault(random, 10),
+                disk: fault(random, 10),
+                rot: fault(random, 2),
+                lose: if members { fault(random, 3) } else { 0 },
+                clock: fault(random, 5),
+                members: if members { 10 } else { 0 },
+                transfer: fault(random, 10),
+                save: fault(random, 10),
+            },
+            chaos_us: pick(random, &[100_000, 400_000, 1_500_000]),
+            life_us: pick(random, &[5_000_000, 10_000_000, 20_000_000]),
+            value_bytes_max: pick(random, &[16, 200, 4_000]),
+        }
+    }
+
+    /// A calm cluster of so many nodes.
+    #[must_use]
+    pub fn plain(founders: u16) -> Profile {
+        Profile {
+            founders,
+            spares: 0,
+            shards: 1,
+            groups: 4,
+            clients: 2,
+            keys: 8,
+            pace_us: 10_000,
+            segment_bytes: 256 << 10,
+            log_bytes_max: 64 << 20,
+            snapshot_after_bytes: 1 << 30,
+            lease_reads: false,
+            redirect: Redirect::Proxy,
+            drift_ppm: 0,
+            links: Links { delay_us: 100, jitter_us: 20, lost_per_mille: 0, split_per_mille: 0 },
+            faults: Faults::default(),
+            chaos_us: 1_000_000,
+            life_us: 5_000_000,
+            value_bytes_max: 100,
+        }
+    }
+}
