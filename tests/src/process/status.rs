@@ -13,6 +13,8 @@ pub struct GroupStatus {
     pub last: u64,
     /// The last index that its state machine has taken.
     pub applied: u64,
+    /// The newest term that this node knows of.
+    pub term: u64,
     /// It rests: nothing is to be done.
     pub quiesced: bool,
 }
@@ -48,6 +50,7 @@ impl NodeStatus {
                 leader: group["leader"].as_u64(),
                 last: number(group, "last")?,
                 applied: number(group, "applied")?,
+                term: group["term"].as_u64().unwrap_or_default(),
                 quiesced: group["quiesced"].as_bool().unwrap_or_default(),
             })
         };
@@ -79,11 +82,11 @@ mod tests {
 
     #[test]
     fn status_is_read_and_merged_and_what_is_missing_is_named() {
-        let text = r#"{"node":1,"groups":[{"id":2,"leader":1,"last":9,"applied":8,"quiesced":true,"more":true},
+        let text = r#"{"node":1,"groups":[{"id":2,"leader":1,"last":9,"applied":8,"term":3,"quiesced":true,"more":true},
             {"id":0,"leader":null,"last":1,"applied":1}]}"#;
         let status = NodeStatus::parse(text).unwrap();
-        let zero = GroupStatus { group: 0, leader: None, last: 1, applied: 1, quiesced: false };
-        let two = GroupStatus { group: 2, leader: Some(1), last: 9, applied: 8, quiesced: true };
+        let zero = GroupStatus { group: 0, leader: None, last: 1, applied: 1, term: 0, quiesced: false };
+        let two = GroupStatus { group: 2, leader: Some(1), last: 9, applied: 8, term: 3, quiesced: true };
         assert_eq!(status.groups, [zero.clone(), two.clone()]);
         let one = GroupStatus { group: 1, ..zero.clone() };
         let merged =

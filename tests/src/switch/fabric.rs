@@ -79,7 +79,7 @@ impl Fabric {
             if self.lock().stopped {
                 return;
             }
-            let frame = &frame[..size];
+            let frame = &mut frame[..size];
             let Some(to) = self.destination(frame) else { continue };
             let now = self.start.elapsed();
             if self.judge(port, to, now, frame) {
@@ -96,10 +96,10 @@ impl Fabric {
     }
 
     /// Holds a frame if it is to wait, and says whether it passes now.
-    fn judge(&self, from: u16, to: u16, now: Duration, frame: &[u8]) -> bool {
+    fn judge(&self, from: u16, to: u16, now: Duration, frame: &mut [u8]) -> bool {
         let state = &mut *self.lock();
         let way = state.ways.entry((from, to)).or_default();
-        let Verdict { first, second } = way.judge(now, frame.len(), &mut state.rng);
+        let Verdict { first, second } = way.judge(now, frame, &mut state.rng);
         let at_once = first == Some(Duration::ZERO);
         let later = first.filter(|wait| !wait.is_zero()).into_iter().chain(second);
         for wait in later {

@@ -19,6 +19,7 @@
 //!
 //! Needs root, `ip` (iproute2) and `/dev/net/tun`; without them [`Switch::start`] prints a notice and gives `None`.
 
+mod corrupt;
 mod fabric;
 mod namespace;
 mod rule;

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
+use super::corrupt::flip;
+
 /// A held frame waits this much longer than those behind it.
 const HELD_BACK: Duration = Duration::from_millis(5);
 /// What would wait longer than this for a slow link is dropped, as a router's queue does.
@@ -24,6 +26,8 @@ pub struct Rule {
     pub duplication: f64,
     /// The share of frames that are overtaken by those of the next 5 ms.
     pub reordering: f64,
+    /// The share of frames of which a bit is flipped behind TCP's back.
+    pub corruption: f64,
     /// How much passes in a second; the rest queues for up to 300 ms, then is lost. `None`: as much as comes.
     pub rate_bytes: Option<u64>,
 }
@@ -37,6 +41,7 @@ impl Rule {
         jitter: Duration::ZERO,
         duplication: 0.0,
         reordering: 0.0,
+        corruption: 0.0,
         rate_bytes: None,
     };
 
@@ -62,6 +67,8 @@ pub struct Passed {
     pub held: u64,
     /// Frames that were lost or cut off.
     pub lost: u64,
+    /// Frames that were damaged, of those passed on.
+    pub corrupted: u64,
 }
 
 /// One ordered pair of ports.
@@ -80,14 +87,17 @@ pub(super) struct Verdict {
     pub second: Option<Duration>,
 }
 
+fn chance_of(share: f64, rng: &mut Rng) -> bool {
+    share > 0.0 && rng.f64() < share
+}
+
 impl Way {
-    /// Decides about a frame of `size` bytes that came at `now`.
-    pub fn judge(&mut self, now: Duration, size: usize, rng: &mut Rng) -> Verdict {
+    /// Decides about a frame that came at `now`, and damages it if that is its fate.
+    pub fn judge(&mut self, now: Duration, frame: &mut [u8], rng: &mut Rng) -> Verdict {
         let rule = self.rule;
-        let mut chance = |share: f64| share > 0.0 && rng.f64() < share;
-        let (lost, doubled, overtaken) =
-            (rule.cut || chance(rule.loss), chance(rule.duplication), chance(rule.reordering));
-        let queued = if lost { None } else { self.queue(now, size) };
+        let lost = rule.cut || chance_of(rule.loss, rng);
+        let (doubled, overtaken) = (chance_of(rule.duplication, rng), chance_of(rule.reordering, rng));
+        let queued = if lost { None } else { self.queue(now, frame.len()) };
         let Some(queued) = queued else {
             self.passed.lost += 1;
             return Verdict::default();
@@ -95,6 +105,9 @@ impl Way {
         let mut wait = queued + rule.delay + rule.jitter.mul_f64(rng.f64());
         if overtaken {
             wait += HELD_BACK;
+        }
+        if chance_of(rule.corruption, rng) && flip(frame, rng) {
+            self.passed.corrupted += 1;
         }
         self.passed.frames += 1;
         self.passed.doubled += u64::from(doubled);
@@ -131,11 +144,11 @@ mod tests {
         let rule = Rule { loss: 0.1, duplication: 0.2, reordering: 0.3, ..Rule::slow(ms(10), ms(5)) };
         let mut way = way(rule);
         for _ in 0..10_000 {
-            let Verdict { first, second } = way.judge(Duration::ZERO, 1000, &mut rng);
+            let Verdict { first, second } = way.judge(Duration::ZERO, &mut [0; 1000], &mut rng);
             assert!(first.is_none_or(|wait| (ms(10)..=ms(20)).contains(&wait)), "{first:?}");
             assert!(second.is_none_or(|wait| first.is_some_and(|first| wait >= first)), "{second:?}");
         }
-        let Passed { frames, doubled, held, lost } = way.passed;
+        let Passed { frames, doubled, held, lost, corrupted: 0 } = way.passed else { panic!("{way:?}") };
         assert_eq!((frames + lost, held), (10_000, frames));
         assert!((900..1100).contains(&lost) && (1600..2000).contains(&doubled), "{lost} {doubled}");
     }
@@ -143,18 +156,22 @@ mod tests {
     #[test]
     fn a_cut_way_passes_nothing_and_an_open_one_everything_at_once() {
         let mut rng = Rng::with_seed(1);
-        assert_eq!(way(Rule::CUT).judge(Duration::ZERO, 60, &mut rng), Verdict::default());
+        assert_eq!(way(Rule::CUT).judge(Duration::ZERO, &mut [0; 60], &mut rng), Verdict::default());
         let at_once = Verdict { first: Some(Duration::ZERO), second: None };
-        assert_eq!(way(Rule::default()).judge(Duration::ZERO, 60, &mut rng), at_once);
+        assert_eq!(way(Rule::default()).judge(Duration::ZERO, &mut [0; 60], &mut rng), at_once);
     }
 
     #[test]
     fn a_slow_link_sends_its_rate_and_drops_what_would_wait_too_long() {
         let mut rng = Rng::with_seed(1);
         let mut way = way(Rule { rate_bytes: Some(100_000), ..Rule::default() });
-        let waits: Vec<_> = (0..100).map(|_| way.judge(Duration::ZERO, 1000, &mut rng).first).collect();
+        let waits: Vec<_> =
+            (0..100).map(|_| way.judge(Duration::ZERO, &mut [0; 1000], &mut rng).first).collect();
         assert_eq!(waits[0], Some(Duration::from_millis(10)));
         assert_eq!(waits.iter().flatten().count(), 30, "300 ms of queue");
-        assert!(way.judge(Duration::from_secs(1), 1000, &mut rng).first.is_some(), "it has emptied");
+        assert!(
+            way.judge(Duration::from_secs(1), &mut [0; 1000], &mut rng).first.is_some(),
+            "it has emptied"
+        );
     }
 }

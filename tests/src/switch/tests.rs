@@ -85,6 +85,11 @@ fn connections_survive_a_cut_and_nothing_is_left_behind() {
     let mut hello = [0; 5];
     server.read_exact(&mut hello).unwrap();
     assert_eq!(&hello, b"hello");
+    switch.set(CLIENTS, 1, Rule { corruption: 1.0, ..Rule::default() });
+    client.write_all(b"hello").unwrap();
+    server.read_exact(&mut hello).unwrap();
+    let flipped: u32 = hello.iter().zip(b"hello").map(|(a, b)| (a ^ b).count_ones()).sum();
+    assert_eq!((flipped, switch.passed(CLIENTS, 1).corrupted), (1, 1), "{hello:?}");
     let made = |name: &String| std::path::Path::new("/run/netns").join(name).exists();
     assert!(names.iter().all(made));
     drop(switch);
