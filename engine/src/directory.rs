@@ -86,6 +86,8 @@ pub(crate) struct ShardFacts {
     pub(crate) raft_messages: AtomicU64,
     /// Beats of the shard sent to other nodes' shards.
     pub(crate) beats: AtomicU64,
+    /// Connections of the peer port that were closed because of what came.
+    pub(crate) links_damaged: AtomicU64,
 }
 
 /// The node's shared knowledge.

@@ -7,6 +7,7 @@ mod peers;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use net::handshake::{ClusterId, Directory as Known, FORMAT_VERSION, Identity, Refusal};
@@ -300,6 +301,9 @@ impl Links {
                 }
             }
             Output::Lost(lost) => {
+                if lost.is_garbage() {
+                    self.directory.shard(self.shard).links_damaged.fetch_add(1, Relaxed);
+                }
                 tracing::info!(node = %peer.node, shard = peer.shard, "peer is gone: {lost}");
                 (entry.up, entry.owes_beat) = (false, false);
                 self.directory.set_reachable(peer.node, false);

@@ -5,4 +5,6 @@
 //! the faults of a run.
 
 mod cuts;
+mod silence;
 mod site;
+mod weather;

@@ -28,6 +28,8 @@ pub struct NodeStatus {
     pub raft_messages_sent: u64,
     /// Signs of life of its shards it has sent.
     pub beats_sent: u64,
+    /// Connections with peers that it closed because of what came.
+    pub links_damaged: u64,
 }
 
 impl NodeStatus {
@@ -57,13 +59,15 @@ impl NodeStatus {
         let groups = groups.iter().map(read).collect::<Result<_, String>>()?;
         let sent = |name: &str| json[name].as_u64().unwrap_or_default();
         let (raft_messages_sent, beats_sent) = (sent("raft_messages_sent"), sent("beats_sent"));
-        Ok(NodeStatus { groups, raft_messages_sent, beats_sent }.sorted())
+        let links_damaged = sent("links_damaged");
+        Ok(NodeStatus { groups, raft_messages_sent, beats_sent, links_damaged }.sorted())
     }
 
     /// Adds what another shard of the same node said. Counts are the node's already: the later ones stay.
     pub fn merge(mut self, other: NodeStatus) -> NodeStatus {
         self.raft_messages_sent = self.raft_messages_sent.max(other.raft_messages_sent);
         self.beats_sent = self.beats_sent.max(other.beats_sent);
+        self.links_damaged = self.links_damaged.max(other.links_damaged);
         let new = |group: &GroupStatus| self.groups.iter().all(|known| known.group != group.group);
         let added: Vec<GroupStatus> = other.groups.into_iter().filter(new).collect();
         self.groups.extend(added);
