@@ -7,6 +7,8 @@ mod data_dir;
 mod kill;
 mod membership;
 mod partitions;
+mod pauses;
 mod raftlog;
 mod rest;
+mod service;
 mod tidy;

@@ -3,30 +3,16 @@
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use ringraft_tests::client::{Client, Value};
-use ringraft_tests::poll;
 use ringraft_tests::process::Options;
 use ringraft_tests::switch::Rule;
 
-use super::site::{ALL_SERVE, MAJORITY_SERVES, Site, seed};
-
-/// Above the deadline of a request, so that a node without a majority has time to say so.
-const PATIENCE: Duration = Duration::from_secs(4);
-
-fn set(site: &Site, id: u16, key: &str, value: &str) {
-    let stored = poll::until(Instant::now() + ALL_SERVE, || {
-        let client = Client::connect(site.cluster.address(id), PATIENCE);
-        let reply = client.and_then(|mut client| client.line(&format!("SET {key} {value}")));
-        reply.ok() == Some(Value::Simple("OK".into()))
-    });
-    assert!(stored, "node {id} takes no SET {key}");
-}
+use super::site::Site;
+use crate::service::{MAJORITY_SERVES, get, pass, seed, serves, set};
 
 /// A node on the wrong side of a cut must not answer with what was true before.
 fn assert_not_stale(site: &Site, id: u16, key: &str, old: &str) {
-    let client = Client::connect(site.cluster.address(id), PATIENCE);
-    let reply = client.and_then(|mut client| client.line(&format!("GET {key}")));
-    assert_ne!(reply.ok(), Some(Value::Bulk(old.into())), "node {id} answered a stale GET {key}");
+    let answer = get(&site.cluster, id, key);
+    assert_ne!(answer, Some(Some(old.to_string())), "node {id} answered a stale GET {key}");
 }
 
 #[test]
@@ -36,7 +22,7 @@ fn a_majority_serves_and_a_minority_does_not_lie() {
     let mut rng = Rng::with_seed(seed);
     for round in 0..4 {
         let (old, new) = (format!("old{round}"), format!("new{round}"));
-        set(&site, 1, "truth", &old);
+        set(&site.cluster, 1, "truth", &old);
         let leader = site.leader_of("truth");
         let mut others: Vec<u16> = site.cluster.ids().filter(|id| *id != leader).collect();
         rng.shuffle(&mut others);
@@ -52,7 +38,7 @@ fn a_majority_serves_and_a_minority_does_not_lie() {
         };
         site.switch.cut(&minority, &majority);
         site.wait_serves(&majority, MAJORITY_SERVES, &format!("cut {minority:?} | {majority:?}"));
-        set(&site, majority[0], "truth", &new);
+        set(&site.cluster, majority[0], "truth", &new);
         for id in &minority {
             assert_not_stale(&site, *id, "truth", &old);
         }
@@ -68,7 +54,7 @@ fn one_way_is_not_enough() {
     let Some(site) = Site::start(3, seed, Options { shards: 2, ..Options::default() }) else { return };
     for round in 0..3 {
         let old = format!("old{round}");
-        set(&site, 1, "truth", &old);
+        set(&site.cluster, 1, "truth", &old);
         let leader = site.leader_of("truth");
         let others: Vec<u16> = site.cluster.ids().filter(|id| *id != leader).collect();
         for other in &others[..if round == 2 { 1 } else { 2 }] {
@@ -79,7 +65,7 @@ fn one_way_is_not_enough() {
         let serving = if round == 2 { &others[1..] } else { &others };
         let what = ["deaf leader", "mute leader", "one way of one pair"][round];
         site.wait_serves(serving, MAJORITY_SERVES, &format!("{what} {leader}"));
-        set(&site, serving[0], "truth", "new");
+        set(&site.cluster, serving[0], "truth", "new");
         if round < 2 {
             assert_not_stale(&site, leader, "truth", &old);
         }
@@ -97,8 +83,8 @@ fn two_that_do_not_see_each_other_do_not_disturb_the_third() {
         site.switch.cut(&two[..1], &two[1..]);
         site.wait_serves(&[third], MAJORITY_SERVES, &format!("cut {two:?}"));
         let before = site.terms(third);
-        site.pass(Duration::from_secs(5));
-        assert!(site.serves(third), "it has stopped serving");
+        pass(Duration::from_secs(5));
+        assert!(serves(&site.cluster, third), "it has stopped serving");
         let (after, groups) = (site.terms(third), site.cluster.status(third).expect("it is up").groups.len());
         println!("terms of {groups} groups rose by {} in 5 s", after - before);
         assert!(after - before <= 2 * groups as u64, "terms run away: {before} to {after}");
@@ -124,9 +110,9 @@ fn a_flapping_node_does_not_stop_the_others() {
         } else {
             site.switch.set(flapping, others[rng.usize(..2)], Rule::CUT);
         }
-        site.pass(Duration::from_millis(rng.u64(50..longest)));
+        pass(Duration::from_millis(rng.u64(50..longest)));
         site.switch.heal();
-        site.pass(Duration::from_millis(rng.u64(50..400)));
+        pass(Duration::from_millis(rng.u64(50..400)));
         cuts += 1;
     }
     println!("node {flapping} was cut off {cuts} times");

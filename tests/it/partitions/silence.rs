@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use ringraft_tests::poll;
 use ringraft_tests::process::Options;
 
-use super::site::{ALL_SERVE, MAJORITY_SERVES, Site, seed};
+use super::site::Site;
+use crate::service::{ALL_SERVE, MAJORITY_SERVES, seed};
 
 /// A link is closed after 3 s of silence; the rest is for a busy machine.
 const NOTICED: Duration = Duration::from_secs(8);

@@ -5,7 +5,8 @@ use std::time::Duration;
 use ringraft_tests::process::Options;
 use ringraft_tests::switch::{CLIENTS, Rule};
 
-use super::site::{ALL_SERVE, Site, seed};
+use super::site::Site;
+use crate::service::{ALL_SERVE, pass, seed};
 
 const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -56,7 +57,7 @@ fn damaged_frames_are_refused_and_counted() {
     for share in [0.002, 0.01] {
         site.switch.among_nodes(Rule { corruption: share, ..Rule::default() });
         site.let_work(300);
-        site.pass(Duration::from_secs(2));
+        pass(Duration::from_secs(2));
     }
     site.heal("damage");
     let damaged: u64 = ids.iter().flat_map(|a| ids.map(|b| site.switch.passed(*a, b).corrupted)).sum();
