@@ -142,17 +142,20 @@ impl Raft {
         None
     }
 
-    /// Takes an append that the shard has no room for: it counts as a beat and is answered
-    /// `AppendBusy`. Any other message is stepped as usual.
-    pub fn refuse(&mut self, now: Time, from: NodeId, message: Message) {
-        let Body::Append { commit, round, .. } = message.body else {
-            let accepted = self.step(now, from, message, &[]);
-            debug_assert!(accepted.is_none(), "only appends bring entries");
-            return;
-        };
-        let beat = Message { body: Body::Beat { commit, round }, ..message };
-        self.step(now, from, beat, &[]);
-        if self.leader == Some(from) {
+    /// Takes an append that the shard has no room for: as if it ended before the first entry that is not here yet, and is
+    /// answered `AppendBusy` besides if there is one. So a follower whose log is full still learns what is committed, which
+    /// lets it save its state and make room. Any other message is stepped as usual.
+    pub fn refuse(&mut self, now: Time, from: NodeId, mut message: Message) {
+        let mut cut = false;
+        if let Body::Append { prev, last, runs, .. } = &mut message.body {
+            let known = self.known_until(*prev, *last, runs);
+            cut = known < *last;
+            *last = known;
+            runs.retain(|run| run.first <= known);
+        }
+        let accepted = self.step(now, from, message, &[]);
+        debug_assert!(accepted.is_none(), "what is new was cut off");
+        if cut && self.leader == Some(from) {
             self.owed.busy = true;
         }
     }

@@ -149,6 +149,11 @@ impl Raft {
         if self.is_faulted() || id.index <= self.commit {
             return false;
         }
+        if id.term > self.term {
+            // It comes on a way of its own, and may outlive the messages that announced it, also in a replica that has
+            // restarted since: what it holds proves its term.
+            self.become_follower(id.term);
+        }
         self.wake_follower();
         let kept = mutant!(SnapshotKeepsLog) && self.log.term_at(id.index).is_some() && !self.is_leader();
         if kept || self.log.id_at(id.index) == Some(id) {

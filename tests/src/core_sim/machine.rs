@@ -79,6 +79,8 @@ pub struct Machine {
     pub loss: Option<Loss>,
     /// Whether it was never a member in this incarnation.
     pub fresh: bool,
+    /// A snapshot that was on its way when it stopped: snapshots come on connections of their own, and go on after a restart.
+    pub arriving: Option<raft::EntryId>,
     /// Of each shard of others: when it was heard last, on this clock, and its boot number.
     pub heard: [Option<(Time, u32)>; NODES_MAX],
 }
@@ -102,6 +104,7 @@ impl Machine {
             image: None,
             loss: None,
             fresh: founding.is_none(),
+            arriving: None,
             heard: [None; NODES_MAX],
         }
     }
@@ -114,7 +117,8 @@ impl Machine {
         let mut settings = (*self.settings).clone();
         settings.seed = settings.seed.wrapping_add(u64::from(self.boot) << 32);
         let settings = Rc::new(settings);
-        let node = Node::start(&settings, self.incarnation, preferred, &self.disk, now);
+        let mut node = Node::start(&settings, self.incarnation, preferred, &self.disk, now);
+        node.offered = self.arriving.take();
         let spec = Replica::start(&settings, &self.disk, (founding, history), now);
         self.life = Some(Box::new(Life { node, spec }));
     }

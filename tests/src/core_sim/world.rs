@@ -124,6 +124,7 @@ impl World {
     pub fn crash(&mut self, at: usize, survive: usize) {
         let machine = &mut self.machines[at];
         if let Some(life) = machine.life.take() {
+            machine.arriving = life.node.offered;
             self.trace.say(|| format!("{:>9} n{} crashes, {survive} writes survive", self.now_us, at + 1));
             life.node.crash(&mut machine.disk, survive);
             self.ledger.reads.stopped(machine.id);

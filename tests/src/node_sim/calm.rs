@@ -65,6 +65,7 @@ impl World {
         if !self.clients.are_idle() {
             return Some("clients wait for answers".into());
         }
+        if std::env::var("DBG").is_ok() { for m in &mut self.machines { if let Some(r) = m.running() { eprintln!("{:?} {:?} full {}", r.log(0).map(|l| l.stats()), r.log(0).map(|l| l.pinning(20)), r.log(0).unwrap().is_full()); } } }
         for group in 0..=self.profile.groups {
             if let Some(why) = self.group_unrest(raft::GroupId(group)) {
                 return Some(why);
@@ -87,7 +88,7 @@ impl World {
             let replica = (0..running.shards()).find_map(|shard| running.raft(shard, group));
             let Some(replica) = replica else { return Some(format!("machine {at} has no replica of {group}")) };
             if replica.is_leader() {
-                leaders.push(node);
+                leaders.push((node, replica.status()));
             }
             cursors.push((at, replica.leader(), replica.applied_index(), replica.last(), replica.standing()));
         }

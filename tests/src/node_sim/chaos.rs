@@ -107,6 +107,7 @@ impl World {
                 self.wake_all(machine);
             }
             Fault::Members => self.change_members(),
+            Fault::Transfer if !self.operator.is_idle() => {}
             Fault::Transfer => {
                 let group = self.random.u32(..=self.profile.groups);
                 let to = self.machines[machine].node;
@@ -171,8 +172,10 @@ impl World {
 
     /// A disk is gone for good.
     fn lose_disk(&mut self, machine: usize) {
-        if self.damaged() > 0 || !self.has_begun(machine) {
-            return; // at most a minority loses its data: the fault atlas
+        // At most a minority loses its data (the fault atlas), and somebody must be able to replace it.
+        let replaceable = self.counts.answered > 0 && self.operator.is_idle();
+        if self.damaged() > 0 || !self.has_begun(machine) || !replaceable {
+            return;
         }
         self.kill(machine);
         self.say(|| format!("machine {machine}: the disk is lost"));

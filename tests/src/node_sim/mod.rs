@@ -18,6 +18,7 @@ mod process;
 mod profile;
 pub mod run;
 mod sockets;
+mod told;
 mod watching;
 mod weather;
 mod witnessed;

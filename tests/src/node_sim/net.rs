@@ -4,7 +4,8 @@
 //! link as silence until it heals. A connection ends in order, or by a reset, or not at all when the machine at its other
 //! end lost its power: that shows only when something is sent to it after it is up again.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 
 use ringraft::simulation::{ClientData, Input};
 use runtime::{BufferMut, Part, SocketId};
@@ -107,10 +108,38 @@ pub struct Connection {
     /// Its ends; the second exists once it was accepted.
     pub ends: [Option<End>; 2],
     /// Which address was called.
-    pub called: std::net::SocketAddr,
+    pub called: SocketAddr,
+    /// By side: packets sent to it, and come in there, and those that overtook others.
+    sent: [u64; 2],
+    came_in: [u64; 2],
+    early: [BTreeMap<u64, Packet>; 2],
 }
 
 impl Connection {
+    /// A connection that `caller` asks for.
+    pub fn new(caller: End, called: SocketAddr) -> Connection {
+        let ends = [Some(caller), None];
+        Connection { ends, called, sent: [0; 2], came_in: [0; 2], early: Default::default() }
+    }
+
+    /// The number of the next packet to side `to`.
+    pub fn number(&mut self, to: usize) -> u64 {
+        self.sent[to] += 1;
+        self.sent[to]
+    }
+
+    /// A packet reached side `to`, perhaps before others that were sent earlier.
+    pub fn wait_in_line(&mut self, to: usize, number: u64, packet: Packet) {
+        self.early[to].insert(number, packet);
+    }
+
+    /// The next packet in the order sent, if it is there.
+    pub fn next_in_line(&mut self, to: usize) -> Option<Packet> {
+        let packet = self.early[to].remove(&(self.came_in[to] + 1))?;
+        self.came_in[to] += 1;
+        Some(packet)
+    }
+
     fn end(&mut self, side: usize) -> Option<&mut End> {
         self.ends[side].as_mut()
     }

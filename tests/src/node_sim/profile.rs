@@ -98,7 +98,7 @@ impl Profile {
     pub fn draw(random: &mut fastrand::Rng) -> Profile {
         let founders = pick(random, &[3, 3, 3, 3, 3, 5, 5, 4]);
         let members = random.u8(..3) == 0;
-        let segment_bytes = pick(random, &[64 << 10, 128 << 10, 256 << 10]);
+        let segment_bytes = pick(random, &[512 << 10, 1 << 20, 2 << 20]);
         let fault = |random: &mut fastrand::Rng, weight: u8| if random.u8(..3) == 0 { weight } else { 0 };
         Profile {
             founders,
@@ -109,7 +109,7 @@ impl Profile {
             keys: pick(random, &[1, 3, 8, 30]),
             pace_us: pick(random, &[2_000, 10_000, 50_000]),
             segment_bytes,
-            log_bytes_max: segment_bytes * pick(random, &[6, 8, 16, 64]),
+            log_bytes_max: segment_bytes * pick(random, &[24, 64, 200]),
             snapshot_after_bytes: pick(random, &[16 << 10, 64 << 10, 256 << 10, 1 << 30]),
             lease_reads: random.u8(..3) == 0,
             redirect: if random.u8(..4) == 0 { Redirect::Moved } else { Redirect::Proxy },

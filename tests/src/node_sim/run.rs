@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::profile::Profile;
+use super::told::listen;
 use super::world::{Counts, Happening, World};
 use crate::core_sim::run::{Failure, violation_of};
 use crate::core_sim::trace::Trace;
@@ -15,7 +16,7 @@ use crate::core_sim::trace::Trace;
 /// The promise that was broken.
 pub fn seed(seed: u64, trace: &Trace) -> Result<Counts, Failure> {
     let trace = trace.clone();
-    catch_unwind(AssertUnwindSafe(|| live(seed, trace)))
+    catch_unwind(AssertUnwindSafe(|| listen(&trace.clone(), || live(seed, trace))))
         .map_err(|panic| Failure { seed, violation: violation_of(&*panic) })
 }
 

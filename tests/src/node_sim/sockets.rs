@@ -54,7 +54,7 @@ impl World {
 
     /// Asks for a connection. The new connection's number.
     pub fn call(&mut self, party: Party, socket: SocketId, address: SocketAddr) -> usize {
-        self.connections.push(Connection { ends: [Some(End::new(party, socket)), None], called: address });
+        self.connections.push(Connection::new(End::new(party, socket), address));
         let number = self.connections.len() - 1;
         self.post(number, 1, Packet::Syn);
         number
@@ -114,7 +114,8 @@ impl World {
             due_us = due_us.max(end.last_due);
             end.last_due = due_us;
         }
-        self.plan_at(due_us, Happening::Arrive { connection, to, packet });
+        let number = self.connections[connection].number(to);
+        self.plan_at(due_us, Happening::Arrive { connection, to, number, packet });
     }
 
     /// Between which machines the way to side `to` leads; none for clients.
@@ -128,19 +129,21 @@ impl World {
         (machine(1 - to), machine(to))
     }
 
-    /// A packet arrives, unless its way is cut: then it is sent again, in order.
-    pub fn arrive(&mut self, connection: usize, to: usize, packet: Packet) {
+    /// A packet arrives, unless its way is cut: then it is sent again. Those behind it wait for it.
+    pub fn arrive(&mut self, connection: usize, to: usize, number: u64, packet: Packet) {
         let (from, target) = self.machines_of(connection, to);
         let powered = target.is_none_or(|machine| self.machines[machine].powered);
         if self.weather.is_cut(from, target) || !powered {
-            let sender_waits = self.connections[connection].ends[1 - to].as_ref().is_some_and(End::is_there);
-            // Who closed or is gone sends nothing again for long.
-            if sender_waits || matches!(packet, Packet::Fin | Packet::Reset) && powered {
-                let after_us = if packet == Packet::Syn { RECALL_US } else { RESEND_US };
-                self.plan(after_us, Happening::Arrive { connection, to, packet });
-            }
-            return;
+            let after_us = if packet == Packet::Syn { RECALL_US } else { RESEND_US };
+            return self.plan(after_us, Happening::Arrive { connection, to, number, packet });
         }
+        self.connections[connection].wait_in_line(to, number, packet);
+        while let Some(packet) = self.connections[connection].next_in_line(to) {
+            self.come_in(connection, to, packet);
+        }
+    }
+
+    fn come_in(&mut self, connection: usize, to: usize, packet: Packet) {
         self.counts.packets += 1;
         match packet {
             Packet::Syn => self.accept(connection),

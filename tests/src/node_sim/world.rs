@@ -36,6 +36,8 @@ pub enum Happening {
         connection: usize,
         /// The side it arrives at.
         to: usize,
+        /// Its number among those to that side.
+        number: u64,
         /// What.
         packet: Packet,
     },
@@ -196,7 +198,9 @@ impl World {
     fn happen(&mut self, what: Happening) {
         match what {
             Happening::Visit { machine, shard } => self.visit_if_planned(machine, shard),
-            Happening::Arrive { connection, to, packet } => self.arrive(connection, to, packet),
+            Happening::Arrive { connection, to, number, packet } => {
+                self.arrive(connection, to, number, packet);
+            }
             Happening::Client(number) => self.client_goes_on(number),
             Happening::Operator => self.operator_goes_on(),
             Happening::Chaos => self.chaos(),
@@ -248,6 +252,7 @@ impl World {
         slot.busy_until = now_us + self.random.u64(TURN_US);
         let mut inputs = std::mem::take(&mut slot.inputs);
         let Process::Up(node) = &mut here.process else { return };
+        super::told::turn_of(now_us, machine);
         let mut actions = Vec::new();
         let was_ready = node.is_ready();
         let end = node.visit(shard, now, &mut inputs, &mut actions);

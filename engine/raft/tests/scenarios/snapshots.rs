@@ -234,3 +234,15 @@ fn a_follower_that_waits_for_a_snapshot_may_still_campaign_with_the_log_it_has()
     let asked = lone.wait(1600);
     assert!(asked.iter().any(|said| said.body == Body::PreVote { last: id(9, 1) }));
 }
+
+/// A snapshot comes on a connection of its own: it may arrive in a replica that has restarted and forgotten the term in
+/// which it was offered.
+#[test]
+fn an_installed_snapshot_brings_its_term() {
+    let mut node = Lone::with_log(&[1, 1], 1);
+    let config = node.node.raft.config();
+    assert!(node.node.raft.snapshot_installed(raft::Time(1), id(9, 3), &config));
+    assert_eq!((node.term(), node.committed(), node.role()), (3, 9, raft::Role::Follower));
+    let hard_state = node.node.raft.take_write().and_then(|write| write.hard_state());
+    assert!(hard_state.is_some_and(|hard_state| hard_state.term == Term(3) && hard_state.vote.is_none()));
+}

@@ -141,7 +141,7 @@ impl Replica {
         }
     }
 
-    /// A message arrives. `refused`: there was no room for its entries, so an append is a beat.
+    /// A message arrives. `refused`: there was no room for entries that are not there yet.
     pub(super) fn receive(&mut self, now: Time, envelope: &Envelope, refused: bool) {
         let (from, message) = (envelope.from.0, &envelope.message);
         if self.standing == Standing::Faulted || message.term < self.term {

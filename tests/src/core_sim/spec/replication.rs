@@ -25,12 +25,15 @@ impl Replica {
     pub(super) fn replicate(&mut self, now: Time, envelope: &Envelope, refused: bool) {
         let from = envelope.from.0;
         match &envelope.message.body {
-            Body::Append { prev, commit, .. } if !refused => {
+            Body::Append { prev, commit, .. } => {
                 self.leader_of_the_term(now, from);
-                self.append(prev.index.0, prev.term, &envelope.entries, commit.0);
+                let here = |(entry, index): &(&Entry, u64)| self.term_at(*index) == Some(entry.term);
+                let there = envelope.entries.iter().zip(prev.index.0 + 1..);
+                let count = if refused { there.take_while(here).count() } else { envelope.entries.len() };
+                self.append(prev.index.0, prev.term, &envelope.entries[..count], commit.0);
             }
-            Body::Append { round, .. } | Body::Beat { round, .. } if self.slept_since(from, *round) => {}
-            Body::Append { commit, .. } | Body::Beat { commit, .. } => {
+            Body::Beat { round, .. } if self.slept_since(from, *round) => {}
+            Body::Beat { commit, .. } => {
                 self.leader_of_the_term(now, from);
                 self.commit_accepted(commit.0);
             }
@@ -155,6 +158,9 @@ impl Replica {
             "{} installs {id}, which is not committed",
             self.id
         );
+        if id.term > self.term {
+            self.become_follower(id.term);
+        }
         if self.term_at(index) != Some(id.term) {
             self.log = history.to_vec();
         }
