@@ -3,6 +3,7 @@
 mod bad_input;
 mod clients;
 mod core_sim;
+mod crowds;
 mod data_dir;
 mod kill;
 mod membership;
