@@ -76,6 +76,8 @@ pub(super) struct Links {
     beat: Beat,
     log_budget: LogBudget,
     seed: u64,
+    /// Outboxes made so far.
+    outboxes: u64,
 }
 
 impl Links {
@@ -108,6 +110,7 @@ impl Links {
             // A scan of the port or a foreign cluster must not fill the disk with log lines.
             log_budget: LogBudget::new(10, Duration::from_secs(10)),
             seed: settings.seed,
+            outboxes: 0,
         }
     }
 

@@ -43,7 +43,6 @@ struct Sent {
 }
 
 /// The outgoing side of one link above Raft.
-#[derive(Default)]
 pub(crate) struct Outbox {
     /// Calls not yet in a frame, oldest first, with their bytes behind one another in `call_bytes`.
     calls: VecDeque<(Call, Time)>,
@@ -61,6 +60,20 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
+    /// An outbox whose requests count from `sent_first`. Two of the same pair of shards, in one start of the node or in
+    /// two, must not share numbers: an answer may come after the link broke, on the next one, to a node that has restarted.
+    pub(crate) fn counting_from(sent_first: u64) -> Outbox {
+        Outbox {
+            calls: VecDeque::new(),
+            call_bytes: Vec::new(),
+            framed_bytes: 0,
+            replies: Vec::new(),
+            reply_bytes: Vec::new(),
+            sent: VecDeque::new(),
+            sent_first,
+        }
+    }
+
     /// Takes a request to pass on. False when the bound is reached: nothing was taken.
     pub(crate) fn pass_on(&mut self, head: RequestHead, body: &dyn Encode) -> bool {
         let bytes = body.encoded_bytes();
@@ -238,7 +251,7 @@ mod tests {
 
     #[test]
     fn what_was_sent_is_in_doubt_and_what_was_not_comes_back() {
-        let mut outbox = Outbox::default();
+        let mut outbox = Outbox::counting_from(0);
         assert!(outbox.pass_on(head(1, Kind::Write), &b"w1".to_vec()));
         assert!(outbox.pass_on(head(2, Kind::Read), &b"r2".to_vec()));
         assert!(outbox.pass_on(head(3, Kind::Write), &b"w3".to_vec()));

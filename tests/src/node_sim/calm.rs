@@ -60,12 +60,13 @@ impl World {
     /// What is not yet as it must be in the end.
     fn unrest(&mut self) -> Option<String> {
         if !self.operator.is_idle() {
-            return Some(format!("the operator waits: {:?}", self.operator.errands().collect::<Vec<_>>()));
+            let directory = self.group_unrest(raft::GroupId(0));
+            let errands: Vec<_> = self.operator.errands().collect();
+            return Some(format!("the operator waits: {errands:?}, {directory:?}"));
         }
         if !self.clients.are_idle() {
             return Some("clients wait for answers".into());
         }
-        if std::env::var("DBG").is_ok() { for m in &mut self.machines { if let Some(r) = m.running() { eprintln!("{:?} {:?} full {}", r.log(0).map(|l| l.stats()), r.log(0).map(|l| l.pinning(20)), r.log(0).unwrap().is_full()); } } }
         for group in 0..=self.profile.groups {
             if let Some(why) = self.group_unrest(raft::GroupId(group)) {
                 return Some(why);
@@ -76,19 +77,26 @@ impl World {
 
     /// What is wrong with a group: it must have one leader, whom all follow, and the same applied entries everywhere.
     fn group_unrest(&mut self, group: raft::GroupId) -> Option<String> {
-        let (mut leaders, mut cursors) = (Vec::new(), Vec::new());
+        let (mut leaders, mut followers, mut cursors) = (Vec::new(), Vec::new(), Vec::new());
         for (at, machine) in self.machines.iter_mut().enumerate() {
             let (node, starts) = (machine.node, machine.starts);
             let Some(running) = machine.running() else {
-                if starts > 0 {
+                if starts > 0 && self.operator.is_idle() {
                     return Some(format!("no node runs on machine {at}"));
                 }
                 continue;
             };
             let replica = (0..running.shards()).find_map(|shard| running.raft(shard, group));
-            let Some(replica) = replica else { return Some(format!("machine {at} has no replica of {group}")) };
+            let Some(replica) = replica else {
+                if self.operator.is_idle() {
+                    return Some(format!("machine {at} has no replica of {group}"));
+                }
+                continue;
+            };
             if replica.is_leader() {
                 leaders.push((node, replica.status()));
+            } else if !self.operator.is_idle() {
+                followers.push((node, replica.config()));
             }
             cursors.push((at, replica.leader(), replica.applied_index(), replica.last(), replica.standing()));
         }
@@ -99,6 +107,6 @@ impl World {
                 && cursor.2 == cursor.3
                 && cursor.4 == raft::Standing::Normal
         });
-        (leaders.len() != 1 || !alike).then(|| format!("group {group}: leaders {leaders:?}, {cursors:?}"))
+        (leaders.len() != 1 || !alike).then(|| format!("group {group}: leaders {leaders:?}, {followers:?}, {cursors:?}"))
     }
 }

@@ -129,6 +129,14 @@ impl World {
         }
     }
 
+    /// Whether a machine's node runs and belongs to the cluster.
+    fn has_joined(&self, machine: usize) -> bool {
+        match &self.machines[machine].process {
+            Process::Up(node) => node.raft(0, raft::GroupId(0)).is_some(),
+            Process::Down | Process::Ended(_) => false,
+        }
+    }
+
     /// Whether a node was ever meant to run on a machine.
     fn has_begun(&self, machine: usize) -> bool {
         machine < usize::from(self.profile.founders) || self.machines[machine].starts > 0
@@ -165,7 +173,7 @@ impl World {
         let node = self.machines[machine].node;
         if !self.has_begun(machine) {
             self.order([Errand::Start(machine), Errand::Add { node, machine }]);
-        } else if self.random.u8(..3) == 0 {
+        } else if self.random.u8(..3) == 0 && self.has_joined(machine) {
             self.order([Errand::Remove(node)]); // it ends by itself and comes back with an empty disk
         }
     }

@@ -13,7 +13,7 @@ use super::net::{Party, Reading};
 use super::profile::Profile;
 use super::world::{Happening, World};
 use crate::client::{Value, read_reply};
-use crate::history::{Bytes, History, Operation, Outcome, Reply, Request};
+use crate::history::{Bytes, History, Operation, Outcome, Reply, Request, printable};
 use crate::workload::session::{Answer, answer, bytes};
 
 /// How long a client waits for an answer: well over the server's own deadline.
@@ -100,10 +100,12 @@ impl Clients {
         let mut keys: Vec<Bytes> = self.operations.iter().map(|operation| operation.key.clone()).collect();
         keys.sort();
         keys.dedup();
-        for (number, machine) in machines.iter().enumerate() {
-            let client = number % self.list.len();
-            self.list[client].todo.extend(keys.iter().map(|key| (*machine, key.clone())));
+        let clients = self.list.len();
+        for (number, key) in keys.iter().enumerate() {
+            let client = &mut self.list[number % clients];
+            client.todo.extend(machines.iter().map(|machine| (*machine, key.clone())));
         }
+        self.list.iter_mut().for_each(|client| client.todo.sort());
     }
 
     /// Nothing new is asked from now on.
@@ -258,6 +260,7 @@ impl World {
     fn client_sends(&mut self, number: usize, requests: Vec<(Bytes, Request)>, through: Option<usize>) {
         let Some(connection) = self.clients.list[number].connection else { return };
         let mut sent = Vec::new();
+        self.say(|| format!("client {number} asks on {connection}: {}", in_words(&requests)));
         for (key, request) in requests {
             sent.extend(bytes(&key, &request));
             let client = &mut self.clients.list[number];
@@ -354,6 +357,7 @@ impl World {
 
     fn client_is_told(&mut self, number: usize, waiting: Waiting, reply: Value) {
         let returned = self.nanoseconds();
+        self.say(|| format!("client {number} is told {reply:?}"));
         let asked = &mut self.clients.operations[waiting.operation];
         if let Some(address) = moved_to(&reply) {
             self.clients.list[number].moved_to = Some(address);
@@ -376,6 +380,7 @@ impl World {
         let client = &mut self.clients.list[number];
         if client.moved_to.is_some() && client.waiting.is_empty() {
             self.client_gives_up(number, "it was moved");
+            self.client_connects(number);
         }
     }
 
@@ -394,6 +399,11 @@ impl World {
         self.close(connection, 0);
         self.plan_client(number, RETRY_US);
     }
+}
+
+fn in_words(requests: &[(Bytes, Request)]) -> String {
+    let word = |(key, request): &(Bytes, Request)| format!("{} {request}", printable(key));
+    requests.iter().map(word).collect::<Vec<_>>().join(", ")
 }
 
 /// Where `-MOVED slot host:port` sends the client.

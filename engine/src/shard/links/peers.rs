@@ -33,6 +33,9 @@ pub(super) enum Standing {
     Gone { since: Time },
 }
 
+/// An outbox sends fewer requests than this power of two in one start.
+const OUTBOX_SHIFT: u32 = 40;
+
 impl Links {
     /// Makes the link to a shard of a member (one with `shards` shards, 0: not known yet), or says so of the link there
     /// is. `address` is that shard's own.
@@ -93,7 +96,7 @@ impl Links {
     }
 
     fn new_entry(
-        &self,
+        &mut self,
         now: Time,
         peer: PeerShard,
         shards: u16,
@@ -106,6 +109,9 @@ impl Links {
         if matches!(standing, Standing::Caller | Standing::Unheard) {
             link.stop(now);
         }
+        // From another place at every start, by its seed, and in every outbox of a start.
+        self.outboxes += 1;
+        let outbox = Outbox::counting_from((self.seed >> 1) ^ (self.outboxes << OUTBOX_SHIFT));
         Entry {
             peer,
             address,
@@ -113,7 +119,7 @@ impl Links {
             shards,
             owes_beat: false,
             link: Some(Box::new(link)),
-            outbox: Outbox::default(),
+            outbox,
             pending: Vec::new(),
             noted: Vec::new(),
             loaded: VecDeque::new(),
