@@ -5,6 +5,7 @@ mod clients;
 mod core_sim;
 mod crowds;
 mod data_dir;
+mod founding;
 mod kill;
 mod membership;
 mod partitions;

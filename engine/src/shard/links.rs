@@ -328,6 +328,11 @@ impl Links {
         (entry.peer.node, entry.outbox.lost())
     }
 
+    /// The peer of `link` is silent: whoever waits for its answers waits no more.
+    pub(super) fn give_up(&mut self, link: usize) -> Vec<(RequestHead, Option<Request>)> {
+        self.entries[link].outbox.give_up()
+    }
+
     /// The incarnation a node greeted with, while it is connected.
     pub(super) fn incarnation_of(&self, node: NodeId) -> Option<u64> {
         self.incarnations.iter().find(|(known, _)| *known == node).map(|(_, incarnation)| *incarnation)

@@ -67,8 +67,9 @@ impl Outbox {
             calls: VecDeque::new(),
             call_bytes: Vec::new(),
             framed_bytes: 0,
-            replies: Vec::new(),
+            replies: VecDeque::new(),
             reply_bytes: Vec::new(),
+            framed_reply_bytes: 0,
             sent: VecDeque::new(),
             sent_first,
         }
@@ -212,11 +213,16 @@ impl Outbox {
         overdue
     }
 
-    /// The link is gone: each unanswered request, oldest first, with its bytes if it surely was not applied
-    /// (a read, or a write that was never sent). Answers for the other side are dropped with the link.
+    /// The link is gone: [`Outbox::give_up`], and answers for the other side are dropped with the link.
     pub(crate) fn lost(&mut self) -> Vec<(RequestHead, Option<Request>)> {
         self.replies.clear();
         (self.reply_bytes, self.framed_reply_bytes) = (Vec::new(), 0);
+        self.give_up()
+    }
+
+    /// Nobody waits any more for answers to what was passed on: each unanswered request, oldest first, with its bytes if
+    /// it surely was not applied (a read, or a write that was never sent). Answers that still come are ignored.
+    pub(crate) fn give_up(&mut self) -> Vec<(RequestHead, Option<Request>)> {
         let unsent_from = self.sent.len() - self.calls.len();
         let mut lost = Vec::new();
         for (place, sent) in std::mem::take(&mut self.sent).into_iter().enumerate() {
@@ -287,6 +293,18 @@ mod tests {
         assert!(outbox.answered(5).is_none(), "too late");
     }
 
+    #[test]
+    fn what_is_given_up_is_not_waited_for_and_the_other_side_gets_its_answers() {
+        let mut outbox = Outbox::counting_from(0);
+        assert!(outbox.pass_on(head(1, Kind::Write), &b"w1".to_vec()));
+        let (mut body, mut tail) = (Body::default(), Vec::new());
+        outbox.fill(&mut body, &mut tail, 0, Time(0));
+        outbox.reply(7, Outcome::Done, b"+OK");
+        assert_eq!(outbox.give_up().len(), 1);
+        assert!(outbox.answered(0).is_none(), "too late");
+        assert_eq!(frames(&mut outbox, 0), [3]);
+    }
+
     /// Frames until nothing waits; how many bytes each had.
     fn frames(outbox: &mut Outbox, other_bytes: usize) -> Vec<usize> {
         let mut sizes = Vec::new();
@@ -301,7 +319,7 @@ mod tests {
 
     #[test]
     fn answers_fill_as_many_frames_as_they_need() {
-        let mut outbox = Outbox::default();
+        let mut outbox = Outbox::counting_from(0);
         (0..8).for_each(|sequence| outbox.reply(sequence, Outcome::Done, &vec![0; 200 << 10]));
         outbox.reply(8, Outcome::Done, &vec![0; 16 << 20]);
         assert_eq!(frames(&mut outbox, 0), [400 << 10, 400 << 10, 400 << 10, 400 << 10, 16 << 20]);
@@ -310,7 +328,7 @@ mod tests {
 
     #[test]
     fn what_is_large_does_not_share_a_frame() {
-        let mut outbox = Outbox::default();
+        let mut outbox = Outbox::counting_from(0);
         assert!(outbox.pass_on(head(1, Kind::Write), &vec![0; 20 << 20]));
         outbox.reply(1, Outcome::Done, &vec![0; 20 << 20]);
         assert!(!outbox.wants_frame_without(1 << 20));
@@ -320,7 +338,7 @@ mod tests {
 
     #[test]
     fn answers_that_nobody_could_take_in_time_are_unknown() {
-        let mut outbox = Outbox::default();
+        let mut outbox = Outbox::counting_from(0);
         let large = vec![0; 1 << 20];
         (0..100).for_each(|sequence| outbox.reply(sequence, Outcome::Done, &large));
         outbox.reply(100, Outcome::Done, b"+OK");

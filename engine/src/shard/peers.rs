@@ -96,6 +96,9 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
     pub(super) fn peer_is_lost(&mut self, link: usize) {
         let node = self.links.peer(link).node;
         tracing::info!(%node, link, "a peer's shard is lost");
+        // A group's route leads to its new leader once nothing is waited for along the old one. Its election has begun.
+        let in_doubt = self.links.give_up(link);
+        self.take_lost(in_doubt);
         for number in 0..self.replicas.len() {
             if self.links.carries(link, self.replicas[number].group) {
                 self.replicas[number].raft.peer_lost(self.now, node);
