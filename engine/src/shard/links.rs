@@ -129,10 +129,9 @@ impl Links {
         self.entries[link].up && !self.liveness.is_lost(link)
     }
 
-    /// Passes a request on. False when the link is down or full: nothing was taken.
+    /// Passes a request on. False when the link is down or full, or its peer silent: nothing was taken.
     pub(super) fn pass_on(&mut self, link: usize, head: RequestHead, body: &dyn Encode) -> bool {
-        let entry = &mut self.entries[link];
-        entry.up && entry.outbox.pass_on(head, body)
+        self.is_up(link) && self.entries[link].outbox.pass_on(head, body)
     }
 
     /// The request that an answer on `link` belongs to.

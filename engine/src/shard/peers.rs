@@ -153,12 +153,16 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
     /// frame contradicts itself.
     fn take_frame(&mut self, link: usize, node: NodeId, shard: u16, body: &[u8], tail: &[u8]) -> bool {
         let Some(parcel) = open_frame(body, tail) else { return false };
+        let was_lost = self.links.liveness.is_lost(link);
         if let Some(beat) = parcel.beat
             && self.links.liveness.heard(link, self.now, beat)
         {
             self.peer_is_lost(link);
         }
         let is_lost = self.links.liveness.is_lost(link);
+        if was_lost && !is_lost {
+            self.link_is_up(link); // requests were held
+        }
         for (message, range, configs) in parcel.messages {
             let Some(number) = self.local(message.group) else { continue };
             self.mark_dirty(number);
