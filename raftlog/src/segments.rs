@@ -261,7 +261,10 @@ impl<F: runtime::File> Segments<F> {
 
     /// Work that keeps `segments_ready` slots prepared; at most one job is out at a time.
     pub(crate) fn wanted(&mut self, dir: &Path, now: Time) -> Option<SegmentJob> {
-        let enough = self.ready.len() >= self.ready_wanted || self.slots() >= self.slots_max;
+        // After a failure one more is made even if those that were freed meanwhile would do: until it is known that there
+        // is room the log counts as full.
+        let enough =
+            self.ready.len() >= self.ready_wanted && !self.failed || self.slots() >= self.slots_max;
         if self.preparing || enough || (self.failed && now < self.retry_at) {
             return None;
         }

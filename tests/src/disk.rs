@@ -34,6 +34,7 @@
 mod machine;
 mod names;
 mod pages;
+mod timed;
 
 use std::{
     cell::RefCell,
@@ -46,9 +47,11 @@ use std::{
 };
 
 use machine::{Machine, Operation};
+use timed::Cost;
 use runtime::{Buffer, Disk, File};
 
 pub use machine::{Fault, HeldId};
+pub use timed::{Damage, Rates, Silent, Timing};
 
 /// A disk in memory. Clones are the same disk; [`SimDisk::image`] makes another one with the same bytes.
 #[derive(Clone, Default)]
@@ -196,6 +199,7 @@ impl Disk for SimDisk {
     type File = SimFile;
 
     async fn open(&self, path: &Path) -> io::Result<SimFile> {
+        self.take_time(Cost::Read).await?;
         let machine = self.machine.borrow();
         machine.powered()?;
         let inode = machine.lookup(path)?;
@@ -204,6 +208,7 @@ impl Disk for SimDisk {
 
     async fn create(&self, path: &Path, file_bytes: u64) -> io::Result<SimFile> {
         assert!(file_bytes.is_multiple_of(4096), "files are made of blocks");
+        self.take_time(Cost::Sync).await?;
         let mut machine = self.machine.borrow_mut();
         let inode = machine.create(path, file_bytes)?;
         Ok(SimFile { disk: self.clone(), path: path.to_owned(), inode, boot: machine.boot })
@@ -218,14 +223,17 @@ impl Disk for SimDisk {
     }
 
     async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.take_time(Cost::Sync).await?;
         self.machine.borrow_mut().rename(from, to)
     }
 
     async fn remove(&self, path: &Path) -> io::Result<()> {
+        self.take_time(Cost::Sync).await?;
         self.machine.borrow_mut().remove(path)
     }
 
     async fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.take_time(Cost::Sync).await?;
         self.machine.borrow_mut().sync_dir(dir)
     }
 }
@@ -255,17 +263,18 @@ impl File for SimFile {
     }
 
     async fn read_at(&self, offset: u64, len: usize) -> io::Result<Buffer> {
+        self.disk.take_time(Cost::Read).await?;
         self.disk.machine.borrow_mut().read(self.inode, self.boot, at(offset), len)
     }
 
     async fn write_at(&self, offset: u64, data: Buffer) -> io::Result<()> {
         check_alignment(offset, &data);
-        self.run(Operation::Write { offset: at(offset), data: data.to_vec(), durable: false }).await
+        self.run(Operation::Write { offset: at(offset), data: Rc::from(&data[..]), durable: false }).await
     }
 
     async fn write_durable(&self, offset: u64, data: Buffer) -> io::Result<()> {
         check_alignment(offset, &data);
-        self.run(Operation::Write { offset: at(offset), data: data.to_vec(), durable: true }).await
+        self.run(Operation::Write { offset: at(offset), data: Rc::from(&data[..]), durable: true }).await
     }
 
     async fn sync(&self) -> io::Result<()> {

@@ -9,6 +9,7 @@ use raftlog::{Log, ReadError};
 use runtime::{Buffer, Disk};
 
 use super::Shard;
+use crate::fatal::Fatal;
 use crate::state_machine::StateMachine;
 
 /// Bytes one read asks for: enough to keep a disk busy, little enough to share it.
@@ -114,6 +115,11 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                     self.more |= !all; // the rest is read again: its turn is full
                 }
                 (Purpose::Send { link, .. }, Ok(buffers)) => self.links.loaded(link, number, buffers),
+                // A restart finds more, if there is more; this node must not go on as if it had what it acknowledged.
+                (_, Err(error @ ReadError::Damaged { .. })) => {
+                    let (shard, reason) = (self.shard, error.to_string());
+                    self.ended = Some(Fatal::Corruption { shard, reason });
+                }
                 (purpose, Err(error)) => {
                     replica.loading = false;
                     tracing::warn!(group = %replica.group, ?purpose, %error, "cannot read entries back");

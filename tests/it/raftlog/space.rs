@@ -150,6 +150,27 @@ fn failing_to_make_files_is_survived() {
     life.reopen(5);
 }
 
+/// A failure to make a file is over when one can be made again, also if enough segments became free meanwhile.
+#[test]
+fn a_log_that_could_not_grow_is_not_full_for_ever() {
+    let mut life = Life::first(6);
+    life.quiesce();
+    life.disk.set_free_bytes(Some(0));
+    while life.log.has_room_for_entries() {
+        life.append_next(0, 1, 6000);
+        life.quiesce();
+    }
+    life.compact_all();
+    life.quiesce();
+    let stats = life.log.stats();
+    assert!(stats.segments_ready >= options(0).segments_ready, "compaction freed some: {stats:?}");
+    life.disk.set_free_bytes(None);
+    for _ in 0..1000 {
+        life.settle();
+    }
+    assert!(life.log.has_room_for_entries());
+}
+
 /// No segment is ready at a roll: the batch waits for the background, and nothing is lost or reordered.
 #[test]
 fn a_roll_waits_for_a_segment_without_blocking() {

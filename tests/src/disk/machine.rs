@@ -4,12 +4,17 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
+    rc::Rc,
     task::{Context, Poll, Waker},
 };
 
 use runtime::Buffer;
 
-use super::{names::Naming, pages::Pages};
+use super::{
+    names::Naming,
+    pages::Pages,
+    timed::{Spoilt, Time, drop_unsynced, path_of},
+};
 
 /// What reaches the platter whole or not at all.
 const SECTOR_BYTES: usize = 512;
@@ -36,15 +41,15 @@ pub struct HeldId(pub(super) u64);
 /// What a file is asked to do.
 #[derive(Clone)]
 pub(super) enum Operation {
-    Write { offset: usize, data: Vec<u8>, durable: bool },
+    Write { offset: usize, data: Rc<[u8]>, durable: bool },
     Sync,
     SetLen { file_bytes: usize },
 }
 
 /// A change of a file's bytes that may be lost.
 #[derive(Clone)]
-enum Change {
-    Write { offset: usize, data: Vec<u8> },
+pub(super) enum Change {
+    Write { offset: usize, data: Rc<[u8]> },
     SetLen { file_bytes: usize },
 }
 
@@ -68,6 +73,8 @@ struct Pending {
     covers: usize,
     result: Option<Option<io::ErrorKind>>,
     waker: Option<Waker>,
+    /// On a timed disk: when it is done, and whether it fails then.
+    fate: Option<(u64, bool)>,
 }
 
 #[derive(Clone, Default)]
@@ -85,6 +92,7 @@ pub(super) struct Machine {
     pub(super) free_bytes: Option<u64>,
     pub(super) power: Option<u64>,
     pub(super) operations: u64,
+    pub(super) time: Option<Time>,
 }
 
 fn apply(bytes: &mut Pages, change: &Change, mut sector_survives: impl FnMut() -> bool) {
@@ -177,7 +185,8 @@ impl Machine {
         self.next_id += 1;
         let file = self.inode(inode);
         let covers = file.settled + file.unsynced.len();
-        self.pending.insert(id, Pending { inode, operation, covers, result: None, waker: None });
+        let fate = self.fate(&operation);
+        self.pending.insert(id, Pending { inode, operation, covers, result: None, waker: None, fate });
         if let Err(error) = counted {
             // What failed may have happened in part: it stays in flight until the crash decides.
             self.pending.get_mut(&id).expect("just inserted").result = Some(Some(error.kind()));
@@ -188,10 +197,35 @@ impl Machine {
             Operation::Sync => true,
             Operation::SetLen { .. } => false,
         };
-        if !(self.hold && may_hold) {
+        if !(self.hold && may_hold) && fate.is_none() {
             self.finish(id, None);
         }
         Ok(id)
+    }
+
+    pub(super) fn next_id(&mut self) -> HeldId {
+        self.next_id += 1;
+        HeldId(self.next_id - 1)
+    }
+
+    /// On a timed disk: when the operations in flight are done.
+    pub(super) fn dues(&self) -> impl Iterator<Item = u64> {
+        self.pending.values().filter(|pending| pending.result.is_none()).filter_map(|pending| Some(pending.fate?.0))
+    }
+
+    /// The operations that are done by `now_us`, in that order, with how they end.
+    pub(super) fn due_until(&self, now_us: u64) -> Vec<(u64, HeldId, Option<io::ErrorKind>)> {
+        let ended = |(id, pending): (&HeldId, &Pending)| {
+            let (due, fails) = pending.fate.filter(|(due, _)| *due <= now_us && pending.result.is_none())?;
+            Some((due, *id, fails.then_some(io::ErrorKind::Other)))
+        };
+        let mut due: Vec<_> = self.pending.iter().filter_map(ended).collect();
+        due.sort_unstable_by_key(|(due, id, _)| (*due, *id));
+        due
+    }
+
+    pub(super) fn forget_pending(&mut self) {
+        self.pending.clear();
     }
 
     /// Two writes in flight never share a byte: their order would be the device's choice.
@@ -214,20 +248,36 @@ impl Machine {
         let pending = self.pending.get_mut(&id).expect("an operation that is held");
         assert!(pending.result.is_none(), "it is held only until it is released");
         pending.result = Some(error);
-        let (inode, covers, waker) = (pending.inode, pending.covers, pending.waker.take());
-        if error.is_none() {
-            let operation = pending.operation.clone();
-            let inode = self.inode(inode);
-            match operation {
-                Operation::Write { offset, data, durable } => {
-                    inode.change(Change::Write { offset, data }, durable);
-                }
-                Operation::SetLen { file_bytes } => inode.change(Change::SetLen { file_bytes }, false),
-                // Another sync may have settled them since.
-                Operation::Sync => inode.settle(covers.saturating_sub(inode.settled)),
+        let (number, covers, waker) = (pending.inode, pending.covers, pending.waker.take());
+        let operation = pending.operation.clone();
+        if error.is_some() {
+            if matches!(operation, Operation::Sync) && self.time.is_some() {
+                drop_unsynced(&mut self.inode(number).unsynced);
+            }
+            return waker;
+        }
+        match operation {
+            Operation::Write { offset, data, durable } => self.write(number, offset, data, durable),
+            Operation::SetLen { file_bytes } => {
+                self.inode(number).change(Change::SetLen { file_bytes }, false);
+            }
+            // Another sync may have settled them since.
+            Operation::Sync => {
+                let inode = self.inode(number);
+                inode.settle(covers.saturating_sub(inode.settled).min(inode.unsynced.len()));
             }
         }
         waker
+    }
+
+    fn write(&mut self, number: u64, offset: usize, data: Rc<[u8]>, durable: bool) {
+        let path = self.time.is_some().then(|| path_of(&self.names, number)).flatten();
+        let file_bytes = self.inode(number).seen.len();
+        match self.spoil(path, offset, data.len(), file_bytes) {
+            None => self.inode(number).change(Change::Write { offset, data }, durable),
+            Some(Spoilt::Lost) => {}
+            Some(Spoilt::Moved(offset)) => self.inode(number).change(Change::Write { offset, data }, durable),
+        }
     }
 
     pub(super) fn poll(&mut self, id: HeldId, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -274,6 +324,9 @@ impl Machine {
         self.inodes.values_mut().for_each(|inode| inode.crash(rng));
         self.crash_names(rng);
         self.boot += 1;
+        if let Some(time) = &mut self.time {
+            time.forget();
+        }
         self.hold = false;
         self.power = None;
         self.faults.clear();

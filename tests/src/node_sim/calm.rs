@@ -8,6 +8,8 @@ use crate::core_sim::violation::require;
 
 /// Within this a healed cluster serves again, all requests are answered, and all replicas are alike.
 const CALM_US: u64 = 60_000_000;
+/// All states are saved within this.
+const SAVES_US: u64 = 5_000_000;
 /// Between two looks.
 const LOOK_US: u64 = 500_000;
 
@@ -36,6 +38,11 @@ impl World {
         }
         self.begin_clients();
         self.wait_for_rest("the last reads began");
+        // States are compared as they are saved.
+        for machine in running {
+            self.save_all(machine);
+        }
+        self.run_until(self.now_us + SAVES_US);
         self.check_end();
     }
 

@@ -1,6 +1,6 @@
 //! Faults, one per step of chaos, by the weights of the life's profile.
 
-use super::machine::Process;
+use super::machine::{Machine, Process};
 use super::operator::Errand;
 use super::profile::Faults;
 use super::weather::Spell;
@@ -113,12 +113,15 @@ impl World {
                 let to = self.machines[machine].node;
                 self.order([Errand::Tell(format!("RINGRAFT TRANSFER {group} {to}"))]);
             }
-            Fault::Save => {
-                if let Some(node) = self.machines[machine].running() {
-                    node.take_snapshots();
-                    self.wake_all(machine);
-                }
-            }
+            Fault::Save => self.save_all(machine),
+        }
+    }
+
+    /// `ringraft snapshot take` at one node.
+    pub fn save_all(&mut self, machine: usize) {
+        if let Some(node) = self.machines[machine].running() {
+            node.take_snapshots();
+            self.wake_all(machine);
         }
     }
 
@@ -181,8 +184,7 @@ impl World {
     /// A disk is gone for good.
     fn lose_disk(&mut self, machine: usize) {
         // At most a minority loses its data (the fault atlas), and somebody must be able to replace it.
-        let replaceable = self.counts.answered > 0 && self.operator.is_idle();
-        if self.damaged() > 0 || !self.has_begun(machine) || !replaceable {
+        if !self.has_begun(machine) || !self.operator.is_idle() || !self.is_whole() {
             return;
         }
         self.kill(machine);
@@ -191,11 +193,22 @@ impl World {
         self.replace_node(machine);
     }
 
-    /// How many machines have damaged or lost data that is not replaced yet.
-    pub fn damaged(&self) -> usize {
-        let lost = |machine: &super::machine::Machine| {
-            machine.is_damaged || matches!(machine.process, Process::Ended(_))
+    /// Whether every node that was ever started is a voter of every group, and none lacks anything for good. Only then a disk
+    /// may be lost or rot: a replica that still has to catch up may be needed for a majority.
+    pub fn is_whole(&self) -> bool {
+        let begun: Vec<&Machine> = self.machines.iter().filter(|machine| machine.starts > 0).collect();
+        let nodes: Vec<raft::NodeId> = begun.iter().map(|machine| raft::NodeId(machine.node)).collect();
+        let is_whole = |machine: &&Machine| {
+            let Process::Up(node) = &machine.process else { return false };
+            !machine.is_damaged && (0..=self.profile.groups).all(|group| {
+                let replica = (0..node.shards()).find_map(|shard| node.raft(shard, raft::GroupId(group)));
+                replica.is_some_and(|replica| {
+                    let config = replica.config();
+                    let settled = replica.is_config_committed() && config.outgoing.is_empty();
+                    settled && replica.standing() == raft::Standing::Normal && config.voters == nodes
+                })
+            })
         };
-        self.machines.iter().filter(|machine| lost(machine)).count()
+        begun.iter().all(is_whole)
     }
 }

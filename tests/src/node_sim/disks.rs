@@ -1,31 +1,134 @@
 //! What is wrong with the disks of a machine.
 
+use std::path::PathBuf;
+
 use super::machine::Machine;
 use super::profile::Profile;
-use super::world::World;
-use crate::disk::SimDisk;
+use super::weather::Spell;
+use super::world::{Happening, World};
+use crate::disk::{Rates, Silent, SimDisk};
 
-pub trait Timed {
-    fn advance(&self, _now_us: u64) {}
-    fn next_due(&self) -> Option<u64> {
-        None
-    }
-    fn abandon(&self) {}
-}
-impl Timed for SimDisk {}
+/// A silent fault is found at the next start, which follows within this.
+const FOUND_AFTER_US: std::ops::Range<u64> = 500_000..3_000_000;
+/// A machine is not stopped for so long after a silent fault: one in the last batch before that is sealed is beyond what is promised.
+const SEALED_AFTER_US: u64 = 300_000;
+/// Places looked at for one that holds something.
+const TRIES: usize = 40;
 
 impl Machine {
     /// Gives the disks of a machine their speed.
-    pub fn time_disks(&mut self, _profile: &Profile, _random: &mut fastrand::Rng) {}
+    pub fn time_disks(&mut self, profile: &Profile, random: &mut fastrand::Rng) {
+        for disk in &self.disks {
+            disk.set_timing(profile.timing, random.u64(..));
+        }
+    }
+
+    /// Some file of a shard, and the offset of a byte in it that is not zero.
+    fn draw_place(disk: &SimDisk, random: &mut fastrand::Rng) -> Option<(PathBuf, u64)> {
+        let paths: Vec<PathBuf> =
+            disk.paths().into_iter().filter(|path| path.extension().is_none_or(|end| end != "tmp")).collect();
+        if paths.is_empty() {
+            return None;
+        }
+        for _ in 0..TRIES {
+            let path = &paths[random.usize(..paths.len())];
+            let bytes = disk.bytes(path).unwrap_or_default();
+            let used = bytes.iter().rposition(|byte| *byte != 0)? + 1;
+            let offset = random.usize(..used);
+            if bytes[offset] != 0 {
+                return Some((path.clone(), offset as u64));
+            }
+        }
+        None
+    }
 }
 
 impl World {
     /// The disks of a machine misbehave for a while.
-    pub fn spoil_disks(&mut self, _machine: usize) {}
-
-    /// Bytes on a disk of a machine change.
-    pub fn rot(&mut self, _machine: usize) {}
+    pub fn spoil_disks(&mut self, machine: usize) {
+        let now_us = self.now_us;
+        let random = &mut self.random;
+        let (kind, for_us) = (random.u8(..6), random.u64(20_000..6_000_000));
+        let slowness = random.u64(2..200);
+        for disk in &self.machines[machine].disks {
+            match kind {
+                0 | 1 => disk.freeze_until(now_us + for_us),
+                2 => disk.set_slowness(slowness),
+                3 => disk.set_free_bytes(Some(0)),
+                4 => disk.set_rates(Rates { write_eio: 50_000, sync_eio: 50_000, ..Rates::default() }),
+                _ => disk.set_rates(Rates { read_eio: 200_000, ..Rates::default() }),
+            }
+        }
+        let what = ["freeze", "freeze", "are slow", "are full", "fail to write", "fail to read"];
+        self.say(|| format!("machine {machine}: the disks {} for {} ms", what[usize::from(kind)], for_us / 1000));
+        self.plan(for_us, Happening::Clear(Spell::Disk(machine)));
+    }
 
     /// The disks of a machine work as they should.
-    pub fn heal_disks(&mut self, _machine: usize) {}
+    pub fn heal_disks(&mut self, machine: usize) {
+        for disk in &self.machines[machine].disks {
+            disk.set_slowness(1);
+            disk.set_free_bytes(None);
+            disk.set_rates(Rates::default());
+            disk.freeze_until(0);
+        }
+    }
+
+    /// Bytes on a disk of a machine change, or a write goes wrong in silence; where a majority of the replicas is whole and
+    /// what is damaged is not the last thing written. The machine's node is restarted soon and must find the damage.
+    pub fn rot(&mut self, machine: usize) {
+        let shard = self.random.usize(..usize::from(self.profile.shards));
+        let here = &self.machines[machine];
+        let quiet = here.is_awake(self.now_us)
+            && here.disks.iter().all(|disk| disk.next_due().is_none_or(|due| due > self.now_us + 1_000));
+        if !quiet || !self.operator.is_idle() || !self.is_whole() {
+            return;
+        }
+        let disk = here.disks[shard].clone();
+        let said = match self.random.u8(..3) {
+            0 => {
+                disk.arm(Silent::Lost);
+                "loses its next write".to_owned()
+            }
+            1 => {
+                let blocks = self.random.i64(-20..20);
+                disk.arm(Silent::Misdirected(if blocks == 0 { 1 } else { blocks }));
+                format!("writes {blocks} blocks off next")
+            }
+            _ => {
+                let Some((path, offset)) = Machine::draw_place(&disk, &mut self.random) else { return };
+                disk.flip_bit(&path, offset, self.random.u32(..8));
+                format!("rots in {} at {offset}", path.display())
+            }
+        };
+        self.say(|| format!("machine {machine}: disk {shard} {said}"));
+        let here = &mut self.machines[machine];
+        here.is_damaged = true;
+        here.protected_until = self.now_us + SEALED_AFTER_US;
+        let after_us = self.random.u64(FOUND_AFTER_US);
+        self.plan(after_us, Happening::Inspect { machine });
+    }
+
+    /// Notes silent faults that came about just now.
+    pub fn note_damage(&mut self, machine: usize, shard: u16) {
+        let damage = self.machines[machine].disks[usize::from(shard)].take_damage();
+        if damage.is_empty() {
+            return;
+        }
+        self.machines[machine].protected_until = self.now_us + SEALED_AFTER_US;
+        for damage in damage {
+            self.say(|| {
+                format!("machine {machine}: {} in {} at {}", damage.what, damage.path.display(), damage.offset)
+            });
+        }
+    }
+
+    /// A machine whose disk was damaged is restarted: its node must refuse what is damaged.
+    pub fn inspect(&mut self, machine: usize) {
+        if self.machines[machine].protected_until > self.now_us {
+            return self.plan(SEALED_AFTER_US, Happening::Inspect { machine });
+        }
+        self.kill(machine);
+        self.plan(10_000, Happening::Start { machine });
+    }
 }

@@ -16,8 +16,8 @@ use super::profile::Profile;
 use super::witnessed::Witnessed;
 use crate::disk::SimDisk;
 
-/// The machine of the simulation's key-value groups.
-pub type Machine0 = Witnessed<Kv>;
+/// What the groups of the simulation replicate.
+pub type Replicated = Witnessed<Kv>;
 
 /// Where shard 0 of machine `at` listens for peers.
 const PEER_PORT: u16 = 7000;
@@ -31,7 +31,7 @@ pub enum Process {
     /// Nothing runs.
     Down,
     /// A node runs.
-    Up(Box<Node<Machine0, SimDisk>>),
+    Up(Box<Node<Replicated, SimDisk>>),
     /// The node refused to start or ended by itself, and why: only an operator can go on from here.
     Ended(String),
 }
@@ -81,9 +81,17 @@ pub struct Slot {
     pub visit_at: u64,
     /// It is busy until then.
     pub busy_until: u64,
-    /// Its connections by the slot of their socket: number and side.
-    pub sockets: Vec<Option<(usize, usize)>>,
+    /// Its connections by the slot of their socket.
+    pub sockets: Vec<Option<Place>>,
     pub next_generation: u32,
+}
+
+/// Which end of which connection a socket is.
+#[derive(Clone, Copy)]
+pub struct Place {
+    socket: SocketId,
+    connection: usize,
+    side: usize,
 }
 
 impl Slot {
@@ -94,20 +102,22 @@ impl Slot {
         if free.is_none() {
             self.sockets.push(None);
         }
-        self.sockets[slot] = Some((connection, side));
         self.next_generation += 1;
-        SocketId::simulated(u32::try_from(slot).expect("few sockets"), self.next_generation)
+        let socket = SocketId::simulated(u32::try_from(slot).expect("few sockets"), self.next_generation);
+        self.sockets[slot] = Some(Place { socket, connection, side });
+        socket
     }
 
-    /// The connection and side of `socket`.
+    /// The connection and side of `socket`, unless it is closed.
     pub fn find(&self, socket: SocketId) -> Option<(usize, usize)> {
-        *self.sockets.get(socket.slot() as usize)?
+        let place = (*self.sockets.get(socket.slot() as usize)?)?;
+        (place.socket == socket).then_some((place.connection, place.side))
     }
 
-    /// The socket is closed.
+    /// The socket is closed. Whatever waits to be heard of it is heard no more.
     pub fn close(&mut self, socket: SocketId) {
-        if let Some(place) = self.sockets.get_mut(socket.slot() as usize) {
-            *place = None;
+        if self.find(socket).is_some() {
+            self.sockets[socket.slot() as usize] = None;
         }
     }
 }
@@ -132,6 +142,8 @@ pub struct Machine {
     pub files: MemoryFiles,
     /// Some of its data is damaged or lost, and not replaced yet.
     pub is_damaged: bool,
+    /// It is not stopped before this: see `disks`.
+    pub protected_until: u64,
     /// One disk per shard.
     pub disks: Vec<SimDisk>,
     /// One slot per shard.
@@ -145,7 +157,7 @@ impl Machine {
     }
 
     /// The running node.
-    pub fn running(&mut self) -> Option<&mut Node<Machine0, SimDisk>> {
+    pub fn running(&mut self) -> Option<&mut Node<Replicated, SimDisk>> {
         match &mut self.process {
             Process::Up(node) => Some(node),
             Process::Down | Process::Ended(_) => None,
@@ -204,7 +216,7 @@ pub fn builder(profile: &Profile, machine: usize, node: u16, known: &[(u16, usiz
 }
 
 /// Makes the machines of the groups.
-pub fn factory(groups: u32) -> Arc<dyn Fn(GroupId) -> Machine0 + Send + Sync> {
+pub fn factory(groups: u32) -> Arc<dyn Fn(GroupId) -> Replicated + Send + Sync> {
     let slots = SlotMap::new(u16::try_from(groups).expect("few groups"));
     Arc::new(move |group| Witnessed::new(group, Kv::new(slots.slots(group))))
 }

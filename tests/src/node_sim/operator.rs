@@ -118,7 +118,12 @@ impl World {
 
     fn operator_calls(&mut self) {
         let number = self.operator_number();
-        let machine = self.random.usize(..self.machines.len());
+        // Whoever operates a cluster sees which of its nodes run.
+        let up: Vec<usize> = (0..self.machines.len()).filter(|at| self.machines[*at].listens()).collect();
+        if up.is_empty() {
+            return;
+        }
+        let machine = up[self.random.usize(..up.len())];
         let socket = SocketId::simulated(u32::try_from(number).expect("few clients"), 0);
         let connection = self.call(Party::Client(number), socket, client_address(machine, 0));
         self.connections[connection].read(0, Reading::All);

@@ -1,12 +1,13 @@
 //! The lives of nodes on their machines: started, killed, stopped, cut off from power, and given a new disk.
 
 use ringraft::simulation::{End, Node};
+use ringraft::{Fatal, StartError};
 
 use super::machine::{Clock, Machine, Process, Slot, builder, factory};
 use super::files::MemoryFiles;
 use super::profile::Profile;
 use super::world::{Happening, World};
-use super::disks::Timed;
+use crate::core_sim::violation::{require, violated};
 use crate::disk::SimDisk;
 
 /// What a boot clock shows at most when a life begins.
@@ -28,6 +29,7 @@ impl Machine {
             disks: (0..shards).map(|_| SimDisk::new()).collect(),
             files: MemoryFiles::default(),
             is_damaged: false,
+            protected_until: 0,
             slots: Vec::new(),
         };
         machine.slots.resize_with(shards, || Slot { visit_at: u64::MAX, ..Slot::default() });
@@ -95,6 +97,33 @@ impl World {
         self.after_end(machine, end);
     }
 
+    /// What follows when a node ended by itself.
+    fn after_end(&mut self, machine: usize, end: &End) {
+        for disk in &self.machines[machine].disks {
+            disk.abandon(self.random.u64(..));
+        }
+        let is_damaged = self.machines[machine].is_damaged;
+        match end {
+            End::NotStarted(StartError::Recovery { corrupt: true, reason, .. })
+            | End::Fatal(Fatal::Corruption { reason, .. }) => {
+                require!(is_damaged, "damage", "machine {machine} finds damage where there is none: {reason}");
+                self.replace_node(machine);
+            }
+            End::Fatal(Fatal::NoMember(_)) => {
+                if self.needs_replacement(machine) {
+                    self.replace_node(machine);
+                }
+            }
+            // The disk failed: somebody mends it and starts the node again.
+            End::Fatal(Fatal::Log { .. }) | End::NotStarted(StartError::Recovery { .. } | StartError::DataDir(_)) => {
+                self.machines[machine].process = Process::Down;
+                let after_us = self.random.u64(100_000..2_000_000);
+                self.plan(after_us, Happening::Start { machine });
+            }
+            other => violated("ends", format!("machine {machine} ended: {other:?}")),
+        }
+    }
+
     /// A node handed over and stopped, as it was asked to.
     pub fn node_stopped(&mut self, machine: usize) {
         self.say(|| format!("machine {machine}: the node stopped"));
@@ -104,19 +133,23 @@ impl World {
 
     /// `kill -9`: what was written is not lost, connections end at once.
     pub fn kill(&mut self, machine: usize) {
-        if !matches!(self.machines[machine].process, Process::Up(_)) {
+        let here = &self.machines[machine];
+        if !matches!(here.process, Process::Up(_)) || here.protected_until > self.now_us {
             return;
         }
         self.say(|| format!("machine {machine}: kill -9"));
         self.machines[machine].process = Process::Down;
         self.cut_off(machine, true);
         for disk in &self.machines[machine].disks {
-            disk.abandon(); // what was submitted still happens
+            disk.abandon(self.random.u64(..));
         }
     }
 
     /// The power goes: what was not synced is lost or torn, and nobody is told.
     pub fn cut_power(&mut self, machine: usize) {
+        if self.machines[machine].protected_until > self.now_us {
+            return;
+        }
         self.say(|| format!("machine {machine}: power cut"));
         if matches!(self.machines[machine].process, Process::Up(_)) {
             self.machines[machine].process = Process::Down;

@@ -3,6 +3,8 @@
 
 use ringraft::Redirect;
 
+use crate::disk::Timing;
+
 /// How the links between machines are.
 #[derive(Clone, Copy, Debug)]
 pub struct Links {
@@ -78,6 +80,8 @@ pub struct Profile {
     pub drift_ppm: u64,
     /// The network.
     pub links: Links,
+    /// How fast disks are.
+    pub timing: Timing,
     /// The faults.
     pub faults: Faults,
     /// Steps of chaos happen about so often, in microseconds between.
@@ -87,6 +91,13 @@ pub struct Profile {
     /// The largest value that a client writes.
     pub value_bytes_max: usize,
 }
+
+/// A good solid-state disk.
+const FAST: Timing = Timing { read_us: 60, write_us: 60, sync_us: 100 };
+/// A disk behind a network.
+const PLAIN: Timing = Timing { read_us: 400, write_us: 500, sync_us: 1_000 };
+/// A spinning disk.
+const SLOW: Timing = Timing { read_us: 4_000, write_us: 5_000, sync_us: 10_000 };
 
 fn pick<T: Copy>(random: &mut fastrand::Rng, of: &[T]) -> T {
     of[random.usize(..of.len())]
@@ -120,6 +131,7 @@ impl Profile {
                 lost_per_mille: pick(random, &[0, 0, 5, 50]),
                 split_per_mille: pick(random, &[0, 20, 300]),
             },
+            timing: pick(random, &[FAST, FAST, PLAIN, SLOW]),
             faults: Faults {
                 kill: fault(random, 10),
                 power: fault(random, 10),
@@ -159,6 +171,7 @@ impl Profile {
             redirect: Redirect::Proxy,
             drift_ppm: 0,
             links: Links { delay_us: 100, jitter_us: 20, lost_per_mille: 0, split_per_mille: 0 },
+            timing: FAST,
             faults: Faults::default(),
             chaos_us: 1_000_000,
             life_us: 5_000_000,

@@ -21,6 +21,7 @@ pub fn seed(seed: u64, trace: &Trace) -> Result<Counts, Failure> {
 }
 
 fn live(seed: u64, trace: Trace) -> Counts {
+    super::witnessed::forget();
     let mut random = fastrand::Rng::with_seed(seed);
     let profile = Profile::draw(&mut random);
     trace.say(|| format!("seed {seed}: {profile:?}"));

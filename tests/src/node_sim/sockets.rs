@@ -46,6 +46,7 @@ impl World {
             Action::Close { socket } => {
                 if let Some((connection, side)) = slot.find(socket) {
                     slot.close(socket);
+                    slot.inputs.retain(|input| socket_of(input) != socket);
                     self.close(connection, side);
                 }
             }
@@ -246,5 +247,17 @@ impl World {
             slot.inputs.clear();
             slot.sockets.clear();
         }
+    }
+}
+
+fn socket_of(input: &Input) -> SocketId {
+    match input {
+        Input::ClientAccepted { socket, .. }
+        | Input::PeerAccepted { socket }
+        | Input::Connected { socket }
+        | Input::ClientData { socket, .. }
+        | Input::PeerData { socket, .. }
+        | Input::Sent { socket, .. }
+        | Input::Ended { socket, .. } => *socket,
     }
 }

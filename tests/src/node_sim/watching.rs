@@ -15,13 +15,6 @@ impl World {
     /// A node ended by itself.
     pub fn checks_ended(&mut self, _machine: usize, _end: &End) {}
 
-    /// What follows for the operator when a node ended by itself.
-    pub fn after_end(&mut self, machine: usize, _end: &End) {
-        if self.needs_replacement(machine) {
-            self.replace_node(machine);
-        }
-    }
-
     /// A client was answered.
     pub fn check_answered(&mut self, _operation: usize) {}
 

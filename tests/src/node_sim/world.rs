@@ -9,7 +9,6 @@ use std::collections::BinaryHeap;
 
 use super::checks::Checks;
 use super::clients::Clients;
-use super::disks::Timed;
 use super::machine::{Machine, Process};
 use super::net::{Connection, Packet};
 use super::operator::Operator;
@@ -54,6 +53,11 @@ pub enum Happening {
     },
     /// A stopped node goes on.
     Resume {
+        /// The machine.
+        machine: usize,
+    },
+    /// A machine whose disk was damaged is looked at.
+    Inspect {
         /// The machine.
         machine: usize,
     },
@@ -206,6 +210,7 @@ impl World {
             Happening::Chaos => self.chaos(),
             Happening::Start { machine } => self.start(machine),
             Happening::Resume { machine } => self.resume(machine),
+            Happening::Inspect { machine } => self.inspect(machine),
             Happening::Clear(spell) => self.clear(spell),
         }
     }
@@ -263,6 +268,7 @@ impl World {
         if ready {
             self.say(|| format!("machine {machine}: ready"));
         }
+        self.note_damage(machine, shard);
         self.check_visit(machine, shard);
         for action in actions {
             self.carry_out(machine, shard, action);
@@ -284,9 +290,10 @@ impl World {
         let now_us = self.now_us;
         let here = &mut self.machines[machine];
         let Process::Up(node) = &here.process else { return };
-        let mut due_us = here.disks[usize::from(shard)].next_due().unwrap_or(u64::MAX);
-        if node.log(shard).is_some_and(|log| log.stats().in_flight > 0) { due_us = now_us + 200; }
-        if node.wants_visit(shard) { due_us = now_us; }
+        let due_us = match node.wants_visit(shard) {
+            true => now_us,
+            false => here.disks[usize::from(shard)].next_due().unwrap_or(u64::MAX),
+        };
         let at_us = here.clock.when(node.deadline(shard)).min(due_us);
         if at_us != u64::MAX {
             self.wake(machine, shard, at_us.saturating_sub(now_us));
