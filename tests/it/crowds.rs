@@ -12,7 +12,7 @@ use ringraft_tests::process::{Cluster, Options, Place};
 use ringraft_tests::workload::{Plan, Workload};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-use crate::service::{ALL_SERVE, START, judge, let_work, pass, seed, set, up, wait_serves};
+use crate::service::{ALL_SERVE, START, is_connected, judge, let_work, pass, seed, set, up, wait_serves};
 
 /// As many connections as one test can hold on most machines.
 const CROWD: usize = 4_000;
@@ -196,13 +196,8 @@ fn a_node_out_of_descriptors_keeps_its_peers_and_recovers() {
     assert_eq!(inside.line("SET inside yes").expect("it is connected"), Value::Simple("OK".into()));
     cluster.kill(2);
     cluster.start_node(2).expect("it starts again");
-    let mut reaches = |id: u64| {
-        let Ok(Value::Bulk(text)) = inside.line("RINGRAFT STATUS") else { return false };
-        let status: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
-        let nodes = status["nodes"].as_array().cloned().unwrap_or_default();
-        nodes.iter().any(|node| node["id"].as_u64() == Some(id) && node["reachable"] == true)
-    };
-    assert!(poll::until(Instant::now() + ALL_SERVE, || reaches(2)), "node 1 does not let its peer in again");
+    let returned = poll::until(Instant::now() + ALL_SERVE, || is_connected(&mut inside, 2) == Some(true));
+    assert!(returned, "node 1 does not let its peer in again");
     wait_serves(&cluster, &[2, 3], ALL_SERVE, "the return of a peer to a node without descriptors");
     drop(flood);
     let served = poll::until(Instant::now() + ALL_SERVE, || {

@@ -30,7 +30,7 @@ fn freeze_leaders(args: &[&str]) {
     let mut cluster = Cluster::start(&options).expect("a cluster starts");
     cluster.wait_leaders(START).expect("it finds its leaders");
     let workload = Workload::start(cluster.addresses(), Plan { seed, rate: 100, ..Plan::default() });
-    for round in 0..4 {
+    for round in 0..3 {
         let (old, new) = (format!("old{round}"), format!("new{round}"));
         set(&cluster, 1, "truth", &old);
         let leader = leader_of(&cluster, 1, "truth");

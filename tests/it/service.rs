@@ -117,3 +117,18 @@ pub fn judge(cluster: &Cluster, workload: Workload, durable_min: usize) {
     judgement.assert_clean();
     assert!(judgement.durable >= durable_min, "the run did too little to show anything: {judgement}");
 }
+
+/// Whether the node that a client is connected to has a connection to a peer; `None`: it does not say.
+pub fn is_connected(client: &mut Client, peer: u16) -> Option<bool> {
+    let Ok(Value::Bulk(text)) = client.line("RINGRAFT STATUS") else { return None };
+    let status: serde_json::Value = serde_json::from_slice(&text).ok()?;
+    let node =
+        status["nodes"].as_array()?.iter().find(|node| node["id"].as_u64() == Some(u64::from(peer)))?;
+    node["reachable"].as_bool()
+}
+
+/// Whether a node has a connection to a peer, as it says itself.
+pub fn reaches(cluster: &Cluster, id: u16, peer: u16) -> bool {
+    let client = Client::connect(cluster.address(id), PATIENCE);
+    client.ok().and_then(|mut client| is_connected(&mut client, peer)) == Some(true)
+}
