@@ -1,6 +1,6 @@
 //! Leaders that are frozen for longer than an election, and wake up believing that they lead.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use ringraft_tests::client::{Client, Value};
@@ -20,6 +20,38 @@ fn a_woken_leader_does_not_answer_from_its_dreams() {
 #[test]
 fn a_woken_leader_does_not_believe_in_its_lease() {
     freeze_leaders(&["--lease-reads"]);
+}
+
+/// A tenth of the time is enough to stay what one is: first one leader starves, then all nodes do.
+#[test]
+fn starving_nodes_do_not_storm_into_elections() {
+    let seed = seed();
+    let options = Options { groups: Some(4), ..Options::default() };
+    let mut cluster = Cluster::start(&options).expect("a cluster starts");
+    cluster.wait_leaders(START).expect("it finds its leaders");
+    let workload = Workload::start(cluster.addresses(), Plan { seed, rate: 100, ..Plan::default() });
+    let_work(&workload, 200);
+    for starving in [vec![leader_of(&cluster, 1, "truth")], vec![1, 2, 3]] {
+        let (before, done) = (terms(&cluster), workload.acknowledged());
+        let end = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < end {
+            starving.iter().for_each(|id| cluster.pause(*id));
+            pass(Duration::from_millis(90));
+            starving.iter().for_each(|id| cluster.resume(*id));
+            pass(Duration::from_millis(10));
+        }
+        let (after, done) = (terms(&cluster), workload.acknowledged() - done);
+        println!("starving {starving:?}: {done} requests answered, terms rose from {before} to {after}");
+        // Five groups, and an election each is no storm.
+        assert!(after - before <= 5 && done > 10, "terms {before} to {after}, {done} requests answered");
+        wait_serves(&cluster, &up(&cluster), ALL_SERVE, "starving");
+    }
+    judge(&cluster, workload, 20);
+}
+
+/// The sum of all groups' terms.
+fn terms(cluster: &Cluster) -> u64 {
+    cluster.status(1).expect("it is up").groups.iter().map(|group| group.term).sum()
 }
 
 fn freeze_leaders(args: &[&str]) {
