@@ -371,7 +371,6 @@ impl World {
                 }
                 asked.outcome = Outcome::Ok { returned, reply };
                 self.counts.answered += 1;
-                self.check_answered(waiting.operation);
             }
             Answer::Fail => self.clients.unanswered(number, waiting, Outcome::Fail),
             Answer::Unknown => self.clients.unanswered(number, waiting, Outcome::Unknown),

@@ -81,7 +81,6 @@ impl World {
             Ok(node) => {
                 self.say(|| format!("machine {machine}: a node starts"));
                 self.machines[machine].process = Process::Up(Box::new(node));
-                self.checks_started(machine);
                 self.wake_all(machine);
             }
             Err(error) => self.node_ended(machine, &End::NotStarted(error)),
@@ -91,7 +90,6 @@ impl World {
     /// A node ended by itself: it refused to start, or its environment voided its promises.
     pub fn node_ended(&mut self, machine: usize, end: &End) {
         self.say(|| format!("machine {machine}: the node ended: {end:?}"));
-        self.checks_ended(machine, end);
         self.machines[machine].process = Process::Ended(format!("{end:?}"));
         self.cut_off(machine, true);
         self.after_end(machine, end);

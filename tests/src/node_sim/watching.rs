@@ -1,28 +1,66 @@
 //! What the checks are shown, and when.
 
-use ringraft::simulation::End;
+use raft::NodeId;
 
+use super::checks::{BoundsLook, Look};
+use super::machine::Process;
 use super::world::World;
 use crate::workload::judge;
 
+/// The log's own bound on what is not synced (8 MiB, or a segment), and a turn's worth above it.
+const UNSYNCED_BYTES_MAX: u64 = 16 << 20;
+
 impl World {
     /// A shard had a turn.
-    pub fn check_visit(&mut self, _machine: usize, _shard: u16) {}
-
-    /// A node started.
-    pub fn checks_started(&mut self, _machine: usize) {}
-
-    /// A node ended by itself.
-    pub fn checks_ended(&mut self, _machine: usize, _end: &End) {}
-
-    /// A client was answered.
-    pub fn check_answered(&mut self, _operation: usize) {}
+    pub fn check_visit(&mut self, machine: usize, shard: u16) {
+        let here = &mut self.machines[machine];
+        let (node_id, life, start) = (NodeId(here.node), here.lives, here.starts);
+        let Process::Up(node) = &mut here.process else { return };
+        let mut touched = node.touched(shard);
+        touched.sort_unstable();
+        touched.dedup();
+        for group in touched {
+            let Some(raft) = node.raft(shard, group) else { continue };
+            let look = Look {
+                node: node_id,
+                life,
+                start,
+                group,
+                role: raft.role(),
+                term: raft.term(),
+                last: raft::EntryId::new(raft.last_term(), raft.last()),
+                persisted: raft.persisted_index(),
+                committed: raft.committed(),
+                applied: raft.applied_index(),
+                compacted: raft.compacted(),
+                standing: raft.standing(),
+                config: raft.config(),
+            };
+            let last = look.last.index;
+            self.checks.touched(
+                look,
+                |index| raft.term_at(index),
+                |first| node.entries(shard, group, first, last),
+            );
+        }
+        if let Some(log) = node.log(shard) {
+            let stats = log.stats();
+            self.checks.bounds(&BoundsLook {
+                log_file_bytes: stats.file_bytes,
+                // A start may need one segment more than there may be.
+                log_file_bytes_max: self.profile.log_bytes_max + self.profile.segment_bytes,
+                unsynced_bytes: stats.unsynced_bytes,
+                unsynced_bytes_max: UNSYNCED_BYTES_MAX,
+                inputs: here.slots[usize::from(shard)].inputs.len(),
+            });
+        }
+    }
 
     /// The life is over, and all is calm.
     pub fn check_end(&mut self) {
         let (operations, durable) = self.clients.take_recorded();
         let judgement = judge(operations, &durable, Vec::new());
-        let undecided_only = judgement.faults.is_empty() && judgement.report.violations.is_empty();
-        super::violated_if(!undecided_only, "histories", || format!("{judgement}"));
+        let is_wrong = !judgement.faults.is_empty() || !judgement.report.violations.is_empty();
+        super::violated_if(is_wrong, "histories", || format!("{judgement}"));
     }
 }
