@@ -178,7 +178,11 @@ fn one_cluster(seed: u64, node: &Node) -> bool {
     }
     let seconds = started.elapsed().as_secs_f64();
     match &result {
-        Ok(counts) => println!("seed {seed}: {counts:?} in {seconds:.2} s\n1 passed, 0 failed"),
+        Ok(counts) => {
+            let (lines, digest) = trace.digest();
+            println!("seed {seed}: {counts:?} in {seconds:.2} s, {lines} lines of trace, digest {digest:016x}");
+            println!("1 passed, 0 failed");
+        }
         Err(failure) => {
             show_cluster(failure);
             println!("0 passed, 1 failed");

@@ -13,6 +13,7 @@ struct Lines {
     digest: DefaultHasher,
     count: u64,
     kept_max: usize,
+    hidden: String,
 }
 
 /// A handle to the trace of one run, which outlives the run's end by unwinding.
@@ -38,11 +39,21 @@ impl Trace {
         self.0.is_some()
     }
 
+    /// From now on this is left out of all lines: what is the same in no two runs.
+    pub fn hide(&self, hidden: String) {
+        if let Some(lines) = &self.0 {
+            lines.borrow_mut().hidden = hidden;
+        }
+    }
+
     /// Adds a line, which is made only if somebody reads it.
     pub fn say(&self, line: impl FnOnce() -> String) {
         let Some(lines) = &self.0 else { return };
-        let line = line();
+        let mut line = line();
         let mut lines = lines.borrow_mut();
+        if !lines.hidden.is_empty() && line.contains(&lines.hidden) {
+            line = line.replace(&lines.hidden, "");
+        }
         lines.digest.write(line.as_bytes());
         lines.count += 1;
         if lines.kept.len() == lines.kept_max {

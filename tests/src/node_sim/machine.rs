@@ -11,7 +11,6 @@ use ringraft::simulation::{Input, Node};
 use ringraft::{Builder, Engine};
 use runtime::SocketId;
 
-use super::files::MemoryFiles;
 use super::profile::Profile;
 use super::witnessed::Witnessed;
 use crate::disk::SimDisk;
@@ -138,8 +137,6 @@ pub struct Machine {
     pub lives: u64,
     /// Its clock.
     pub clock: Clock,
-    /// What it has on disk beside the shards' data.
-    pub files: MemoryFiles,
     /// Some of its data is damaged or lost, and not replaced yet.
     pub is_damaged: bool,
     /// It is not stopped before this: see `disks`.

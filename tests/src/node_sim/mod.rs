@@ -10,7 +10,7 @@ mod chaos;
 mod checks;
 mod clients;
 mod disks;
-mod files;
+mod home;
 mod machine;
 mod net;
 mod operator;

@@ -4,7 +4,6 @@ use ringraft::simulation::{End, Node};
 use ringraft::{Fatal, StartError};
 
 use super::machine::{Clock, Machine, Process, Slot, builder, factory};
-use super::files::MemoryFiles;
 use super::profile::Profile;
 use super::world::{Happening, World};
 use crate::core_sim::violation::{require, violated};
@@ -27,7 +26,6 @@ impl Machine {
             lives: 0,
             clock: Clock::new(0, random.u64(1_000_000..BOOT_US_MAX), drift(profile, random)),
             disks: (0..shards).map(|_| SimDisk::new()).collect(),
-            files: MemoryFiles::default(),
             is_damaged: false,
             protected_until: 0,
             slots: Vec::new(),
@@ -67,13 +65,17 @@ impl World {
         (here.powered, here.paused_until) = (true, 0);
         here.starts += 1;
         self.counts.starts += 1;
-        let builder = builder(&self.profile, machine, here.node, &known, here.files.path());
+        let builder = builder(&self.profile, machine, here.node, &known, self.home.dir(machine, here.lives));
         let now = here.clock.read(self.now_us);
         let mut randomness = [0; 24];
         self.random.fill(&mut randomness);
         let disks = here.disks.clone();
-        let started = ringraft::simulation::open_data_dir(&builder)
-            .and_then(|data_dir| {
+        let random = &mut self.random;
+        let started = ringraft::simulation::open_data_dir(&builder, &mut |bytes| {
+            random.fill(bytes);
+            Ok(())
+        })
+        .and_then(|data_dir| {
                 let disk = |shard: u16| disks[usize::from(shard)].clone();
                 Node::start(&builder, data_dir, randomness, disk, factory(self.profile.groups), now)
             });
@@ -158,7 +160,6 @@ impl World {
         for disk in &here.disks {
             disk.crash(self.random.u64(..));
         }
-        here.files.crash(self.random.u64(..));
         let base_us = self.random.u64(1_000_000..BOOT_US_MAX);
         here.clock = Clock::new(self.now_us, base_us, drift(&self.profile, &mut self.random));
     }
@@ -188,7 +189,6 @@ impl World {
         here.process = Process::Down;
         here.lives += 1;
         here.disks = (0..self.profile.shards).map(|_| SimDisk::new()).collect();
-        here.files = MemoryFiles::default();
         here.is_damaged = false;
         here.time_disks(&self.profile, &mut self.random);
     }
