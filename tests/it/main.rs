@@ -3,9 +3,14 @@
 mod bad_input;
 mod clients;
 mod core_sim;
+mod crowds;
 mod data_dir;
+mod founding;
 mod kill;
 mod membership;
+mod partitions;
+mod pauses;
 mod raftlog;
 mod rest;
+mod service;
 mod tidy;

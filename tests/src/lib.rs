@@ -8,6 +8,7 @@
 //! - [`client`]: a small blocking RESP client.
 //! - [`disk`]: a disk in memory that loses, tears and fails on demand.
 //! - [`process`]: clusters of real processes that can be killed, frozen and restarted.
+//! - [`switch`]: a network of namespaces that can be broken in every way.
 //! - [`workload`]: clients that write, read and record while a test breaks things.
 //! - [`poll`]: the only place that waits by sleeping.
 
@@ -19,4 +20,5 @@ pub mod history;
 pub mod node_sim;
 pub mod poll;
 pub mod process;
+pub mod switch;
 pub mod workload;

@@ -54,7 +54,7 @@ pub use claims::{DirLock, LockError, bind, lock_dir};
 pub use clock::now;
 pub use disk::{Disk, File};
 pub use doorbell::Doorbell;
-pub use host::{HostReport, StartError, allowed_cpus, check_host};
+pub use host::{HostReport, StartError, allowed_cpus, check_host, raise_descriptor_limit};
 pub use mailbox::{Mailbox, MailboxSender, mailbox};
 pub use real_disk::{RealDisk, RealFile, SyncMode};
 pub use ring::{Event, ListenerId, Part, Ring, SocketId};

@@ -238,19 +238,19 @@ impl<S: StateMachine> Replica<S> {
             match log.cached(self.group, next, to, APPLY_SLICE_BYTES, slices) {
                 Cached::Hit { bytes, .. } => {
                     applied_bytes += bytes;
-                    for slice in slices.drain(..) {
-                        self.apply_entries(&slice, answers);
+                    if !slices.drain(..).all(|slice| self.apply_entries(&slice, answers)) {
+                        break Applying::More;
                     }
                 }
                 Cached::NotCached | Cached::Compacted => break Applying::NotCached(next),
             }
         };
-        self.serve_reads(false, answers);
-        stop
+        if self.serve_reads(false, answers) { stop } else { Applying::More }
     }
 
-    /// Applies whole entries that follow what is applied; also those that were read from disk.
-    pub(crate) fn apply_entries(&mut self, bytes: &[u8], answers: &mut Answers) {
+    /// Applies whole entries that follow what is applied; also those that were read from disk. False if it stopped before
+    /// an entry because the reads in front of it fill the turn.
+    pub(crate) fn apply_entries(&mut self, bytes: &[u8], answers: &mut Answers) -> bool {
         let committed = self.raft.committed();
         let mut applied = self.raft.applied_index();
         for entry in raft::entries(bytes, Check::Shape) {
@@ -262,13 +262,8 @@ impl<S: StateMachine> Replica<S> {
                 break;
             }
             assert_eq!(entry.id.index.0, applied.0 + 1, "{}: entries apply in order", self.group);
-            if !self.reads.is_empty() && entry.id.term == self.raft.term() {
-                let machine = &self.machine;
-                self.reads.serve(applied, true, |to, query| {
-                    let place = answers.next();
-                    answers.push(to, Outcome::Done, |out| machine.query(query, out));
-                    place
-                });
+            if entry.id.term == self.raft.term() && !self.serve_reads(true, answers) {
+                return false;
             }
             let to = self.waiter_for(entry.id, answers);
             match entry.kind {
@@ -294,16 +289,19 @@ impl<S: StateMachine> Replica<S> {
             applied = entry.id.index;
             self.raft.applied(applied);
         }
+        true
     }
 
-    /// Answers the reads that a round has confirmed and the state already covers.
-    fn serve_reads(&mut self, next_commits: bool, answers: &mut Answers) {
+    /// Answers the reads that are proven and that the state already covers. False: the turn is full, some must wait.
+    fn serve_reads(&mut self, next_commits: bool, answers: &mut Answers) -> bool {
         let machine = &self.machine;
         self.reads.serve(self.raft.applied_index(), next_commits, |to, query| {
             let place = answers.next();
-            answers.push(to, Outcome::Done, |out| machine.query(query, out));
-            place
-        });
+            (!answers.are_full()).then(|| {
+                answers.push(to, Outcome::Done, |out| machine.query(query, out));
+                place
+            })
+        })
     }
 
     /// Who waits for entry `id`, if anyone. Waiters whose entry lost its place are told so: another entry
