@@ -2,10 +2,10 @@
 //! bugs that are injected on purpose. Both are off, and cost nothing, in every build but those of the tests that turn on
 //! the features `marks` and `mutants`. The core has mutants of its own (`raft::mutant`), since it depends on nothing.
 
-#[cfg(any(feature = "marks", feature = "mutants"))]
-use std::cell::{Cell, RefCell};
+#[cfg(feature = "mutants")]
+use std::cell::Cell;
 #[cfg(feature = "marks")]
-use std::collections::BTreeMap;
+use std::{cell::RefCell, collections::BTreeMap};
 
 /// Notes that this place was reached, under a name that no other place has.
 #[macro_export]

@@ -6,6 +6,7 @@ mod accepted;
 mod alone;
 mod answers;
 mod background;
+mod callers;
 mod client;
 mod clients;
 mod control;

@@ -5,6 +5,7 @@
 //! `sockets`, `process`, `chaos`, `clients`, `operator` are what happens; `checks` is what must never be, `calm` what must be
 //! in the end.
 
+mod answers;
 mod calm;
 mod chaos;
 mod checks;
