@@ -216,12 +216,11 @@ impl<F: runtime::File> Segments<F> {
 
     /// Frees what nobody needs: left out of a durable checkpoint, and no reader in it.
     pub(crate) fn free(&mut self) {
-        if !self.stale && !runtime::mutant!("log.freed_before_checkpoint") {
+        if !self.stale {
             return;
         }
         let checkpointed = self.checkpointed;
-        let early = runtime::mutant!("log.freed_before_checkpoint");
-        let left_out = |segment: &Segment<F>| segment.left_out_by.is_some_and(|by| by <= checkpointed || early);
+        let left_out = |segment: &Segment<F>| segment.left_out_by.is_some_and(|by| by <= checkpointed);
         let (mut free, mut read) = (Vec::new(), false);
         for segment in self.live.values().filter(|segment| left_out(segment)) {
             if Rc::strong_count(&segment.pin) == 1 {

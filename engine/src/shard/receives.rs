@@ -143,8 +143,10 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         let receive = &mut self.transfers.receives[at];
         let same = receive.id == begin.name.id
             && (receive.begin.checksum, receive.begin.file_bytes) == (begin.checksum, begin.file_bytes);
+        // What an earlier leader left unfinished is worth nothing against one that comes now, also if it is newer.
+        let comes_now = receive.caller.is_some();
         match &mut receive.stage {
-            Stage::Receiving(_) if !same && begin.name.id.index < receive.id.index => {
+            Stage::Receiving(_) if !same && comes_now && begin.name.id.index < receive.id.index => {
                 Err("a newer one is on its way".to_owned())
             }
             Stage::Receiving(_) if !same => {

@@ -22,6 +22,10 @@ use crate::state_machine::{Applied, StateMachine};
 /// groups, sockets and the log get their turn.
 const APPLY_BYTES_PER_TURN_MAX: usize = 1 << 20;
 
+/// Entries that go into the log as one piece take at most so much, or are a single one: far less than a segment, and so
+/// much that making the place costs nothing beside filling it.
+const RECORD_BYTES_MAX: usize = 256 << 10;
+
 /// What one call asks the entry cache for.
 const APPLY_SLICE_BYTES: usize = 256 << 10;
 
@@ -114,15 +118,19 @@ impl<S: StateMachine> Replica<S> {
                 Err(ProposeError::Full | ProposeError::Transferring) => return Led::Full,
             };
             next = first.index;
-            let count =
-                u32::try_from(count).expect("one turn's requests are bounded by the connections' limits");
-            space = log.entries_space(self.group, self.incarnation, first, count, bytes);
         }
+        let mut rest = requests.clone();
         for (head, body) in requests {
+            let following = rest.clone();
+            rest.next();
             match head.kind {
                 Kind::Write => {
                     let id = EntryId { term, index: next };
                     let command_bytes = body.encoded_bytes();
+                    if space.is_empty() {
+                        let (count, bytes) = one_record(following);
+                        space = log.entries_space(self.group, self.incarnation, id, count, bytes);
+                    }
                     let (place, rest) =
                         std::mem::take(&mut space).split_at_mut(raft::entry_bytes(command_bytes));
                     space = rest;
@@ -220,9 +228,6 @@ impl<S: StateMachine> Replica<S> {
     ) -> Applying {
         if let Some((id, _)) = self.raft.take_reads() {
             self.reads.confirm(id);
-        }
-        if runtime::mutant!("read.without_round") {
-            self.reads.confirm(raft::ReadId(u64::MAX));
         }
         let mut applied_bytes = 0;
         let stop = loop {
@@ -355,6 +360,20 @@ impl<S: StateMachine> Replica<S> {
     pub(crate) fn has_waiting(&self) -> bool {
         !self.waiters.is_empty() || !self.reads.is_empty() || self.route.has_held()
     }
+}
+
+/// How many of the commands at the front of `requests` go into one record of the log, and their bytes: what a turn brings
+/// may be more than fits a segment.
+fn one_record<'a>(requests: impl Iterator<Item = (RequestHead, &'a dyn Encode)>) -> (u32, usize) {
+    let (mut count, mut bytes) = (0, 0);
+    for (_, body) in requests.filter(|(head, _)| head.kind == Kind::Write) {
+        let entry_bytes = raft::entry_bytes(body.encoded_bytes());
+        if count > 0 && bytes + entry_bytes > RECORD_BYTES_MAX {
+            break;
+        }
+        (count, bytes) = (count + 1, bytes + entry_bytes);
+    }
+    (count, bytes)
 }
 
 /// What became of requests offered to a leader.

@@ -192,8 +192,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             if self.saves.thawing.contains(&number) {
                 return;
             }
-            let behind = self.replicas[number].raft.persisted_index() < applied;
-            if behind && !runtime::mutant!("save.ahead_of_disk") {
+            if self.replicas[number].raft.persisted_index() < applied {
                 // A replica slower than the quorum has always applied more than it has synced: it waits for its
                 // disk, which takes as long as the batches in flight.
                 self.saves.holding = Some(number);

@@ -59,6 +59,18 @@ impl World {
         }
         match answer(&asked.request, reply) {
             Answer::Ok(reply) => {
+                let wrote = &mut self.clients.list[number].wrote;
+                match (&asked.request, &reply, asked.key.first()) {
+                    (Request::Set(value), Reply::Stored, Some(b'p')) => *wrote = Some(value.clone()),
+                    (Request::Get, Reply::Value(seen), Some(b'p')) if waiting.pipelined => {
+                        let seen_it = wrote.is_none() || *seen == *wrote;
+                        super::violated_if(!seen_it, "pipelines", || {
+                            format!("client {number}: a GET did not see the SET before it: {seen:?}")
+                        });
+                        *wrote = None;
+                    }
+                    _ => *wrote = None,
+                }
                 if let (Request::Set(value), Reply::Stored, Some(b'w')) =
                     (&asked.request, &reply, asked.key.first())
                 {
@@ -66,6 +78,10 @@ impl World {
                 }
                 asked.outcome = Outcome::Ok { returned, reply };
                 self.counts.answered += 1;
+            }
+            Answer::Fail if asked.key.starts_with(b"p") => {
+                self.clients.list[number].wrote = None;
+                self.clients.unanswered(number, waiting, Outcome::Fail);
             }
             Answer::Fail => self.clients.unanswered(number, waiting, Outcome::Fail),
             Answer::Unknown => self.clients.unanswered(number, waiting, Outcome::Unknown),

@@ -44,6 +44,8 @@ pub(super) struct Client {
     planned: bool,
     /// The keys it still has to read in the end, each through which machine.
     todo: Vec<(usize, Bytes)>,
+    /// What it wrote last on this connection under a key that nobody else writes, if that was in the write whose answers come now.
+    pub(super) wrote: Option<Bytes>,
     /// The machine it is connected to.
     at: Option<usize>,
 }
@@ -52,6 +54,8 @@ pub(super) struct Client {
 #[derive(Clone, Copy)]
 pub(super) struct Waiting {
     pub(super) operation: usize,
+    /// It was sent in one write with others.
+    pub(super) pipelined: bool,
     /// A last read, through this machine: repeated until it is answered.
     through: Option<usize>,
 }
@@ -248,11 +252,12 @@ impl World {
     fn client_sends(&mut self, number: usize, requests: Vec<(Bytes, Request)>, through: Option<usize>) {
         let Some(connection) = self.clients.list[number].connection else { return };
         let mut sent = Vec::new();
+        let pipelined = requests.len() > 1;
         self.say(|| format!("client {number} asks on {connection}: {}", in_words(&requests)));
         for (key, request) in requests {
             sent.extend(bytes(&key, &request));
             let client = &mut self.clients.list[number];
-            client.waiting.push_back(Waiting { operation: self.clients.operations.len(), through });
+            client.waiting.push_back(Waiting { operation: self.clients.operations.len(), pipelined, through });
             client.patience_until = self.now_us + PATIENCE_US;
             self.clients.operations.push(Operation {
                 client: client.author,
