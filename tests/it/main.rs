@@ -8,6 +8,7 @@ mod data_dir;
 mod founding;
 mod kill;
 mod membership;
+mod node_sim;
 mod partitions;
 mod pauses;
 mod raftlog;

@@ -21,6 +21,19 @@ pub fn seed(seed: u64, trace: &Trace) -> Result<Counts, Failure> {
         .map_err(|panic| Failure { seed, violation: violation_of(&*panic) })
 }
 
+/// Lives one life of a given kind.
+///
+/// # Errors
+/// The promise that was broken.
+pub fn seed_as(seed: u64, profile: &Profile, trace: &Trace) -> Result<Counts, Failure> {
+    let live = || {
+        super::witnessed::forget();
+        live_as(World::new(fastrand::Rng::with_seed(seed), profile.clone(), trace.clone()))
+    };
+    catch_unwind(AssertUnwindSafe(|| listen(trace, live)))
+        .map_err(|panic| Failure { seed, violation: violation_of(&*panic) })
+}
+
 fn live(seed: u64, trace: Trace) -> Counts {
     super::witnessed::forget();
     let mut random = fastrand::Rng::with_seed(seed);
@@ -30,7 +43,7 @@ fn live(seed: u64, trace: Trace) -> Counts {
 }
 
 /// Lives one life in `world` to its end.
-pub fn live_as(mut world: World) -> Counts {
+fn live_as(mut world: World) -> Counts {
     world.begin();
     world.begin_clients();
     world.plan(world.profile.chaos_us, Happening::Chaos);
