@@ -72,7 +72,9 @@ fn named(what: &str) -> BTreeSet<String> {
     }
     let call = format!("runtime::{what}!(\"");
     let texts: Vec<String> = files.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
-    let after = |text: &str| text.split(&call).skip(1).map(|rest| rest.split('"').next().unwrap().to_owned()).collect::<Vec<_>>();
+    let after = |text: &str| {
+        text.split(&call).skip(1).map(|rest| rest.split('"').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
     texts.iter().flat_map(|text| after(text)).collect()
 }
 

@@ -194,10 +194,10 @@ impl<S: StateMachine> Replica<S> {
     /// Moves what the core wants durable into the log's batch. False: there was nothing.
     pub(crate) fn collect_write<D: Disk>(&mut self, log: &mut Log<D>) -> bool {
         let Some(write) = self.raft.take_write() else { return false };
-        if let Some(hard_state) = write.hard_state() {
-            if !runtime::mutant!("write.hard_state_forgotten") {
-                log.hard_state(self.group, hard_state);
-            }
+        if let Some(hard_state) = write.hard_state()
+            && !runtime::mutant!("write.hard_state_forgotten")
+        {
+            log.hard_state(self.group, hard_state);
         }
         self.writes.push_back((log.building(), write));
         true
@@ -317,7 +317,8 @@ impl<S: StateMachine> Replica<S> {
                 break;
             }
             let waiter = self.waiters.pop_front().expect("just seen");
-            let mine = waiter.id == id || waiter.id.index == id.index && runtime::mutant!("write.wrong_entry_answers");
+            let mine = waiter.id == id
+                || waiter.id.index == id.index && runtime::mutant!("write.wrong_entry_answers");
             if mine {
                 return waiter.to;
             }

@@ -189,7 +189,9 @@ fn one_cluster(seed: u64, node: &Node) -> bool {
     match &result {
         Ok(counts) => {
             let (lines, digest) = trace.digest();
-            println!("seed {seed}: {counts:?} in {seconds:.2} s, {lines} lines of trace, digest {digest:016x}");
+            println!(
+                "seed {seed}: {counts:?} in {seconds:.2} s, {lines} lines of trace, digest {digest:016x}"
+            );
             println!("1 passed, 0 failed");
         }
         Err(failure) => {

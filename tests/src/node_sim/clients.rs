@@ -257,7 +257,11 @@ impl World {
         for (key, request) in requests {
             sent.extend(bytes(&key, &request));
             let client = &mut self.clients.list[number];
-            client.waiting.push_back(Waiting { operation: self.clients.operations.len(), pipelined, through });
+            client.waiting.push_back(Waiting {
+                operation: self.clients.operations.len(),
+                pipelined,
+                through,
+            });
             client.patience_until = self.now_us + PATIENCE_US;
             self.clients.operations.push(Operation {
                 client: client.author,

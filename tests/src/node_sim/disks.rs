@@ -64,7 +64,9 @@ impl World {
             }
         }
         let what = ["freeze", "freeze", "are slow", "are full", "fail to write", "fail to read"];
-        self.say(|| format!("machine {machine}: the disks {} for {} ms", what[usize::from(kind)], for_us / 1000));
+        self.say(|| {
+            format!("machine {machine}: the disks {} for {} ms", what[usize::from(kind)], for_us / 1000)
+        });
         self.plan(for_us, Happening::Clear(Spell::Disk(machine)));
     }
 
@@ -122,7 +124,12 @@ impl World {
         self.machines[machine].protected_until = self.now_us + SEALED_AFTER_US;
         for damage in damage {
             self.say(|| {
-                format!("machine {machine}: {} in {} at {}", damage.what, damage.path.display(), damage.offset)
+                format!(
+                    "machine {machine}: {} in {} at {}",
+                    damage.what,
+                    damage.path.display(),
+                    damage.offset
+                )
             });
         }
     }

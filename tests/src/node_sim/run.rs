@@ -67,7 +67,13 @@ pub struct Summary {
 
 /// Lives `count` lives from seed `from` on, on `threads` threads; ends early once `failures_max` have failed. `prepare` runs on each
 /// thread first. Seeds are begun in order, so the smallest failing one is always among the failures.
-pub fn seeds(from: u64, count: u64, threads: usize, failures_max: usize, prepare: impl Fn() + Sync) -> Summary {
+pub fn seeds(
+    from: u64,
+    count: u64,
+    threads: usize,
+    failures_max: usize,
+    prepare: impl Fn() + Sync,
+) -> Summary {
     let (next, enough) = (AtomicU64::new(from), AtomicBool::new(false));
     let summary = Mutex::new(Summary::default());
     std::thread::scope(|scope| {

@@ -69,11 +69,7 @@ impl Recorded {
 
 /// Judges what clients recorded: all operations, last reads among them; the keys that were written once and acknowledged; and
 /// what was wrong at first sight.
-pub fn judge(
-    operations: Vec<Operation>,
-    durable: &[(Bytes, Bytes)],
-    mut faults: Vec<String>,
-) -> Judgement {
+pub fn judge(operations: Vec<Operation>, durable: &[(Bytes, Bytes)], mut faults: Vec<String>) -> Judgement {
     let answered = operations.iter().filter(|operation| operation.returned().is_some()).count();
     let unknown = operations.iter().filter(|operation| operation.outcome == Outcome::Unknown).count();
     faults.extend(lost(&operations, durable));

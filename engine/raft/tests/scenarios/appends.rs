@@ -305,6 +305,10 @@ fn a_follower_without_room_learns_what_is_committed() {
         let said = follower.turn();
         assert_eq!(follower.committed(), committed, "after {body:?}");
         assert_eq!(follower.terms(), [1, 1], "nothing is taken and nothing lost");
-        assert_eq!(said.iter().any(|said| matches!(said.body, Body::AppendBusy { .. })), busy, "{body:?}: {said:?}");
+        assert_eq!(
+            said.iter().any(|said| matches!(said.body, Body::AppendBusy { .. })),
+            busy,
+            "{body:?}: {said:?}"
+        );
     }
 }
