@@ -52,7 +52,9 @@ use raft::{GroupId, Time};
 use raftlog::{BatchSeq, Log, RecoveredGroup};
 use runtime::{Buffer, Disk};
 
-pub use io::{Action, ClientData, Dialer, Input};
+#[cfg(feature = "simulation")]
+pub use io::ClientData;
+pub use io::{Action, Dialer, Input};
 
 pub(crate) use control::{Handover, transfer_request};
 pub(crate) use driver::{ShardStart, run};

@@ -71,7 +71,7 @@ impl Outbox {
             reply_bytes: Vec::new(),
             framed_reply_bytes: 0,
             sent: VecDeque::new(),
-            sent_first: if runtime::mutant!("request.numbers_repeat") { 0 } else { sent_first },
+            sent_first,
         }
     }
 

@@ -35,9 +35,7 @@ impl Route {
     /// May a request go to `leader` now? (`leader` may be ourselves.) Not while older ones are held or are
     /// unanswered along another way.
     pub(crate) fn open_to(&self, leader: NodeId) -> bool {
-        runtime::mutant!("request.overtakes")
-            || self.outstanding == 0
-            || (self.target == Some(leader) && self.refused.is_empty())
+        self.outstanding == 0 || (self.target == Some(leader) && self.refused.is_empty())
     }
 
     /// A request was passed on to `leader`.

@@ -24,7 +24,5 @@ pub const MUTANTS: &[(&str, &str)] = &[
     ("write.wrong_entry_answers", "a writer whose entry was replaced is told that it was applied"),
     ("write.hard_state_forgotten", "terms and votes are not written"),
     ("request.write_repeated", "a write whose outcome is unknown is asked again"),
-    ("request.numbers_repeat", "requests of two starts have the same numbers (seed 781, once)"),
-    ("request.overtakes", "a request overtakes those in front of it when the leader changes"),
     ("request.return_forgotten", "a way to a leader never becomes free again"),
 ];
