@@ -13,6 +13,8 @@ mod leader_append_only;
 mod leader_completeness;
 mod log_matching;
 mod restarts;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
