@@ -4,6 +4,7 @@ mod bad_input;
 mod clients;
 mod core_sim;
 mod data_dir;
+mod harness;
 mod kill;
 mod membership;
 mod raftlog;
