@@ -6,6 +6,7 @@ mod core_sim;
 mod crowds;
 mod data_dir;
 mod founding;
+mod harness;
 mod kill;
 mod membership;
 mod node_sim;

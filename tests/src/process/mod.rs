@@ -6,6 +6,7 @@
 
 mod child;
 mod cluster;
+mod operator;
 mod options;
 mod ports;
 mod redis;
