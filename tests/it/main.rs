@@ -6,6 +6,7 @@ mod core_sim;
 mod data_dir;
 mod kill;
 mod membership;
+mod power;
 mod raftlog;
 mod rest;
 mod tidy;

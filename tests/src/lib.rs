@@ -7,6 +7,8 @@
 //! - [`checkers`]: whether what they saw is allowed.
 //! - [`client`]: a small blocking RESP client.
 //! - [`disk`]: a disk in memory that loses, tears and fails on demand.
+//! - [`fuse_disk`]: a real file system on a disk that loses power, tears, fails and stalls on demand.
+//! - [`power`]: power cuts under load, and what must be there after each.
 //! - [`process`]: clusters of real processes that can be killed, frozen and restarted.
 //! - [`workload`]: clients that write, read and record while a test breaks things.
 //! - [`poll`]: the only place that waits by sleeping.
@@ -15,8 +17,10 @@ pub mod checkers;
 pub mod client;
 pub mod core_sim;
 pub mod disk;
+pub mod fuse_disk;
 pub mod history;
 pub mod node_sim;
 pub mod poll;
+pub mod power;
 pub mod process;
 pub mod workload;
