@@ -1,6 +1,8 @@
 //! The harness itself is judged: a system that loses acknowledged writes in a failover must be found guilty, and one
 //! that does not, innocent.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
 mod etcd;
 
 use std::time::{Duration, Instant};

@@ -1,5 +1,6 @@
 //! Every integration test of the project, in one binary.
 
+mod bad_disk;
 mod bad_input;
 mod clients;
 mod core_sim;
@@ -12,6 +13,7 @@ mod membership;
 mod node_sim;
 mod partitions;
 mod pauses;
+mod power;
 mod raftlog;
 mod rest;
 mod service;

@@ -8,6 +8,8 @@
 //! - [`client`]: a small blocking RESP client.
 //! - [`disk`]: a disk in memory that loses, tears and fails on demand.
 //! - [`probes`]: how long groups of a real cluster are silent.
+//! - [`fuse_disk`]: a real file system on a disk that loses power, tears, fails and stalls on demand.
+//! - [`power`]: power cuts under load, and what must be there after each.
 //! - [`process`]: clusters of real processes that can be killed, frozen and restarted.
 //! - [`switch`]: a network of namespaces that can be broken in every way.
 //! - [`soak`]: long runs of real clusters under random faults.
@@ -18,11 +20,13 @@ pub mod checkers;
 pub mod client;
 pub mod core_sim;
 pub mod disk;
+pub mod fuse_disk;
 pub mod history;
 pub mod node_sim;
 pub mod poll;
+pub mod power;
 pub mod probes;
 pub mod process;
-pub mod switch;
 pub mod soak;
+pub mod switch;
 pub mod workload;

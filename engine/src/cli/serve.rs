@@ -4,7 +4,7 @@ use crate::cli::ready::Ready;
 use crate::cli::settings::{Redirect, ServeArgs, Settings};
 use crate::cli::signals::Ending;
 use crate::cli::{Exit, ExitContext, Failure, logging, output};
-use crate::{Engine, StartError};
+use crate::{Builder, Engine, StartError};
 
 /// Runs one node until SIGTERM or SIGINT.
 ///
@@ -19,15 +19,16 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
     // Signals are caught before the first thread starts, so that none of them ends the process half-way.
     let ending = Ending::new(args.until_stdin_closes).map_err(Failure::failed)?;
     runtime::raise_descriptor_limit();
-    let engine = start(&settings)?;
+    let engine = start(args, &settings)?;
     output::print(ready_line(&settings, &engine)?)?;
     ending.wait().map_err(Failure::failed)?;
     tracing::info!("stopping: handing leaderships over");
     engine.shutdown().map_err(Failure::failed)
 }
 
-fn start(settings: &Settings) -> Result<Engine, Failure> {
+fn start(args: &ServeArgs, settings: &Settings) -> Result<Engine, Failure> {
     let mut builder = Engine::builder(settings.node, &settings.data).deadline(settings.deadline);
+    builder = sized(args, builder);
     builder = builder.lease_reads(settings.lease_reads);
     builder = builder.snapshot_after_bytes(u64::from(settings.snapshot_after_mib) << 20);
     for member in &settings.cluster {
@@ -60,6 +61,20 @@ fn start(settings: &Settings) -> Result<Engine, Failure> {
         std::process::exit(fatal.exit_code());
     });
     builder.start_kv().map_err(|error| Failure::new(exit_code(&error), error))
+}
+
+/// The sizes that tests choose.
+fn sized(args: &ServeArgs, mut builder: Builder) -> Builder {
+    if let Some(bytes) = args.segment_bytes {
+        builder = builder.segment_bytes(bytes);
+    }
+    if let Some(bytes) = args.log_bytes_max {
+        builder = builder.log_bytes_max(bytes);
+    }
+    if let Some(bytes) = args.snapshot_after_bytes {
+        builder = builder.snapshot_after_bytes(bytes);
+    }
+    builder
 }
 
 fn exit_code(error: &StartError) -> Exit {

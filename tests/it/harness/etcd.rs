@@ -1,5 +1,7 @@
 //! A cluster of three etcd members on loopback, and clients that use it as registers through its JSON gateway.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;

@@ -40,12 +40,21 @@ pub fn find_ringraft() -> Result<PathBuf, String> {
             Err(format!("{BINARY_VARIABLE}={} is no file", path.display()))
         };
     }
-    let built = build_dir()?.join("ringraft");
+    built_binary("ringraft").map_err(|error| format!("{error}, or set {BINARY_VARIABLE}"))
+}
+
+/// Finds a binary of the same build as the running executable.
+///
+/// # Errors
+///
+/// A sentence that says where it was expected and how to build it.
+pub fn built_binary(name: &str) -> Result<PathBuf, String> {
+    let built = build_dir()?.join(name);
     if built.is_file() {
         return Ok(built);
     }
     let build = if cfg!(debug_assertions) { "cargo build" } else { "cargo build --release" };
-    Err(format!("{} does not exist: run `{build}` first, or set {BINARY_VARIABLE}", built.display()))
+    Err(format!("{} does not exist: run `{build}` first", built.display()))
 }
 
 /// A directory for a test's data, which removes itself: in the target directory, because temporary

@@ -61,6 +61,15 @@ pub struct ServeArgs {
     /// End as on SIGTERM once standard input closes: a launcher's children die with it
     #[arg(long, hide = true)]
     pub until_stdin_closes: bool,
+    /// The size of a log segment file in bytes: tests take small ones
+    #[arg(long, hide = true, value_name = "BYTES")]
+    pub segment_bytes: Option<u64>,
+    /// The bytes that a shard's log may take: tests take few
+    #[arg(long, hide = true, value_name = "BYTES")]
+    pub log_bytes_max: Option<u64>,
+    /// The bytes of log after which a shard saves its groups: tests take few
+    #[arg(long, hide = true, value_name = "BYTES")]
+    pub snapshot_after_bytes: Option<u64>,
 }
 
 impl ServeArgs {
