@@ -1,6 +1,6 @@
 //! Being told to end: SIGINT, SIGTERM, and a standard input that closes.
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -29,13 +29,16 @@ pub struct Ending {
 }
 
 impl Ending {
-    /// From now on SIGINT and SIGTERM are kept for [`Ending::wait`]. With `until_stdin_closes` the end of
+    /// From now on SIGINT and SIGTERM are kept for [`Ending::wait`], and a file that reaches the limit of `ulimit -f` fails
+    /// its write instead of killing the process without a word. With `until_stdin_closes` the end of
     /// standard input counts as SIGTERM: that is how a child dies with its parent, however the parent died.
     ///
     /// # Errors
     /// The system refuses signal handlers or a thread.
     pub fn new(until_stdin_closes: bool) -> io::Result<Ending> {
         let signals = Signals::new(ENDING)?;
+        // Any handler will do: the write then fails with EFBIG, which names the file.
+        signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
         if until_stdin_closes {
             std::thread::Builder::new().name("stdin".into()).spawn(|| {
                 drain(io::stdin().lock());

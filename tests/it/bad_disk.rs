@@ -1,0 +1,282 @@
+//! Disks that fail, stall and fill up under a running node, and machines that refuse what a node needs.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use ringraft_tests::client::{Client, Value};
+use ringraft_tests::fuse_disk::{Disk, Operation, available};
+use ringraft_tests::poll;
+use ringraft_tests::process::{Cluster, Options, Process, Spec, TempDir, data_dir, find_program};
+use ringraft_tests::workload::{Plan, Workload};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+/// After the fault of one disk of three, every key is served again within this.
+const BACK_IN_SERVICE: Duration = Duration::from_secs(10);
+const DISK_BYTES: u64 = 160 << 20;
+const PROBES: usize = 64;
+
+/// A cluster whose node 1 has a disk of its own. Fields are dropped in order.
+struct Bench {
+    cluster: Cluster,
+    disk: Disk,
+    _dir: TempDir,
+}
+
+impl Bench {
+    /// `None`, with a notice, when this machine does not allow such disks.
+    fn start(nodes: u16, disk_bytes: u64, args: &[&str]) -> Option<Bench> {
+        if !available() {
+            return None;
+        }
+        let dir = data_dir().expect("a directory");
+        let args = ["--segment-bytes", "2097152"].iter().chain(args).map(ToString::to_string).collect();
+        let options =
+            Options { nodes, groups: Some(4), args, dir: Some(dir.path().into()), ..Options::default() };
+        let cluster = Cluster::prepare(&options).expect("free ports");
+        let disk = Disk::start(&cluster.data(1), disk_bytes).expect("a disk");
+        let mut bench = Bench { cluster, disk, _dir: dir };
+        bench.cluster.start_all().expect("a cluster starts");
+        bench.cluster.wait_leaders(PATIENCE).expect("it finds its leaders");
+        Some(bench)
+    }
+
+    fn load(&self) -> Workload {
+        let workload = Workload::start(self.cluster.addresses(), Plan::default());
+        assert!(poll::until(Instant::now() + PATIENCE, || workload.acknowledged() > 300), "no answers");
+        workload
+    }
+
+    /// Writes keys of all groups through `node` until all of them are taken.
+    fn assert_served(&self, node: u16, what: &str) {
+        let served = || {
+            let mut client = Client::connect(self.cluster.address(node), Duration::from_secs(3)).ok()?;
+            let keys: Vec<String> = (0..PROBES).map(|at| format!("probe{at}")).collect();
+            let sets: Vec<Vec<&[u8]>> = keys.iter().map(|key| vec![b"SET", key.as_bytes(), b"x"]).collect();
+            let replies = client.pipeline(&sets).ok()?;
+            replies.iter().all(|reply| *reply == Value::Simple("OK".into())).then_some(())
+        };
+        let begin = Instant::now();
+        let back = poll::until_some(begin + BACK_IN_SERVICE, served);
+        assert!(back.is_some(), "no full service {BACK_IN_SERVICE:?} after {what}");
+        println!("full service {:?} after {what}", begin.elapsed());
+    }
+
+    /// Waits for more answers to the load.
+    fn let_work(&self, workload: &Workload) {
+        let target = workload.acknowledged() + 2_000;
+        let moved = poll::until(Instant::now() + PATIENCE, || workload.acknowledged() >= target);
+        assert!(moved, "the clients get no answers");
+    }
+
+    /// Ends the load, reads everything back from every node and judges.
+    fn judge(&self, workload: Workload) {
+        let mut recorded = workload.stop();
+        for target in self.cluster.addresses() {
+            recorded.read_back(target).expect("every node answers");
+        }
+        let judgement = recorded.judge();
+        println!("{judgement}");
+        judgement.assert_clean();
+    }
+
+    /// Gives node 1 its disk back as it is after a power cut, and starts it.
+    fn replace_power(&mut self) {
+        self.disk.cut();
+        self.disk.unmount();
+        self.disk.calm();
+        self.disk.mount();
+        self.cluster.start_node(1).expect("it starts on what was synced");
+    }
+}
+
+/// The node whose disk fails ends with exit code 6, the others go on, and it comes back with all it had promised.
+fn fail(operation: Operation) {
+    let Some(mut bench) = Bench::start(3, DISK_BYTES, &[]) else { return };
+    let workload = bench.load();
+    bench.disk.fail(operation, u32::MAX);
+    let ended = bench.cluster.wait_end(1, PATIENCE).expect("no node goes on with a failed disk");
+    assert_eq!(ended.code(), Some(6), "{ended}\n{}", bench.cluster.log(1));
+    bench.assert_served(2, "the failure of a disk");
+    bench.replace_power();
+    bench.assert_served(1, "the return of the node");
+    bench.judge(workload);
+}
+
+#[test]
+fn a_node_whose_writes_fail_ends_and_the_others_go_on() {
+    fail(Operation::Write);
+}
+
+#[test]
+fn a_node_whose_syncs_fail_ends_and_the_others_go_on() {
+    fail(Operation::Sync);
+}
+
+#[test]
+fn a_stalled_disk_does_not_stop_the_cluster() {
+    let Some(mut bench) = Bench::start(3, DISK_BYTES, &[]) else { return };
+    let workload = bench.load();
+    bench.disk.stall();
+    bench.assert_served(2, "the stall of a disk");
+    bench.let_work(&workload);
+    bench.disk.calm();
+    bench.assert_served(1, "the end of the stall");
+    bench.judge(workload);
+}
+
+#[test]
+fn a_slow_disk_does_not_stop_the_cluster() {
+    let Some(mut bench) = Bench::start(3, DISK_BYTES, &[]) else { return };
+    let workload = bench.load();
+    bench.disk.slow(Duration::from_millis(100));
+    bench.assert_served(2, "a disk became slow");
+    bench.let_work(&workload);
+    bench.disk.calm();
+    bench.judge(workload);
+}
+
+#[test]
+fn a_disk_that_cannot_be_read_refuses_the_start_and_is_whole_later() {
+    let Some(mut bench) = Bench::start(3, DISK_BYTES, &[]) else { return };
+    let workload = bench.load();
+    bench.cluster.kill(1);
+    bench.disk.unmount();
+    bench.disk.mount();
+    // The file system's own blocks are read now; what fails is what the node reads.
+    let files: BTreeSet<_> = walk(&bench.cluster.data(1));
+    assert!(!files.is_empty());
+    bench.disk.fail(Operation::Read, u32::MAX);
+    bench.cluster.launch(1).unwrap();
+    let ended = bench.cluster.wait_end(1, PATIENCE).expect("a start without a disk ends");
+    let log = bench.cluster.log(1);
+    assert!(matches!(ended.code(), Some(1..=6)) && !log.contains("panicked"), "{ended}\n{log}");
+    assert!(log.contains("os error 5") || log.contains("Input/output"), "{log}");
+    bench.replace_power();
+    bench.assert_served(1, "the return of the node");
+    bench.judge(workload);
+}
+
+/// Every file below a directory.
+fn walk(dir: &Path) -> BTreeSet<std::path::PathBuf> {
+    let entries = std::fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("an entry").path());
+    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { BTreeSet::from([path]) }).collect()
+}
+
+#[test]
+fn a_full_disk_refuses_writes_and_serves_reads_until_there_is_space() {
+    let Some(bench) = Bench::start(1, 48 << 20, &["--log-bytes-max", "1073741824"]) else { return };
+    let ballast = bench.cluster.data(1).join("ballast");
+    std::fs::write(&ballast, vec![7; 8 << 20]).expect("there is space yet");
+    let mut client = bench.cluster.client(1).expect("a ready node");
+    let value = vec![b'x'; 256 << 10];
+    assert_eq!(client.line("SET early yes").unwrap(), Value::Simple("OK".into()));
+    let refused = (0..400).find_map(|at| {
+        let key = format!("big{at}");
+        match client.call(&[b"SET", key.as_bytes(), &value]) {
+            Ok(Value::Simple(_)) => None,
+            other => Some(other),
+        }
+    });
+    let refused = refused.expect("48 MiB do not hold 100 MiB");
+    println!("a full disk says {refused:?}");
+    assert!(matches!(refused, Ok(Value::Error(_))), "{refused:?}\n{}", bench.cluster.log(1));
+    assert_eq!(bench.cluster.client(1).unwrap().line("GET early").unwrap(), Value::Bulk(b"yes".to_vec()));
+    std::fs::remove_file(&ballast).unwrap();
+    bench.assert_served(1, "there is space again");
+}
+
+/// Starts a lone node through `program` with `before` its own command line; how it ended and what it said.
+fn start_with(program: &str, before: &[&str]) -> Option<(Option<i32>, String)> {
+    let Some(program) = find_program(program) else {
+        println!("skipped: {program} is not installed");
+        return None;
+    };
+    let cluster = Cluster::prepare(&Options { nodes: 1, ..Options::default() }).unwrap();
+    let Spec { name, program: node, args, log } = cluster.spec(1);
+    let before = before.iter().map(std::ffi::OsString::from);
+    let args = before.chain([node.into()]).chain(args).collect();
+    let mut process = Process::start(Spec { name, program, args, log: log.clone() }).unwrap();
+    let ended = process.wait_exit(Instant::now() + PATIENCE);
+    let said = std::fs::read_to_string(log).unwrap();
+    Some((ended.and_then(|ended| ended.code()), said))
+}
+
+#[test]
+fn a_kernel_that_refuses_rings_is_named() {
+    let inject =
+        ["-f", "-o", "/dev/null", "-e", "trace=io_uring_setup", "-e", "inject=io_uring_setup:error=EPERM"];
+    let Some((code, said)) = start_with("strace", &inject) else { return };
+    println!("{code:?}: {said}");
+    assert!(
+        matches!(code, Some(1..=3)) && said.contains("io_uring") && !said.contains("panicked"),
+        "{code:?}\n{said}"
+    );
+}
+
+#[test]
+fn limits_that_are_too_small_are_named() {
+    for (limit, words) in [("-n 16", ["ulimit -n", "os error 24"]), ("-f 64", ["os error 27", "ulimit -f"])] {
+        let script = format!("ulimit {limit}; exec \"$0\" \"$@\"");
+        let Some((code, said)) = start_with("sh", &["-c", &script]) else { return };
+        println!("ulimit {limit}: {code:?}: {said}");
+        let named = words.iter().any(|word| said.contains(word));
+        assert!(
+            matches!(code, Some(1..=6)) && named && !said.contains("panicked"),
+            "{limit}: {code:?}\n{said}"
+        );
+    }
+}
+
+/// A sealed segment or a snapshot with one wrong bit: the node refuses to start and says where; the
+/// others serve.
+fn rot(folder: &str) {
+    let args = ["--segment-bytes", "2097152", "--snapshot-after-bytes", "1048576"].map(String::from).to_vec();
+    let mut cluster =
+        Cluster::start(&Options { groups: Some(4), args, ..Options::default() }).expect("a cluster starts");
+    cluster.wait_leaders(PATIENCE).expect("it finds its leaders");
+    let workload = Workload::start(cluster.addresses(), Plan::default());
+    let mut client = cluster.client(1).expect("a ready node");
+    let value = vec![b'v'; 32 << 10];
+    for at in 0..200 {
+        let stored = client.call(&[b"SET", format!("big{at}").as_bytes(), &value]).expect("an answer");
+        assert_eq!(stored, Value::Simple("OK".into()));
+    }
+    let dir = cluster.data(1).join("shard-000").join(folder);
+    cluster.kill(1);
+    let rotten = walk(&dir).into_iter().find(|file| {
+        let bytes = std::fs::read(file).expect("a file");
+        file.extension().is_none_or(|end| end != "tmp")
+            && bytes.iter().filter(|byte| **byte == b'v').count() > 300_000
+    });
+    let rotten = rotten.unwrap_or_else(|| panic!("nothing big in {}: {:?}", dir.display(), walk(&dir)));
+    let mut bytes = std::fs::read(&rotten).expect("a file");
+    let at = bytes.iter().position(|byte| *byte == b'v').expect("it was counted") + 10_000;
+    bytes[at] ^= 4;
+    std::fs::File::options()
+        .write(true)
+        .open(&rotten)
+        .and_then(|mut file| file.write_all(&bytes))
+        .expect("it is ours");
+    cluster.launch(1).unwrap();
+    let ended = cluster.wait_end(1, PATIENCE).expect("a node with damaged data ends");
+    let log = cluster.log(1);
+    assert_eq!(ended.code(), Some(5), "{ended}\n{log}");
+    let name = rotten.file_name().expect("a file").to_string_lossy().into_owned();
+    let placed = log.contains("offset ") || log.contains("byte ");
+    assert!(log.contains(&name) && placed && !log.contains("panicked"), "does not name {name}:\n{log}");
+    let mut recorded = workload.stop();
+    recorded.read_back(cluster.address(2)).expect("the others serve");
+    recorded.judge().assert_clean();
+}
+
+#[test]
+fn a_rotten_log_segment_is_named_and_the_others_serve() {
+    rot("log");
+}
+
+#[test]
+fn a_rotten_snapshot_is_named_and_the_others_serve() {
+    rot("snapshots");
+}
