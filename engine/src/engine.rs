@@ -57,11 +57,12 @@ impl Engine {
         make_factory: impl FnOnce(u32) -> Factory<S>,
     ) -> Result<Engine, StartError> {
         let data_dir = open_data_dir(&builder, &mut system_random)?;
-        runtime::check_host(
+        let host = runtime::check_host(
             &builder.data_dir,
             usize::try_from(data_dir.identity().shards).unwrap_or(usize::MAX),
         )?;
         let prepared = Prepared::new(&builder, data_dir)?;
+        prepared.directory.limit_clients(host.clients_max);
         let (shards, peer) = (prepared.shards, prepared.peer);
         let factory = make_factory(prepared.identity.groups);
         let mut randomness = [0; 24];

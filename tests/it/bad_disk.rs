@@ -193,13 +193,13 @@ fn start_with(program: &str, before: &[&str]) -> Option<(Option<i32>, String)> {
         println!("skipped: {program} is not installed");
         return None;
     };
-    let cluster = Cluster::prepare(&Options { nodes: 1, ..Options::default() }).unwrap();
+    let cluster = Cluster::prepare(&Options { nodes: 1, ..Options::default() }).expect("free ports");
     let Spec { name, program: node, args, log } = cluster.spec(1);
     let before = before.iter().map(std::ffi::OsString::from);
     let args = before.chain([node.into()]).chain(args).collect();
-    let mut process = Process::start(Spec { name, program, args, log: log.clone() }).unwrap();
+    let mut process = Process::start(Spec { name, program, args, log: log.clone() }).expect("the program is there");
     let ended = process.wait_exit(Instant::now() + PATIENCE);
-    let said = std::fs::read_to_string(log).unwrap();
+    let said = std::fs::read_to_string(log).expect("the log was made at the start");
     Some((ended.and_then(|ended| ended.code()), said))
 }
 
@@ -232,7 +232,7 @@ fn limits_that_are_too_small_are_named() {
 /// A sealed segment or a snapshot with one wrong bit: the node refuses to start and says where; the
 /// others serve.
 fn rot(folder: &str) {
-    let args = ["--segment-bytes", "2097152", "--snapshot-after-bytes", "1048576"].map(String::from).to_vec();
+    let args = ["--segment-bytes", "2097152", "--snapshot-after-mib", "1"].map(String::from).to_vec();
     let mut cluster =
         Cluster::start(&Options { groups: Some(4), args, ..Options::default() }).expect("a cluster starts");
     cluster.wait_leaders(PATIENCE).expect("it finds its leaders");
@@ -259,7 +259,7 @@ fn rot(folder: &str) {
         .open(&rotten)
         .and_then(|mut file| file.write_all(&bytes))
         .expect("it is ours");
-    cluster.launch(1).unwrap();
+    cluster.launch(1).expect("the binary is there");
     let ended = cluster.wait_end(1, PATIENCE).expect("a node with damaged data ends");
     let log = cluster.log(1);
     assert_eq!(ended.code(), Some(5), "{ended}\n{log}");

@@ -35,43 +35,18 @@ fn let_work(workload: &Workload, more: u64) {
     assert!(moved, "the clients get no answers");
 }
 
-/// Asks some running node; `None`: nobody could answer now.
-fn ask(cluster: &Cluster, line: &str) -> Option<Value> {
-    let up = cluster.ids().filter(|id| cluster.is_up(*id));
-    let mut answers = up.filter_map(|id| {
-        let mut client = Client::connect(cluster.address(id), Duration::from_secs(3)).ok()?;
-        client.line(line).ok()
-    });
-    let passes = |code: &str| ["CLUSTERDOWN", "TIMEOUT", "TRYAGAIN"].contains(&code);
-    answers.find(|answer| !answer.error_code().is_some_and(passes))
-}
-
 /// Gives a command until somebody takes it.
-fn command(cluster: &Cluster, line: &str) {
-    let mut last = None;
-    let taken = poll::until(Instant::now() + SOON, || {
-        last = ask(cluster, line);
-        last == Some(Value::Simple("OK".into()))
-    });
-    assert!(taken, "{line}: {last:?}");
-}
-
-/// The nodes that the directory lists, with their states.
-fn members(cluster: &Cluster) -> Option<Vec<(u64, String)>> {
-    let Some(Value::Bulk(text)) = ask(cluster, "RINGRAFT MEMBER LIST") else { return None };
-    let json: Json = serde_json::from_slice(&text).expect("JSON");
-    let member =
-        |member: &Json| (member["id"].as_u64().unwrap(), member["state"].as_str().unwrap().to_string());
-    Some(json.as_array().expect("a list").iter().map(member).collect())
+pub fn command(cluster: &Cluster, line: &str) {
+    cluster.command(line, SOON).unwrap();
 }
 
 /// Waits until exactly these nodes are members, all active, and every running one of them knows that all groups are
 /// settled.
-fn wait_members(cluster: &Cluster, ids: &[u64]) {
+pub fn wait_members(cluster: &Cluster, ids: &[u64]) {
     let expected: Vec<(u64, String)> = ids.iter().map(|id| (*id, "active".to_string())).collect();
     let mut last = None;
     let listed = poll::until(Instant::now() + CHANGE_TIME, || {
-        last = members(cluster);
+        last = cluster.members();
         last.as_ref() == Some(&expected)
     });
     assert!(listed, "{last:?} instead of {expected:?}\n{}", status(cluster, ids[0]));
@@ -99,7 +74,7 @@ fn status(cluster: &Cluster, id: u64) -> Json {
 }
 
 /// The node that leads the directory, and with it every change.
-fn driver(cluster: &Cluster) -> u16 {
+pub fn driver(cluster: &Cluster) -> u16 {
     let leads = |id: &u16| {
         let status = status(cluster, u64::from(*id));
         let groups = status["groups"].as_array().cloned().unwrap_or_default();
@@ -112,7 +87,7 @@ fn driver(cluster: &Cluster) -> u16 {
     found.expect("somebody leads group 0")
 }
 
-fn add(cluster: &Cluster, id: u16) {
+pub fn add(cluster: &Cluster, id: u16) {
     command(cluster, &format!("RINGRAFT MEMBER ADD {id}={}", cluster.peer_address(id)));
 }
 
@@ -268,7 +243,7 @@ fn a_member_that_slept_through_every_change_is_found_by_members_it_never_heard_o
 
 /// Waits until a node that was removed has ended, or says that it belongs to nothing, as one does that was removed before
 /// it was met.
-fn lay_to_rest(cluster: &mut Cluster, id: u16) {
+pub fn lay_to_rest(cluster: &mut Cluster, id: u16) {
     let is_over = || status(cluster, u64::from(id))["cluster"].is_null();
     assert!(poll::until(Instant::now() + CHANGE_TIME, is_over), "{}", cluster.log(id));
     cluster.kill(id);
@@ -363,7 +338,7 @@ fn leadership_goes_where_it_is_sent() {
     let leader = |group: usize| status(&cluster, 1)["groups"][group]["leader"].as_u64();
     for (group, to) in [(1, 3), (1, 2), (0, 3), (3, 1)] {
         let arrived = poll::until(Instant::now() + SOON, || {
-            ask(&cluster, &format!("RINGRAFT TRANSFER {group} {to}"));
+            cluster.ask(&format!("RINGRAFT TRANSFER {group} {to}"));
             let arrived = || leader(group) == Some(to);
             poll::until(Instant::now() + Duration::from_secs(2), arrived)
         });
@@ -371,6 +346,6 @@ fn leadership_goes_where_it_is_sent() {
     }
     let said = ringraft(&cluster, &["transfer", "--group", "2", "--to", "3"]);
     assert_eq!(said, "group 2: led by node 3\n");
-    let refused = ask(&cluster, "RINGRAFT TRANSFER 1 9").expect("an answer");
+    let refused = cluster.ask("RINGRAFT TRANSFER 1 9").expect("an answer");
     assert_eq!(refused.error_code(), Some("NOVOTER"), "{refused:?}");
 }

@@ -9,7 +9,10 @@
 //! - [`disk`]: a disk in memory that loses, tears and fails on demand.
 //! - [`fuse_disk`]: a real file system on a disk that loses power, tears, fails and stalls on demand.
 //! - [`power`]: power cuts under load, and what must be there after each.
+//! - [`probes`]: how long groups of a real cluster are silent.
 //! - [`process`]: clusters of real processes that can be killed, frozen and restarted.
+//! - [`switch`]: a network of namespaces that can be broken in every way.
+//! - [`soak`]: long runs of real clusters under random faults.
 //! - [`workload`]: clients that write, read and record while a test breaks things.
 //! - [`poll`]: the only place that waits by sleeping.
 
@@ -22,5 +25,8 @@ pub mod history;
 pub mod node_sim;
 pub mod poll;
 pub mod power;
+pub mod probes;
 pub mod process;
+pub mod switch;
+pub mod soak;
 pub mod workload;

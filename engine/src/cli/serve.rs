@@ -18,6 +18,7 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
     }
     // Signals are caught before the first thread starts, so that none of them ends the process half-way.
     let ending = Ending::new(args.until_stdin_closes).map_err(Failure::failed)?;
+    runtime::raise_descriptor_limit();
     let engine = start(args, &settings)?;
     output::print(ready_line(&settings, &engine)?)?;
     ending.wait().map_err(Failure::failed)?;
@@ -29,6 +30,7 @@ fn start(args: &ServeArgs, settings: &Settings) -> Result<Engine, Failure> {
     let mut builder = Engine::builder(settings.node, &settings.data).deadline(settings.deadline);
     builder = sized(args, builder);
     builder = builder.lease_reads(settings.lease_reads);
+    builder = builder.snapshot_after_bytes(u64::from(settings.snapshot_after_mib) << 20);
     for member in &settings.cluster {
         let address = member
             .address
@@ -68,9 +70,6 @@ fn sized(args: &ServeArgs, mut builder: Builder) -> Builder {
     }
     if let Some(bytes) = args.log_bytes_max {
         builder = builder.log_bytes_max(bytes);
-    }
-    if let Some(bytes) = args.snapshot_after_bytes {
-        builder = builder.snapshot_after_bytes(bytes);
     }
     builder
 }

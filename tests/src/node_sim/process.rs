@@ -76,9 +76,9 @@ impl World {
             Ok(())
         })
         .and_then(|data_dir| {
-                let disk = |shard: u16| disks[usize::from(shard)].clone();
-                Node::start(&builder, data_dir, randomness, disk, factory(self.profile.groups), now)
-            });
+            let disk = |shard: u16| disks[usize::from(shard)].clone();
+            Node::start(&builder, data_dir, randomness, disk, factory(self.profile.groups), now)
+        });
         match started {
             Ok(node) => {
                 self.say(|| format!("machine {machine}: a node starts"));
@@ -92,7 +92,7 @@ impl World {
     /// A node ended by itself: it refused to start, or its environment voided its promises.
     pub fn node_ended(&mut self, machine: usize, end: &End) {
         self.say(|| format!("machine {machine}: the node ended: {end:?}"));
-        self.machines[machine].process = Process::Ended(format!("{end:?}"));
+        self.machines[machine].process = Process::Ended;
         self.cut_off(machine, true);
         self.after_end(machine, end);
     }
@@ -106,7 +106,11 @@ impl World {
         match end {
             End::NotStarted(StartError::Recovery { corrupt: true, reason, .. })
             | End::Fatal(Fatal::Corruption { reason, .. }) => {
-                require!(is_damaged, "damage", "machine {machine} finds damage where there is none: {reason}");
+                require!(
+                    is_damaged,
+                    "damage",
+                    "machine {machine} finds damage where there is none: {reason}"
+                );
                 self.replace_node(machine);
             }
             End::Fatal(Fatal::NoMember(_)) => {
@@ -115,7 +119,8 @@ impl World {
                 }
             }
             // The disk failed: somebody mends it and starts the node again.
-            End::Fatal(Fatal::Log { .. }) | End::NotStarted(StartError::Recovery { .. } | StartError::DataDir(_)) => {
+            End::Fatal(Fatal::Log { .. })
+            | End::NotStarted(StartError::Recovery { .. } | StartError::DataDir(_)) => {
                 self.machines[machine].process = Process::Down;
                 let after_us = self.random.u64(100_000..2_000_000);
                 self.plan(after_us, Happening::Start { machine });

@@ -78,6 +78,21 @@ impl Redis {
         self.address
     }
 
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// SIGSTOP.
+    pub fn pause(&mut self) {
+        self.process.pause();
+    }
+
+    /// SIGCONT.
+    pub fn resume(&mut self) {
+        self.process.resume();
+    }
+
     /// Its process number.
     pub fn id(&self) -> u32 {
         self.process.id()

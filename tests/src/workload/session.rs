@@ -26,6 +26,8 @@ pub(crate) fn answer(request: &Request, reply: Value) -> Answer {
         (_, Value::Error(text)) => match text.split(' ').next().unwrap_or_default() {
             "TIMEOUT" => Answer::Unknown,
             "CLUSTERDOWN" | "TRYAGAIN" | "MOVED" => Answer::Fail,
+            // The connection was not let in: the node has never seen the request.
+            _ if text == "ERR max number of clients reached" => Answer::Fail,
             _ if text.contains("not an integer") => Answer::Ok(Reply::NotAnInteger),
             _ => Answer::Wrong(format!("{request} answered -{text}")),
         },
@@ -56,19 +58,21 @@ pub(crate) fn command(key: &[u8], request: &Request) -> Vec<Vec<u8>> {
 }
 
 /// Runs until the workload is stopped.
-pub(super) fn run(shared: &Shared, number: u32) -> Brought {
+pub(super) fn run(shared: &Shared, number: u32) {
     let mut session = Session {
         shared,
         number,
         rng: Rng::with_seed(shared.plan.seed.wrapping_mul(1_000_003).wrapping_add(u64::from(number))),
         recorder: shared.clock.recorder(),
         brought: Brought::default(),
+        window: 0,
         written: 0,
     };
     let pace = Duration::from_secs(1) / shared.plan.rate;
     let mut client = None;
     let mut turn = Instant::now();
     while !session.stopped() {
+        session.enter(shared.window());
         let Some(mut connected) = client.take().or_else(|| session.connect()) else { continue };
         if session.step(&mut connected).is_ok() {
             client = Some(connected);
@@ -76,8 +80,7 @@ pub(super) fn run(shared: &Shared, number: u32) -> Brought {
         turn = (turn + pace).max(Instant::now());
         poll::until(turn, || session.stopped());
     }
-    session.brought.operations = session.recorder.into_operations();
-    session.brought
+    session.enter(u64::MAX);
 }
 
 struct Session<'a> {
@@ -86,6 +89,8 @@ struct Session<'a> {
     rng: Rng,
     recorder: Recorder,
     brought: Brought,
+    /// Whose keys are used.
+    window: u64,
     written: u64,
 }
 
@@ -94,10 +99,22 @@ impl Session<'_> {
         self.shared.stop.load(Ordering::Relaxed)
     }
 
+    /// Goes on with the keys of `window`, and hands over what was recorded about those of the windows before it: also
+    /// of those that were slept through, since somebody waits for everyone.
+    fn enter(&mut self, window: u64) {
+        while self.window < window {
+            let recorder = std::mem::replace(&mut self.recorder, self.shared.clock.recorder());
+            let mut brought = std::mem::take(&mut self.brought);
+            brought.operations = recorder.into_operations();
+            self.shared.hand_over(self.window, brought);
+            self.window = if window == u64::MAX { window } else { self.window + 1 };
+        }
+    }
+
     /// Connects to any node that lets it.
     fn connect(&mut self) -> Option<Client> {
         poll::until_some(Instant::now() + Duration::from_millis(200), || {
-            let target = self.shared.targets[self.rng.usize(0..self.shared.targets.len())];
+            let target = self.rng.choice(self.shared.targets().iter().copied())?;
             Client::connect(target, self.shared.plan.timeout).ok()
         })
     }
@@ -108,10 +125,30 @@ impl Session<'_> {
         format!("{}.{}", self.number, self.written).into_bytes()
     }
 
-    /// One request, or one pipeline. An error means that the connection is of no use any more.
+    /// What is sent in one write. An error means that the connection is of no use any more.
     fn step(&mut self, client: &mut Client) -> io::Result<()> {
+        let mut requests = Vec::with_capacity(self.shared.plan.pipeline + 1);
+        while requests.len() < self.shared.plan.pipeline {
+            self.draw(&mut requests);
+        }
+        let replies = self.ask(client, &requests)?;
+        for (at, ((key, request), reply)) in requests.iter().zip(&replies).enumerate() {
+            match (key[0], request, reply) {
+                (b'w', Request::Set(value), Some(Reply::Stored)) => {
+                    self.brought.durable.push((key.clone(), value.clone()));
+                }
+                (b'p', Request::Set(value), Some(Reply::Stored)) => self.sees(value, &replies[at + 1]),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// One request, or two that belong together.
+    fn draw(&mut self, requests: &mut Vec<(Vec<u8>, Request)>) {
+        let window = self.window;
         let key = |family: char, rng: &mut Rng| {
-            format!("{family}{}", rng.usize(0..self.shared.plan.keys)).into_bytes()
+            format!("{family}{window}.{}", rng.usize(0..self.shared.plan.keys)).into_bytes()
         };
         let rng = &mut self.rng;
         let (key, kind) = match rng.u8(0..20) {
@@ -119,8 +156,8 @@ impl Session<'_> {
             6..9 => (key('d', rng), rng.u8(0..3)),
             9..12 => (key('c', rng), [0, 3][rng.usize(0..2)]),
             12..15 => (key('l', rng), [0, 4][rng.usize(0..2)]),
-            15..17 => return self.write_then_read(client),
-            _ => return self.write_once(client),
+            15..17 => return self.write_then_read(requests),
+            _ => return self.write_once(requests),
         };
         let request = match kind {
             0 => Request::Get,
@@ -129,32 +166,31 @@ impl Session<'_> {
             3 => Request::Incr(self.rng.i64(1..4)),
             _ => Request::Append([self.unique(), b";".to_vec()].concat()),
         };
-        self.ask(client, &[(key, request)]).map(|_| ())
+        requests.push((key, request));
     }
 
     /// One SET of a key of its own: it must be there for ever once it is acknowledged.
-    fn write_once(&mut self, client: &mut Client) -> io::Result<()> {
+    fn write_once(&mut self, requests: &mut Vec<(Vec<u8>, Request)>) {
         let value = self.unique();
-        let key = [b"w", value.as_slice()].concat();
-        let replies = self.ask(client, &[(key.clone(), Request::Set(value.clone()))])?;
-        if replies == [Some(Reply::Stored)] {
-            self.brought.durable.push((key, value));
-        }
-        Ok(())
+        requests.push((format!("w{}.", self.window).into_bytes(), Request::Set(value.clone())));
+        requests.last_mut().expect("just pushed").0.extend(value);
     }
 
-    /// SET and GET of one key in one write: the GET must see the SET, whoever leads the key.
-    fn write_then_read(&mut self, client: &mut Client) -> io::Result<()> {
-        let key = format!("p{}", self.number).into_bytes();
-        let value = self.unique();
-        let requests = [(key.clone(), Request::Set(value.clone())), (key.clone(), Request::Get)];
-        let replies = self.ask(client, &requests)?;
-        if let [Some(Reply::Stored), Some(Reply::Value(seen))] = replies.as_slice()
-            && seen.as_ref() != Some(&value)
+    /// SET and GET of one key in one write: the GET must see the SET, whoever leads the key. Each pair of a write has a
+    /// key of its own, since to the search all of a write happens at once.
+    fn write_then_read(&mut self, requests: &mut Vec<(Vec<u8>, Request)>) {
+        let key = format!("p{}.{}.{}", self.window, self.number, requests.len()).into_bytes();
+        requests.push((key.clone(), Request::Set(self.unique())));
+        requests.push((key, Request::Get));
+    }
+
+    /// Judges the GET that followed a SET of `value` in the same write.
+    fn sees(&mut self, value: &[u8], read: &Option<Reply>) {
+        if let Some(Reply::Value(seen)) = read
+            && seen.as_deref() != Some(value)
         {
-            self.brought.faults.push(format!("a pipelined GET did not see the SET before it: {replies:?}"));
+            self.brought.faults.push(format!("a pipelined GET did not see the SET before it: {read:?}"));
         }
-        Ok(())
     }
 
     /// Sends requests in one write and records how each ended; the replies of those that succeeded.

@@ -31,6 +31,26 @@ impl Recorded {
         Recorded { clock, operations, durable, faults }
     }
 
+    /// Keys that were written once and acknowledged, with their values.
+    pub fn durable(&self) -> &[(Bytes, Bytes)] {
+        &self.durable
+    }
+
+    /// Every key that was used.
+    pub fn keys(&self) -> BTreeSet<Bytes> {
+        self.operations.iter().map(|operation| operation.key.clone()).collect()
+    }
+
+    /// How many requests were recorded.
+    pub fn len(&self) -> usize {
+        self.operations.len()
+    }
+
+    /// True when nothing was recorded.
+    pub fn is_empty(&self) -> bool {
+        self.operations.is_empty()
+    }
+
     /// Reads every key once more through `target`, as a client of its own whose reads belong to the history.
     ///
     /// # Errors
@@ -38,7 +58,7 @@ impl Recorded {
     /// If the node does not answer every read: the cluster was to be healthy by now.
     pub fn read_back(&mut self, target: SocketAddr) -> io::Result<()> {
         let mut client = Client::connect(target, Duration::from_secs(10))?;
-        let keys: BTreeSet<Bytes> = self.operations.iter().map(|operation| operation.key.clone()).collect();
+        let keys = self.keys();
         let mut recorder = self.clock.recorder();
         let keys: Vec<Bytes> = keys.into_iter().collect();
         for keys in keys.chunks(READ_AT_ONCE) {
@@ -69,11 +89,7 @@ impl Recorded {
 
 /// Judges what clients recorded: all operations, last reads among them; the keys that were written once and acknowledged; and
 /// what was wrong at first sight.
-pub fn judge(
-    operations: Vec<Operation>,
-    durable: &[(Bytes, Bytes)],
-    mut faults: Vec<String>,
-) -> Judgement {
+pub fn judge(operations: Vec<Operation>, durable: &[(Bytes, Bytes)], mut faults: Vec<String>) -> Judgement {
     let answered = operations.iter().filter(|operation| operation.returned().is_some()).count();
     let unknown = operations.iter().filter(|operation| operation.outcome == Outcome::Unknown).count();
     faults.extend(lost(&operations, durable));
