@@ -1,8 +1,7 @@
 //! Disks that fail, stall and fill up under a running node, and machines that refuse what a node needs.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
-
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -64,6 +63,13 @@ impl Bench {
         println!("full service {:?} after {what}", begin.elapsed());
     }
 
+    /// Waits for more answers to the load.
+    fn let_work(&self, workload: &Workload) {
+        let target = workload.acknowledged() + 2_000;
+        let moved = poll::until(Instant::now() + PATIENCE, || workload.acknowledged() >= target);
+        assert!(moved, "the clients get no answers");
+    }
+
     /// Ends the load, reads everything back from every node and judges.
     fn judge(&self, workload: Workload) {
         let mut recorded = workload.stop();
@@ -114,6 +120,7 @@ fn a_stalled_disk_does_not_stop_the_cluster() {
     let workload = bench.load();
     bench.disk.stall();
     bench.assert_served(2, "the stall of a disk");
+    bench.let_work(&workload);
     bench.disk.calm();
     bench.assert_served(1, "the end of the stall");
     bench.judge(workload);
@@ -125,6 +132,7 @@ fn a_slow_disk_does_not_stop_the_cluster() {
     let workload = bench.load();
     bench.disk.slow(Duration::from_millis(100));
     bench.assert_served(2, "a disk became slow");
+    bench.let_work(&workload);
     bench.disk.calm();
     bench.judge(workload);
 }
@@ -185,13 +193,13 @@ fn start_with(program: &str, before: &[&str]) -> Option<(Option<i32>, String)> {
         println!("skipped: {program} is not installed");
         return None;
     };
-    let cluster = Cluster::prepare(&Options { nodes: 1, ..Options::default() }).unwrap();
+    let cluster = Cluster::prepare(&Options { nodes: 1, ..Options::default() }).expect("free ports");
     let Spec { name, program: node, args, log } = cluster.spec(1);
     let before = before.iter().map(std::ffi::OsString::from);
     let args = before.chain([node.into()]).chain(args).collect();
-    let mut process = Process::start(Spec { name, program, args, log: log.clone() }).unwrap();
+    let mut process = Process::start(Spec { name, program, args, log: log.clone() }).expect("the program is there");
     let ended = process.wait_exit(Instant::now() + PATIENCE);
-    let said = std::fs::read_to_string(log).unwrap();
+    let said = std::fs::read_to_string(log).expect("the log was made at the start");
     Some((ended.and_then(|ended| ended.code()), said))
 }
 
@@ -219,4 +227,56 @@ fn limits_that_are_too_small_are_named() {
             "{limit}: {code:?}\n{said}"
         );
     }
+}
+
+/// A sealed segment or a snapshot with one wrong bit: the node refuses to start and says where; the
+/// others serve.
+fn rot(folder: &str) {
+    let args = ["--segment-bytes", "2097152", "--snapshot-after-mib", "1"].map(String::from).to_vec();
+    let mut cluster =
+        Cluster::start(&Options { groups: Some(4), args, ..Options::default() }).expect("a cluster starts");
+    cluster.wait_leaders(PATIENCE).expect("it finds its leaders");
+    let workload = Workload::start(cluster.addresses(), Plan::default());
+    let mut client = cluster.client(1).expect("a ready node");
+    let value = vec![b'v'; 32 << 10];
+    for at in 0..200 {
+        let stored = client.call(&[b"SET", format!("big{at}").as_bytes(), &value]).expect("an answer");
+        assert_eq!(stored, Value::Simple("OK".into()));
+    }
+    let dir = cluster.data(1).join("shard-000").join(folder);
+    cluster.kill(1);
+    let rotten = walk(&dir).into_iter().find(|file| {
+        let bytes = std::fs::read(file).expect("a file");
+        file.extension().is_none_or(|end| end != "tmp")
+            && bytes.iter().filter(|byte| **byte == b'v').count() > 300_000
+    });
+    let rotten = rotten.unwrap_or_else(|| panic!("nothing big in {}: {:?}", dir.display(), walk(&dir)));
+    let mut bytes = std::fs::read(&rotten).expect("a file");
+    let at = bytes.iter().position(|byte| *byte == b'v').expect("it was counted") + 10_000;
+    bytes[at] ^= 4;
+    std::fs::File::options()
+        .write(true)
+        .open(&rotten)
+        .and_then(|mut file| file.write_all(&bytes))
+        .expect("it is ours");
+    cluster.launch(1).expect("the binary is there");
+    let ended = cluster.wait_end(1, PATIENCE).expect("a node with damaged data ends");
+    let log = cluster.log(1);
+    assert_eq!(ended.code(), Some(5), "{ended}\n{log}");
+    let name = rotten.file_name().expect("a file").to_string_lossy().into_owned();
+    let placed = log.contains("offset ") || log.contains("byte ");
+    assert!(log.contains(&name) && placed && !log.contains("panicked"), "does not name {name}:\n{log}");
+    let mut recorded = workload.stop();
+    recorded.read_back(cluster.address(2)).expect("the others serve");
+    recorded.judge().assert_clean();
+}
+
+#[test]
+fn a_rotten_log_segment_is_named_and_the_others_serve() {
+    rot("log");
+}
+
+#[test]
+fn a_rotten_snapshot_is_named_and_the_others_serve() {
+    rot("snapshots");
 }

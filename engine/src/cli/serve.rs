@@ -71,9 +71,6 @@ fn sized(args: &ServeArgs, mut builder: Builder) -> Builder {
     if let Some(bytes) = args.log_bytes_max {
         builder = builder.log_bytes_max(bytes);
     }
-    if let Some(bytes) = args.snapshot_after_bytes {
-        builder = builder.snapshot_after_bytes(bytes);
-    }
     builder
 }
 

@@ -99,7 +99,7 @@ impl Machines {
     fn start(nodes: u16) -> Result<Machines, String> {
         let dir = data_dir()?;
         let sizes = ["--segment-bytes", "2097152", "--log-bytes-max", "33554432"];
-        let sizes = sizes.into_iter().chain(["--snapshot-after-bytes", "1048576"]);
+        let sizes = sizes.into_iter().chain(["--snapshot-after-mib", "1"]);
         let options = Options {
             nodes,
             groups: Some(4),

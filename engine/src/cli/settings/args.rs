@@ -67,9 +67,6 @@ pub struct ServeArgs {
     /// The bytes that a shard's log may take: tests take few
     #[arg(long, hide = true, value_name = "BYTES")]
     pub log_bytes_max: Option<u64>,
-    /// The bytes of log after which a shard saves its groups: tests take few
-    #[arg(long, hide = true, value_name = "BYTES")]
-    pub snapshot_after_bytes: Option<u64>,
 }
 
 impl ServeArgs {
