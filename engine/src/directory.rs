@@ -86,6 +86,8 @@ pub(crate) struct ShardFacts {
     pub(crate) raft_messages: AtomicU64,
     /// Beats of the shard sent to other nodes' shards.
     pub(crate) beats: AtomicU64,
+    /// Connections of the peer port that were closed because of what came.
+    pub(crate) links_damaged: AtomicU64,
 }
 
 /// The node's shared knowledge.
@@ -105,7 +107,12 @@ pub(crate) struct Directory {
     dead: AtomicBool,
     /// Bit n: node n is connected to some shard of this one. (Clusters have few nodes; ids above 63 share none.)
     reachable: AtomicU64,
+    /// Clients that each shard takes.
+    clients_max: AtomicU64,
 }
+
+/// Open client connections that a shard takes at most: what Redis allows by default.
+const CLIENTS_MAX: u64 = 10_000;
 
 impl Directory {
     pub(crate) fn new(node: NodeId, placement: Placement) -> Directory {
@@ -121,7 +128,18 @@ impl Directory {
             epoch: AtomicU64::new(1),
             dead: AtomicBool::new(false),
             reachable: AtomicU64::new(0),
+            clients_max: AtomicU64::new(CLIENTS_MAX),
         }
+    }
+
+    /// The host has descriptors for no more clients than `count` on each shard.
+    pub(crate) fn limit_clients(&self, count: u64) {
+        self.clients_max.store(count.min(CLIENTS_MAX), Ordering::Relaxed);
+    }
+
+    /// Clients that each shard takes.
+    pub(crate) fn clients_max(&self) -> u64 {
+        self.clients_max.load(Ordering::Relaxed)
     }
 
     fn line(&self, group: GroupId) -> Option<&GroupLine> {

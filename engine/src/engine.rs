@@ -15,7 +15,7 @@ use crate::error::StartError;
 use crate::fatal::Fatal;
 use crate::group::Group;
 use crate::local::LocalCluster;
-use crate::node::{DataDir, Identity, Wanted};
+use crate::node::{DataDir, Identity, Random, Wanted, system_random};
 use crate::placement::Placement;
 use crate::shard::{LEASE, Places, ShardMessage, ShardSettings, ShardStart, SharedDataDir, run};
 use crate::state_machine::StateMachine;
@@ -56,16 +56,17 @@ impl Engine {
         builder: Builder,
         make_factory: impl FnOnce(u32) -> Factory<S>,
     ) -> Result<Engine, StartError> {
-        let data_dir = open_data_dir(&builder)?;
-        runtime::check_host(
+        let data_dir = open_data_dir(&builder, &mut system_random)?;
+        let host = runtime::check_host(
             &builder.data_dir,
             usize::try_from(data_dir.identity().shards).unwrap_or(usize::MAX),
         )?;
         let prepared = Prepared::new(&builder, data_dir)?;
+        prepared.directory.limit_clients(host.clients_max);
         let (shards, peer) = (prepared.shards, prepared.peer);
         let factory = make_factory(prepared.identity.groups);
         let mut randomness = [0; 24];
-        getrandom::fill(&mut randomness)
+        system_random(&mut randomness)
             .map_err(|error| StartError::Settings(format!("no randomness: {error}")))?;
         let (ready, recovered) = mpsc::channel();
         let mut threads = Vec::new();
@@ -227,7 +228,7 @@ impl Prepared {
 }
 
 /// Opens the node's directory for a start.
-pub(crate) fn open_data_dir(builder: &Builder) -> Result<DataDir, StartError> {
+pub(crate) fn open_data_dir(builder: &Builder, random: Random<'_>) -> Result<DataDir, StartError> {
     own_address(builder)?;
     let wanted = Wanted {
         node: builder.node,
@@ -236,7 +237,7 @@ pub(crate) fn open_data_dir(builder: &Builder) -> Result<DataDir, StartError> {
         cluster: builder.cluster.clone(),
     };
     let unusable = |error: crate::node::DataDirError| StartError::DataDir(error.to_string());
-    let mut data_dir = DataDir::open(&builder.data_dir, wanted).map_err(unusable)?;
+    let mut data_dir = DataDir::open_with(&builder.data_dir, wanted, random).map_err(unusable)?;
     keep_lease_promise(&mut data_dir, builder.lease_reads).map_err(unusable)?;
     Ok(data_dir)
 }
@@ -292,6 +293,7 @@ pub(crate) fn places(
     let log_options = raftlog::Options {
         segment_bytes: builder.segment_bytes,
         cap_bytes: builder.log_bytes_max,
+        seed: settings.seed.rotate_left(32) ^ u64::from(shard),
         ..raftlog::Options::new(identity.store, u32::from(shard), u32::from(shards))
     };
     let log_dir = settings.data_dir.shard_dir(u32::from(shard)).join("log");

@@ -22,7 +22,7 @@ use crate::builder::Builder;
 use crate::engine::{Factory, Prepared, places};
 use crate::error::StartError;
 use crate::fatal::Fatal;
-use crate::node::DataDir;
+use crate::node::{DataDir, Random};
 use crate::shard::{MAILBOX_MESSAGES_MAX, Opened, Pause, Places, Shard, ShardMessage, ShardSettings, open};
 use crate::state_machine::StateMachine;
 
@@ -32,12 +32,12 @@ type Background = Pin<Box<dyn Future<Output = ()>>>;
 /// Bytes of entries looked at in one go; a single one may be larger.
 const LOOK_BYTES: usize = 1 << 20;
 
-/// Opens the data directory of the node that `builder` describes.
+/// Opens the data directory of the node that `builder` describes; `random` gives a new one its random numbers.
 ///
 /// # Errors
 /// [`StartError`] as in production.
-pub fn open_data_dir(builder: &Builder) -> Result<DataDir, StartError> {
-    crate::engine::open_data_dir(builder)
+pub fn open_data_dir(builder: &Builder, random: Random<'_>) -> Result<DataDir, StartError> {
+    crate::engine::open_data_dir(builder, random)
 }
 
 /// How a node ended by itself.

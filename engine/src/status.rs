@@ -31,6 +31,9 @@ pub struct EngineStatus {
     pub raft_messages_sent: u64,
     /// Signs of life of its shards that it has sent.
     pub beats_sent: u64,
+    /// Connections with peers that it closed because something came that no sound node sends: a network or a machine
+    /// damages what passes, or a stranger has found the port.
+    pub links_damaged: u64,
 }
 
 /// One group, as one node's replica knows it.
@@ -75,6 +78,7 @@ impl EngineStatus {
             groups_settled: directory.groups_settled().0,
             raft_messages_sent: sum(directory, |shard| &shard.raft_messages),
             beats_sent: sum(directory, |shard| &shard.beats),
+            links_damaged: sum(directory, |shard| &shard.links_damaged),
         }
     }
 }
@@ -144,8 +148,9 @@ fn write_status(out: &mut String, directory: &Directory, status: &EngineStatus) 
     out.push_str("],\"members\":");
     write_members(out, &directory.members())?;
     write!(out, ",\"groups_settled\":{}", status.groups_settled)?;
-    let EngineStatus { raft_messages_sent, beats_sent, .. } = status;
-    write!(out, ",\"raft_messages_sent\":{raft_messages_sent},\"beats_sent\":{beats_sent}}}")
+    let EngineStatus { raft_messages_sent, beats_sent, links_damaged, .. } = status;
+    write!(out, ",\"raft_messages_sent\":{raft_messages_sent},\"beats_sent\":{beats_sent}")?;
+    write!(out, ",\"links_damaged\":{links_damaged}}}")
 }
 
 fn write_group(

@@ -13,9 +13,6 @@ use crate::placement::Placement;
 use crate::resp::{ClusterView, Leader, Node, Place, Redirect, Statistics};
 use crate::shard::ShardSettings;
 
-/// Open client connections a node takes at most per shard: what Redis allows by default.
-pub(crate) const CLIENTS_MAX: u64 = 10_000;
-
 /// What the planner asks about the cluster.
 pub(crate) struct View {
     directory: Arc<Directory>,
@@ -127,7 +124,7 @@ impl ClusterView for View {
         Statistics {
             uptime: runtime::now().saturating_sub(self.started),
             clients: sum(|shard| &shard.clients),
-            clients_max: CLIENTS_MAX,
+            clients_max: self.directory.clients_max(),
             connections_total: sum(|shard| &shard.connections),
             commands_total: sum(|shard| &shard.commands),
             keys: sum(|shard| &shard.keys),

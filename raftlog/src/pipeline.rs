@@ -89,6 +89,7 @@ impl Pipeline {
         match future.as_mut().poll(context) {
             Poll::Pending => {}
             Poll::Ready(Ok(())) => write.future = None,
+            Poll::Ready(Err(_)) if runtime::mutant!("log.failed_write_ignored") => write.future = None,
             Poll::Ready(Err(error)) => {
                 write.future = None;
                 let failure = LogError {
@@ -106,9 +107,14 @@ impl Pipeline {
 
     /// After an error nothing becomes durable any more: not even writes that succeeded after it.
     fn advance(&mut self) {
+        if runtime::mutant!("log.durable_out_of_order")
+            && let Some(done) = self.writes.iter().rfind(|write| write.future.is_none())
+        {
+            self.durable = self.durable.max(done.batch);
+        }
         while self.error.is_none()
             && let Some(oldest) = self.writes.front()
-            && oldest.future.is_none()
+            && (oldest.future.is_none() || runtime::mutant!("log.acked_before_sync"))
         {
             self.durable = oldest.batch;
             self.bytes -= oldest.bytes;

@@ -64,6 +64,7 @@ pub(crate) async fn extent<F: File>(survey: &mut Survey<F>, dir: &Path) -> Resul
                 return Ok(extent);
             }
             Attempt::TornAt(at) => {
+                runtime::mark!("log.torn.again");
                 let dropped = survey.segments.range(at.map_or(0, |at| at + 1)..=newest);
                 torn_bytes +=
                     dropped.filter_map(|(_, found)| found.walk.as_ref()).map(sound_bytes).sum::<u64>();
@@ -73,10 +74,12 @@ pub(crate) async fn extent<F: File>(survey: &mut Survey<F>, dir: &Path) -> Resul
     }
     // Case 5.
     if survey.durable_max > 0 {
+        runtime::mark!("log.case5.rot");
         let path = survey.headless.first().map_or(dir, |headless| &headless.slot.path);
         let what = format!("no segment can be read, though batch {} was durable", survey.durable_max);
         return Err(OpenError::Damaged { path: path.to_owned(), offset: 0, what });
     }
+    runtime::mark!("log.case5.new");
     Ok(Extent { torn_bytes, ..Extent::default() })
 }
 
@@ -89,6 +92,7 @@ async fn attempt<F: File>(survey: &mut Survey<F>, dir: &Path, top: u64) -> Resul
     survey.look_behind(top).await?;
     // Case 1.
     survey.check_not_durable(top)?;
+    runtime::mark!("log.case1.end");
     let mut chain = vec![Counted { segment: top, limit: u64::MAX }];
     let checkpoint = loop {
         let oldest = *chain.last().expect("starts with the newest");
@@ -103,15 +107,18 @@ async fn attempt<F: File>(survey: &mut Survey<F>, dir: &Path, top: u64) -> Resul
         if !survey.segments.contains_key(&previous) {
             // Case 4.
             if survey.durable_max >= limit {
+                runtime::mark!("log.case4.rot");
                 let what =
                     format!("segment {previous} before it is missing, though durable to batch {limit}");
                 return Err(survey.damaged(oldest.segment, 0, what));
             }
+            runtime::mark!("log.case4.torn");
             return Ok(Attempt::TornAt(survey.below(oldest.segment)));
         }
         // Case 2.
         if survey.stops_before(previous, limit).await? {
             survey.check_not_durable(previous)?;
+            runtime::mark!("log.case2.torn");
             return Ok(Attempt::TornAt(Some(previous)));
         }
         survey.check_end(previous, limit, header.previous_end_offset, header.previous_chain)?;
@@ -124,13 +131,16 @@ async fn attempt<F: File>(survey: &mut Survey<F>, dir: &Path, top: u64) -> Resul
             if !is_there {
                 // Case 6.
                 if survey.durable_max >= row.last_batch_seq {
+                    runtime::mark!("log.case6.rot");
                     return Err(survey.lost(dir, row));
                 }
+                runtime::mark!("log.case6.torn");
                 return Ok(Attempt::TornAt(survey.below(row.segment_seq)));
             }
             // Case 3.
             if survey.stops_before(row.segment_seq, row.last_batch_seq).await? {
                 survey.check_not_durable(row.segment_seq)?;
+                runtime::mark!("log.case3.torn");
                 return Ok(Attempt::TornAt(Some(row.segment_seq)));
             }
             survey.check_end(row.segment_seq, row.last_batch_seq, row.end_offset, row.chain)?;
@@ -202,9 +212,11 @@ impl<F: File> Survey<F> {
     fn check_not_durable(&self, segment: u64) -> Result<(), OpenError> {
         let walk = self.walk(segment);
         let missing = walk.next.batch_seq;
-        if self.durable_max < missing {
+        let torn = self.durable_max < missing || runtime::mutant!("log.damage_taken_for_torn");
+        if torn && !runtime::mutant!("log.torn_taken_for_damage") {
             return Ok(());
         }
+        runtime::mark!("log.stop.rot");
         let why = walk.stop.as_ref().map_or("the segment ends", |stop| stop.what);
         let durable = self.durable_max;
         let what = format!("batch {missing} is not there ({why}), though batches to {durable} were durable");

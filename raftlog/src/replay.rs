@@ -59,6 +59,7 @@ fn apply(groups: &mut BTreeMap<GroupId, GroupLog>, batch: &Scanned, counts: impl
                 let memberships = raft::entries(body, raft::Check::Shape).flatten();
                 log.memberships.extend(memberships.map(|entry| (entry.id.index, Rc::from(entry.command))));
             }
+            RecordKind::HardState if runtime::mutant!("log.hard_states_not_replayed") => {}
             RecordKind::HardState => log.hard_state = hard_state(record),
             RecordKind::Compact => log.compact(id, released),
             RecordKind::Snapshot => {

@@ -122,14 +122,17 @@ impl Walk {
             Ok(header) => header,
             Err(invalid) => return Ok(Err(invalid)),
         };
-        if let Err(invalid) = self.next.accepts(&header) {
+        if let Err(invalid) = self.next.accepts(&header)
+            && !runtime::mutant!("log.stale_batches_accepted")
+        {
             return Ok(Err(invalid));
         }
         if u64::from(header.blocks) * BLOCK_U64 > segment_bytes - offset {
             return Ok(Err(Invalid::new("a batch larger than the rest of its segment")));
         }
         let batch = window.get(offset, usize_of(header.blocks) * BLOCK).await?;
-        Ok(read_batch(header, &batch, header.batch_seq > trusted))
+        let verify = header.batch_seq > trusted && !runtime::mutant!("log.bodies_unverified");
+        Ok(read_batch(header, &batch, verify))
     }
 
     fn push(&mut self, batch: Scanned) {
@@ -201,7 +204,10 @@ impl Walk {
 
     /// The batches up to number `limit`.
     pub(crate) fn up_to(&self, limit: u64) -> &[Scanned] {
-        let count = self.batches.partition_point(|batch| batch.header.batch_seq <= limit);
+        let mut count = self.batches.partition_point(|batch| batch.header.batch_seq <= limit);
+        if runtime::mutant!("log.last_batch_dropped") && limit == u64::MAX {
+            count = count.saturating_sub(1);
+        }
         &self.batches[..count]
     }
 

@@ -57,6 +57,9 @@ impl<D: Disk> Aside<D> {
     }
 
     pub async fn sync(&self) -> Result<(), SnapshotError> {
+        if runtime::mutant!("snapshot.file_not_synced") {
+            return Ok(());
+        }
         self.file.sync().await.map_err(|error| SnapshotError::io(&self.path, "sync", error))
     }
 
@@ -67,6 +70,9 @@ impl<D: Disk> Aside<D> {
         let renamed = disk.rename(&path, &slot.complete_path()).await;
         renamed.map_err(|error| SnapshotError::io(&path, "rename", error))?;
         let guard = slot.renamed();
+        if runtime::mutant!("snapshot.directory_not_synced") {
+            return Ok(guard);
+        }
         let synced = disk.sync_dir(&dir).await;
         synced.map_err(|error| SnapshotError::io(&dir, "sync of the directory", error))?;
         Ok(guard)

@@ -68,6 +68,7 @@ impl<D: Disk> Store<D> {
                 // A complete file and a leftover of the same name cannot both be kept in one entry.
                 Some((name, Stage::Complete)) => registry.found(name, Stage::Complete),
                 Some(_) => {
+                    runtime::mark!("snapshot.open.partial");
                     let path = dir.join(&file_name);
                     disk.remove(&path).await.map_err(|error| SnapshotError::io(&path, "remove", error))?;
                     report.removed.push(file_name);
@@ -77,9 +78,14 @@ impl<D: Disk> Store<D> {
         }
         for manifest in live {
             report.missing.extend(registry.publish(manifest));
+            runtime::mark!("snapshot.open.live");
         }
         let store = Store { disk, dir: Rc::from(dir), registry: Rc::new(RefCell::new(registry)) };
-        report.removed.extend(store.remove_garbage().await?);
+        let unnamed = store.remove_garbage().await?;
+        if !unnamed.is_empty() {
+            runtime::mark!("snapshot.open.unnamed");
+        }
+        report.removed.extend(unnamed);
         if !report.removed.is_empty() {
             store.sync_dir().await?;
             tracing::info!(dir = %dir.display(), files = report.removed.len(), "removed unnamed snapshot files");

@@ -3,10 +3,16 @@
 mod bad_input;
 mod clients;
 mod core_sim;
+mod crowds;
 mod data_dir;
+mod founding;
 mod harness;
 mod kill;
 mod membership;
+mod node_sim;
+mod partitions;
+mod pauses;
 mod raftlog;
 mod rest;
+mod service;
 mod tidy;

@@ -36,13 +36,13 @@ fn let_work(workload: &Workload, more: u64) {
 }
 
 /// Gives a command until somebody takes it.
-fn command(cluster: &Cluster, line: &str) {
+pub fn command(cluster: &Cluster, line: &str) {
     cluster.command(line, SOON).unwrap();
 }
 
 /// Waits until exactly these nodes are members, all active, and every running one of them knows that all groups are
 /// settled.
-fn wait_members(cluster: &Cluster, ids: &[u64]) {
+pub fn wait_members(cluster: &Cluster, ids: &[u64]) {
     let expected: Vec<(u64, String)> = ids.iter().map(|id| (*id, "active".to_string())).collect();
     let mut last = None;
     let listed = poll::until(Instant::now() + CHANGE_TIME, || {
@@ -74,7 +74,7 @@ fn status(cluster: &Cluster, id: u64) -> Json {
 }
 
 /// The node that leads the directory, and with it every change.
-fn driver(cluster: &Cluster) -> u16 {
+pub fn driver(cluster: &Cluster) -> u16 {
     let leads = |id: &u16| {
         let status = status(cluster, u64::from(*id));
         let groups = status["groups"].as_array().cloned().unwrap_or_default();
@@ -87,7 +87,7 @@ fn driver(cluster: &Cluster) -> u16 {
     found.expect("somebody leads group 0")
 }
 
-fn add(cluster: &Cluster, id: u16) {
+pub fn add(cluster: &Cluster, id: u16) {
     command(cluster, &format!("RINGRAFT MEMBER ADD {id}={}", cluster.peer_address(id)));
 }
 
@@ -243,7 +243,7 @@ fn a_member_that_slept_through_every_change_is_found_by_members_it_never_heard_o
 
 /// Waits until a node that was removed has ended, or says that it belongs to nothing, as one does that was removed before
 /// it was met.
-fn lay_to_rest(cluster: &mut Cluster, id: u16) {
+pub fn lay_to_rest(cluster: &mut Cluster, id: u16) {
     let is_over = || status(cluster, u64::from(id))["cluster"].is_null();
     assert!(poll::until(Instant::now() + CHANGE_TIME, is_over), "{}", cluster.log(id));
     cluster.kill(id);

@@ -47,8 +47,8 @@ use std::{
 };
 
 use machine::{Machine, Operation};
-use timed::Cost;
 use runtime::{Buffer, Disk, File};
+use timed::Cost;
 
 pub use machine::{Fault, HeldId};
 pub use timed::{Damage, Rates, Silent, Timing};

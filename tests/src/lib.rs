@@ -9,6 +9,7 @@
 //! - [`disk`]: a disk in memory that loses, tears and fails on demand.
 //! - [`probes`]: how long groups of a real cluster are silent.
 //! - [`process`]: clusters of real processes that can be killed, frozen and restarted.
+//! - [`switch`]: a network of namespaces that can be broken in every way.
 //! - [`soak`]: long runs of real clusters under random faults.
 //! - [`workload`]: clients that write, read and record while a test breaks things.
 //! - [`poll`]: the only place that waits by sleeping.
@@ -22,5 +23,6 @@ pub mod node_sim;
 pub mod poll;
 pub mod probes;
 pub mod process;
+pub mod switch;
 pub mod soak;
 pub mod workload;

@@ -263,21 +263,6 @@ impl Raft {
         added.map(|first| Accepted { first, last: append.last })
     }
 
-    /// The last of the entries `prev.index + 1 ..= last`, of the terms `runs`, up to which this log has the same; `last` if
-    /// they are not what an append can bring, which is told when it is stepped.
-    pub(crate) fn known_until(&self, prev: EntryId, last: Index, runs: &[TermRun]) -> Index {
-        let compacted = self.log.compacted();
-        let same = self.log.term_at(prev.index) == Some(prev.term);
-        if !runs_describe(prev, last, runs) || last < compacted.index {
-            return last;
-        }
-        if prev.index >= compacted.index && !same {
-            return prev.index;
-        }
-        let first = prev.index.max(compacted.index).next();
-        self.log.first_difference(first, last, runs).map_or(last, Index::previous)
-    }
-
     /// Where this log and the append meet.
     fn meet(&self, append: &Append) -> Meeting {
         let compacted = self.log.compacted();

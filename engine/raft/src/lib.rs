@@ -80,6 +80,7 @@ mod quota;
 mod random;
 mod reads;
 mod recovery;
+mod refusing;
 mod replica;
 mod restore;
 mod sending;

@@ -142,24 +142,6 @@ impl Raft {
         None
     }
 
-    /// Takes an append that the shard has no room for: as if it ended before the first entry that is not here yet, and is
-    /// answered `AppendBusy` besides if there is one. So a follower whose log is full still learns what is committed, which
-    /// lets it save its state and make room. Any other message is stepped as usual.
-    pub fn refuse(&mut self, now: Time, from: NodeId, mut message: Message) {
-        let mut cut = false;
-        if let Body::Append { prev, last, runs, .. } = &mut message.body {
-            let known = self.known_until(*prev, *last, runs);
-            cut = known < *last;
-            *last = known;
-            runs.retain(|run| run.first <= known);
-        }
-        let accepted = self.step(now, from, message, &[]);
-        debug_assert!(accepted.is_none(), "what is new was cut off");
-        if cut && self.leader == Some(from) {
-            self.owed.busy = true;
-        }
-    }
-
     /// Compares the message's term with ours and does what the difference asks for. False: the
     /// message is dealt with.
     fn meet_term(&mut self, from: NodeId, message: &Message) -> bool {

@@ -5,7 +5,7 @@ use std::{io, path::Path};
 use rustix::{
     fs::{FsWord, Mode, OFlags},
     io::Errno,
-    process::{Resource, getpid, getrlimit},
+    process::{Resource, Rlimit, getpid, getrlimit, setrlimit},
     thread::{CpuSet, sched_getaffinity, sched_setaffinity},
 };
 
@@ -15,6 +15,8 @@ use crate::{BLOCK_BYTES, BufferMut, sys};
 const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
 /// Descriptors of a shard's thread: its ring and glommio's three, eventfds, and copies of them.
 const DESCRIPTORS_PER_SHARD: u64 = 24;
+/// A shard takes this many clients even where descriptors are few: an operator must get in.
+const CLIENTS_MIN: u64 = 8;
 /// Descriptors of the process besides: files of the log and snapshots, peers, and a few clients.
 const DESCRIPTORS_BESIDES: u64 = 128;
 const TMPFS_MAGIC: FsWord = 0x0102_1994;
@@ -54,6 +56,8 @@ pub struct HostReport {
     pub cpus: Vec<usize>,
     /// What works but is worth saying, each a sentence.
     pub warnings: Vec<String>,
+    /// Clients that each shard may have, so that descriptors are left for files and peers.
+    pub clients_max: u64,
 }
 
 /// Checks that `shards` shards can run here with their files in `data_dir`, an existing directory.
@@ -65,7 +69,7 @@ pub struct HostReport {
 pub fn check_host(data_dir: &Path, shards: usize) -> Result<HostReport, StartError> {
     check_ring()?;
     check_memlock()?;
-    check_descriptors(shards)?;
+    let clients_max = check_descriptors(shards)?;
     let direct = check_data_dir(data_dir)
         .map_err(|what| StartError::DataDir(format!("the data directory {}: {what}", data_dir.display())))?;
     let durable = !is_in_memory(data_dir);
@@ -82,7 +86,7 @@ pub fn check_host(data_dir: &Path, shards: usize) -> Result<HostReport, StartErr
     if cpus.len() < shards {
         warnings.push(format!("{shards} shards share {} cores", cpus.len()));
     }
-    Ok(HostReport { durable, direct, cpus, warnings })
+    Ok(HostReport { durable, direct, cpus, warnings, clients_max })
 }
 
 fn check_ring() -> Result<(), StartError> {
@@ -137,7 +141,15 @@ pub(crate) fn check_memlock() -> Result<(), StartError> {
     Ok(())
 }
 
-fn check_descriptors(shards: usize) -> Result<(), StartError> {
+/// Raises the limit of open files to what the system lets this process have. A program does that before it starts an
+/// engine; the limit is the program's, not the engine's.
+pub fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let _as_it_was = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+}
+
+/// How many clients each shard may have.
+fn check_descriptors(shards: usize) -> Result<u64, StartError> {
     let needed = DESCRIPTORS_BESIDES + DESCRIPTORS_PER_SHARD * shards as u64;
     let descriptors = getrlimit(Resource::Nofile).current;
     if let Some(allowed) = descriptors.filter(|allowed| *allowed < needed) {
@@ -146,7 +158,8 @@ fn check_descriptors(shards: usize) -> Result<(), StartError> {
              and by one for each client"
         )));
     }
-    Ok(())
+    let left = descriptors.map_or(u64::MAX, |allowed| allowed - needed);
+    Ok((left / (shards as u64).max(1)).max(CLIENTS_MIN))
 }
 
 /// Writes a block, syncs it, and reads it back past the page cache. Whether O_DIRECT works.

@@ -18,6 +18,7 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
     }
     // Signals are caught before the first thread starts, so that none of them ends the process half-way.
     let ending = Ending::new(args.until_stdin_closes).map_err(Failure::failed)?;
+    runtime::raise_descriptor_limit();
     let engine = start(&settings)?;
     output::print(ready_line(&settings, &engine)?)?;
     ending.wait().map_err(Failure::failed)?;
@@ -28,6 +29,7 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
 fn start(settings: &Settings) -> Result<Engine, Failure> {
     let mut builder = Engine::builder(settings.node, &settings.data).deadline(settings.deadline);
     builder = builder.lease_reads(settings.lease_reads);
+    builder = builder.snapshot_after_bytes(u64::from(settings.snapshot_after_mib) << 20);
     for member in &settings.cluster {
         let address = member
             .address

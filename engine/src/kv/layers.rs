@@ -109,6 +109,9 @@ impl Layers {
                     return above.remove(position, key).is_some();
                 }
                 above.edit(position, key, hide).unwrap_or_else(|| {
+                    if runtime::mutant!("kv.deleted_while_saving_stays") {
+                        return true;
+                    }
                     above.insert(Item { position, key: key.into(), entry: Entry::tombstone() });
                     true
                 })
@@ -170,7 +173,7 @@ impl Layers {
         while above.bytes() > goal {
             let Some(item) = above.pop_first() else { break };
             base.remove(item.position, &item.key);
-            if item.entry.is_live() {
+            if item.entry.is_live() && !runtime::mutant!("kv.merge_drops_writes") {
                 base.insert(item);
             }
         }

@@ -10,15 +10,26 @@ use net::resp::{Proto, reply};
 /// How many keys one SCAN looks at, whatever COUNT it asks for, so that no scan holds up the shard.
 const SCAN_COUNT_MAX: u32 = 16_384;
 
+/// The longest result of one command on one group: what a frame between nodes carries, and above the longest value.
+pub(super) const RESULT_BYTES_MAX: usize = raft::COMMAND_BYTES_MAX;
+const _: () = assert!(RESULT_BYTES_MAX > super::command::VALUE_BYTES_MAX + 64);
+
+const TOO_MUCH: &str = "ERR the result is longer than 32 MiB: ask for fewer keys at a time";
+
 impl Kv {
     /// Answers a reading command. A writing one is refused and changes nothing.
     pub fn read(&self, command: &Command<'_>, out: &mut Vec<u8>) {
         match *command {
             Command::Get { key } => get(self.get(key), out),
             Command::MGet { ref keys } => {
+                let start = out.len();
                 reply::array_header(out, keys.len());
                 for key in keys.iter() {
                     get(self.get(key), out);
+                    if out.len() - start > RESULT_BYTES_MAX {
+                        out.truncate(start);
+                        return reply::error(out, format_args!("{TOO_MUCH}"));
+                    }
                 }
             }
             Command::Exists { ref keys } => {
@@ -172,10 +183,15 @@ struct Array {
 impl Array {
     fn push(&mut self, bulk: &[u8]) {
         self.len += 1;
-        reply::bulk(&mut self.body, bulk);
+        if self.body.len() <= RESULT_BYTES_MAX {
+            reply::bulk(&mut self.body, bulk);
+        }
     }
 
     fn write(&self, out: &mut Vec<u8>) {
+        if self.body.len() > RESULT_BYTES_MAX - 64 {
+            return reply::error(out, format_args!("{TOO_MUCH}"));
+        }
         reply::array_header(out, self.len);
         out.extend_from_slice(&self.body);
     }

@@ -41,6 +41,14 @@ pub struct Wanted {
     pub cluster: Vec<(NodeId, SocketAddr)>,
 }
 
+/// The operating system's random numbers.
+pub(crate) fn system_random(bytes: &mut [u8]) -> io::Result<()> {
+    getrandom::fill(bytes).map_err(|error| io::Error::other(error.to_string()))
+}
+
+/// Fills bytes with random numbers.
+pub type Random<'a> = &'a mut dyn FnMut(&mut [u8]) -> io::Result<()>;
+
 /// A data directory that this process owns. All methods block on the disk: not for shard threads.
 #[derive(Debug)]
 pub struct DataDir {
@@ -59,6 +67,15 @@ impl DataDir {
     ///
     /// [`DataDirError`]; show it and end. Nothing was changed, unless it is `Io`.
     pub fn open(dir: &Path, wanted: Wanted) -> Result<DataDir, DataDirError> {
+        DataDir::open_with(dir, wanted, &mut system_random)
+    }
+
+    /// [`DataDir::open`] with another source of the random numbers that a birth needs: for a simulator.
+    ///
+    /// # Errors
+    ///
+    /// As [`DataDir::open`].
+    pub fn open_with(dir: &Path, wanted: Wanted, random: Random<'_>) -> Result<DataDir, DataDirError> {
         check_wanted(&wanted)?;
         survey(dir)?.check(dir, &wanted)?;
         durable::create_dirs(dir)?;
@@ -68,7 +85,7 @@ impl DataDir {
         found.check(dir, &wanted)?;
         write_pid(dir)?;
         let (identity, record, boot) = match found {
-            Found::Unborn => (bear(dir, &wanted)?, None, 0),
+            Found::Unborn => (bear(dir, &wanted, random)?, None, 0),
             Found::Node { identity, record, boot } => (identity, record, boot),
         };
         let mut opened = DataDir { dir: dir.to_path_buf(), identity, record: None, boot, _lock: lock };
@@ -347,16 +364,13 @@ fn write_pid(dir: &Path) -> Result<(), DataDirError> {
 }
 
 /// Gives birth: folders first, the identity last.
-fn bear(dir: &Path, wanted: &Wanted) -> Result<Identity, DataDirError> {
+fn bear(dir: &Path, wanted: &Wanted, random: Random<'_>) -> Result<Identity, DataDirError> {
     let cores = || u32::try_from(runtime::allowed_cpus().len()).unwrap_or(SHARDS_MAX).clamp(1, SHARDS_MAX);
     let shards = wanted.shards.unwrap_or_else(cores);
     let nodes = u32::try_from(wanted.cluster.len()).expect("at most NODES_MAX");
     let groups = wanted.groups.unwrap_or((nodes * shards).clamp(GROUPS_MIN, GROUPS_MAX));
-    let random = |bytes: &mut [u8]| {
-        let filled = getrandom::fill(bytes);
-        filled.map_err(|error| {
-            DataDirError::io("draw random numbers for", dir, io::Error::other(error.to_string()))
-        })
+    let mut random = |bytes: &mut [u8]| {
+        random(bytes).map_err(|error| DataDirError::io("draw random numbers for", dir, error))
     };
     let (mut incarnation, mut store) = ([0; 8], [0; 16]);
     random(&mut incarnation)?;

@@ -24,7 +24,8 @@ mod tests;
 pub use address::{
     AddressError, Addresses, NODES_MAX, PortRange, Wishes, parse_address, parse_cluster, parse_member,
 };
-pub use data_dir::{DataDir, GROUPS_MAX, GROUPS_MIN, SHARDS_MAX, Wanted};
+pub(crate) use data_dir::system_random;
+pub use data_dir::{DataDir, GROUPS_MAX, GROUPS_MIN, Random, SHARDS_MAX, Wanted};
 pub use error::DataDirError;
 pub use identity::{ClusterId, FORMAT, Identity, Incarnation};
 pub use record::RECORD_BYTES_MAX;

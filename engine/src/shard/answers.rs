@@ -41,6 +41,11 @@ impl Answers {
         }
     }
 
+    /// Whether reads are to wait for the next turn: this one has answered enough.
+    pub(crate) fn are_full(&self) -> bool {
+        self.bytes.len() >= BYTES_PER_TURN_MAX
+    }
+
     /// Adds an answer without bytes: the reader words the error.
     pub(crate) fn fail(&mut self, to: ReplyTo, outcome: Outcome) {
         self.push(to, outcome, |_| {});
@@ -56,6 +61,9 @@ impl Answers {
         self.bytes.shrink_to(ARENA_BYTES_KEPT_MAX);
     }
 }
+
+/// Reads are answered in one turn up to so many bytes: a few milliseconds' copying, above one largest value.
+const BYTES_PER_TURN_MAX: usize = 17 << 20;
 
 /// What the arena keeps between turns: an ordinary turn's replies, not its largest.
 const ARENA_BYTES_KEPT_MAX: usize = 1 << 20;

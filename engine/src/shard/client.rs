@@ -11,13 +11,45 @@ use crate::resp::{Gather, Session};
 pub(super) const UNANSWERED_REQUESTS_MAX: usize = 1024;
 
 /// Bytes of replies that may be unwritten before the connection's next commands wait (design 1.8).
-const UNWRITTEN_BYTES_MAX: usize = 1 << 20;
+pub(super) const UNWRITTEN_BYTES_MAX: usize = 1 << 20;
 
 /// How long a client may leave its replies unread before it is disconnected (design 1.8).
 const STUCK_US: u64 = 30_000_000;
 
 /// A reply buffer larger than this is not kept for reuse: it held one large reply.
 const SPARE_BYTES_MAX: usize = 64 << 10;
+
+/// Requests of a new connection that may be unanswered: it grows by one with every answer. Who asks for a thousand large
+/// values at once is found out after the first of these.
+const UNANSWERED_AT_FIRST: usize = 64;
+
+/// Bytes that the answers to a connection's unanswered requests may have, if they are as large as the last ones.
+const EXPECTED_BYTES_MAX: usize = 4 << 20;
+
+/// How many requests of a connection are taken before they are answered: a short request may have a long reply, and
+/// nobody knows before it runs.
+struct Pace {
+    window: usize,
+    /// The largest of the last replies; it fades.
+    large_bytes: usize,
+}
+
+impl Default for Pace {
+    fn default() -> Pace {
+        Pace { window: UNANSWERED_AT_FIRST, large_bytes: 0 }
+    }
+}
+
+impl Pace {
+    fn answered(&mut self, bytes: usize) {
+        self.window = (self.window + 1).min(UNANSWERED_REQUESTS_MAX);
+        self.large_bytes = (self.large_bytes - self.large_bytes / 8).max(bytes);
+    }
+
+    fn unanswered_max(&self) -> usize {
+        self.window.min(EXPECTED_BYTES_MAX / self.large_bytes.max(1)).max(1)
+    }
+}
 
 pub(super) struct Client {
     pub(super) socket: SocketId,
@@ -34,6 +66,9 @@ pub(super) struct Client {
     sending: Option<(usize, Time)>,
     spare: Vec<u8>,
     spare_parts: Vec<Part>,
+    pace: Pace,
+    /// What the shard's sum of unread bytes has of this client.
+    pub(super) counted: usize,
     pub(super) reading: bool,
     /// Close once everything owed is sent: after QUIT or a protocol error.
     pub(super) closing: bool,
@@ -60,6 +95,8 @@ impl Client {
             sending: None,
             spare: Vec::new(),
             spare_parts: Vec::new(),
+            pace: Pace::default(),
+            counted: 0,
             reading: true,
             closing: false,
             failed: None,
@@ -69,14 +106,28 @@ impl Client {
         }
     }
 
+    /// Says only this and hangs up.
+    pub(super) fn turn_away(&mut self, with: &[u8]) {
+        self.out.extend_from_slice(with);
+        (self.reading, self.closing) = (false, true);
+    }
+
+    /// Bytes of replies that the client has not taken yet.
+    pub(super) fn unwritten(&self) -> usize {
+        self.out.len() + self.replies.waiting_bytes() + self.sending.map_or(0, |(bytes, _)| bytes)
+    }
+
     /// How many more commands may be taken now.
     pub(super) fn room(&self) -> usize {
-        let unwritten =
-            self.out.len() + self.replies.waiting_bytes() + self.sending.map_or(0, |(bytes, _)| bytes);
-        if self.closing || unwritten > UNWRITTEN_BYTES_MAX {
+        if self.closing || self.unwritten() > UNWRITTEN_BYTES_MAX {
             return 0;
         }
-        UNANSWERED_REQUESTS_MAX.saturating_sub(self.replies.len())
+        self.pace.unanswered_max().saturating_sub(self.replies.len())
+    }
+
+    /// A request was answered with so many bytes.
+    pub(super) fn answered(&mut self, bytes: usize) {
+        self.pace.answered(bytes);
     }
 
     /// Sends what is ready, one send at a time; reads on or stops reading, as there is room.

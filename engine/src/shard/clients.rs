@@ -10,6 +10,7 @@ use raft::Time;
 use runtime::{Part, SocketId};
 
 use super::client::Client;
+use super::client::UNWRITTEN_BYTES_MAX;
 use super::io::{Action, ClientData};
 use super::request::{Outcome, ReplyTo};
 use super::settings::ShardSettings;
@@ -49,6 +50,8 @@ pub(super) struct Clients {
     /// By the socket's slot, which is dense.
     table: Vec<Option<Box<Client>>>,
     count: u64,
+    /// Bytes of replies that clients have not taken, as of their last flush.
+    unread_bytes: usize,
     /// Clients that may have something to send or to read on.
     touched: Vec<usize>,
     /// Clients whose held-back input may go on.
@@ -69,6 +72,7 @@ impl Clients {
             limits: Limits::default(),
             table: Vec::new(),
             count: 0,
+            unread_bytes: 0,
             touched: Vec::new(),
             unblocked: Vec::new(),
             arrivals: Vec::new(),
@@ -87,10 +91,19 @@ impl Clients {
         let shards = u64::from(self.directory.placement.shards);
         let now = crate::resp::ClusterView::unix_time(&self.view);
         let session = Session::new(number * shards + u64::from(self.shard), addresses[0], addresses[1], now);
-        self.table[slot] = Some(Box::new(Client::new(socket, session)));
+        let mut client = Box::new(Client::new(socket, session));
+        let is_welcome = self.count < self.directory.clients_max();
+        if is_welcome {
+            actions.push(Action::Receive { socket });
+        } else {
+            client.turn_away(TOO_MANY);
+        }
+        self.table[slot] = Some(client);
         self.count += 1;
         facts.clients.store(self.count, std::sync::atomic::Ordering::Relaxed);
-        actions.push(Action::Receive { socket });
+        if !is_welcome {
+            self.touch(slot);
+        }
     }
 
     /// Whether `socket` is a client's.
@@ -144,6 +157,7 @@ impl Clients {
     fn close(&mut self, slot: usize, actions: &mut Vec<Action>) {
         if let Some(client) = self.table[slot].take() {
             actions.push(Action::Close { socket: client.socket });
+            self.unread_bytes -= client.counted;
             self.count -= 1;
             let facts = self.directory.shard(self.shard);
             facts.clients.store(self.count, std::sync::atomic::Ordering::Relaxed);
@@ -193,6 +207,11 @@ impl Clients {
             Outcome::NotLeader | Outcome::Refused => REFUSED,
             Outcome::Unknown => UNKNOWN,
         };
+        client.answered(bytes.len());
+        let unread_max =
+            if self.unread_bytes > SHARD_UNREAD_BYTES_MAX { UNWRITTEN_BYTES_MAX } else { UNREAD_BYTES_MAX };
+        let drop_it = bytes.len() > SMALL_REPLY_BYTES && client.unwritten() > unread_max;
+        let bytes = if drop_it { UNREAD } else { bytes };
         if part == ReplyTo::WHOLE {
             let proto = client.session.proto;
             client.replies.fill_with(reply, &mut client.out, |out| to_proto(bytes, proto, out));
@@ -220,6 +239,8 @@ impl Clients {
             let Some(client) = self.table[slot].as_mut() else { continue };
             client.touched = false;
             client.flush(now, actions);
+            self.unread_bytes = self.unread_bytes - client.counted + client.unwritten();
+            client.counted = client.unwritten();
             if client.is_done() {
                 self.close(slot, actions);
             } else if !client.rest.is_empty() && client.room() > 0 && client.was_full {
@@ -249,8 +270,24 @@ impl Clients {
 const REFUSED: &[u8] =
     b"-CLUSTERDOWN no leader for this slot was found in time; nothing was applied, try again\r\n";
 
+/// As Redis says it.
+const TOO_MANY: &[u8] = b"-ERR max number of clients reached\r\n";
+
 /// May be applied; a word no client library repeats blindly.
 const UNKNOWN: &[u8] = b"-TIMEOUT outcome unknown: the command may or may not have been applied\r\n";
+
+/// Replies are left unread, and there is no more room for large ones.
+const UNREAD: &[u8] = b"-TIMEOUT outcome unknown: too many replies on this connection are unread\r\n";
+
+/// Bytes that one connection may leave unread; [`super::client`] sees to it that only those reach it that ask for large
+/// values faster than they read. Beyond it large replies are dropped.
+const UNREAD_BYTES_MAX: usize = 64 << 20;
+
+/// Bytes that all connections of a shard may leave unread together; beyond it each may have what lets it ask at all.
+const SHARD_UNREAD_BYTES_MAX: usize = 256 << 20;
+
+/// A reply up to this size is never dropped.
+const SMALL_REPLY_BYTES: usize = 4 << 10;
 
 /// An input buffer larger than this is given back once its large command is done.
 const REST_BYTES_KEPT_MAX: usize = 64 << 10;

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc;
+use std::time::Duration;
 
+use net::link::LogBudget;
 use raft::{GroupId, Time};
 use runtime::{Context, Event, ListenerId, Mailbox, MailboxSender, RealDisk, Ring};
 
@@ -61,9 +63,19 @@ pub(crate) async fn run<S: StateMachine>(context: Context, start: ShardStart<S>)
     if start.ready.send(Ok((shard_number, sender))).is_err() {
         return; // the engine gave up starting
     }
+    // Without descriptors every attempt fails, ten times a second.
+    let accept_log = LogBudget::new(1, Duration::from_secs(10));
     let _guard = PanicGuard { directory: Arc::clone(&directory), fatal: Arc::clone(&start_fatal) };
-    let mut driver =
-        Driver { context, ring, shard, mailbox, listeners, inputs: Vec::new(), messages: Vec::new() };
+    let mut driver = Driver {
+        context,
+        ring,
+        shard,
+        mailbox,
+        listeners,
+        inputs: Vec::new(),
+        messages: Vec::new(),
+        accept_log,
+    };
     if let Err(fatal) = driver.run().await {
         directory.set_dead();
         (start_fatal)(&fatal);
@@ -98,6 +110,7 @@ struct Driver<S: StateMachine> {
     listeners: Listeners,
     inputs: Vec<Input>,
     messages: Vec<ShardMessage>,
+    accept_log: LogBudget,
 }
 
 impl<S: StateMachine> Driver<S> {
@@ -139,7 +152,9 @@ impl<S: StateMachine> Driver<S> {
             }
             Event::Accepted { socket, .. } => return self.ring.close(socket),
             Event::AcceptFailed { error, .. } => {
-                tracing::warn!(%error, "cannot accept a connection; trying again");
+                if let Some(suppressed) = self.accept_log.allow(now()) {
+                    tracing::warn!(%error, suppressed, "cannot accept a connection; trying again");
+                }
                 return;
             }
             Event::Connected { socket } => Input::Connected { socket },

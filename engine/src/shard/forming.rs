@@ -157,8 +157,15 @@ fn restored(known: RecoveredGroup, founders: &[NodeId], founded: bool) -> Restor
         None if known.compacted == EntryId::ZERO => Config::of_voters(founders),
         None => unreachable!("a log is compacted behind a snapshot only: checked when it was opened"),
     };
+    match known.hard_state.standing {
+        Standing::Normal => {}
+        Standing::Joining => runtime::mark!("start.joining"),
+        Standing::Recovering => runtime::mark!("start.recovering"),
+        Standing::Faulted => runtime::mark!("start.faulted"),
+    }
     let mut hard_state = known.hard_state;
     if !founded && hard_state.term == Term(0) {
+        runtime::mark!("start.newcomer");
         hard_state.standing = Standing::Joining;
     }
     Restored {

@@ -12,7 +12,7 @@ use crate::wire::{Beat, Body};
 
 /// Entry bytes one frame carries; a frame with its body stays below net's limit of 1 MiB unless one entry
 /// alone is larger.
-const FRAME_ENTRY_BYTES_MAX: usize = 768 << 10;
+pub(crate) const FRAME_ENTRY_BYTES_MAX: usize = 768 << 10;
 
 /// Entry bytes one append carries: enough to fill a frame with several groups.
 const APPEND_BYTES_MAX: usize = 256 << 10;
@@ -113,7 +113,7 @@ impl FrameBuilder {
     /// Requests and answers, behind the entries.
     pub(crate) fn add_outbox(&mut self, outbox: &mut Outbox, now: Time) {
         let mut tail = Vec::new();
-        outbox.fill(&mut self.body, &mut tail, now);
+        outbox.fill(&mut self.body, &mut tail, self.tail_bytes, now);
         if !tail.is_empty() {
             self.tail_bytes += tail.len();
             self.tail.push(Part::Bytes(tail));
@@ -127,6 +127,11 @@ impl FrameBuilder {
     /// True once a further group should wait for the next frame.
     pub(crate) fn is_full(&self) -> bool {
         self.tail_bytes >= FRAME_ENTRY_BYTES_MAX
+    }
+
+    /// Whether so many more bytes of entries go into this frame; any number goes into an empty one.
+    pub(crate) fn has_room_for(&self, bytes: usize) -> bool {
+        self.tail_bytes == 0 || self.tail_bytes + bytes <= FRAME_ENTRY_BYTES_MAX
     }
 
     /// The frame's body and tail; the builder is empty again.

@@ -10,6 +10,7 @@ pub enum ClientData {
     /// In a buffer of the ring's pool, which gets it back when the turn ends.
     Pooled(ReceivedBuffer),
     /// In memory of their own: the simulator's way in.
+    #[cfg_attr(not(feature = "simulation"), expect(dead_code, reason = "made by the simulator alone"))]
     Owned(Vec<u8>),
 }
 

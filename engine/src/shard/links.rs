@@ -7,6 +7,7 @@ mod peers;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use net::handshake::{ClusterId, Directory as Known, FORMAT_VERSION, Identity, Refusal};
@@ -128,10 +129,9 @@ impl Links {
         self.entries[link].up && !self.liveness.is_lost(link)
     }
 
-    /// Passes a request on. False when the link is down or full: nothing was taken.
+    /// Passes a request on. False when the link is down or full, or its peer silent: nothing was taken.
     pub(super) fn pass_on(&mut self, link: usize, head: RequestHead, body: &dyn Encode) -> bool {
-        let entry = &mut self.entries[link];
-        entry.up && entry.outbox.pass_on(head, body)
+        self.is_up(link) && self.entries[link].outbox.pass_on(head, body)
     }
 
     /// The request that an answer on `link` belongs to.
@@ -303,6 +303,9 @@ impl Links {
                 }
             }
             Output::Lost(lost) => {
+                if lost.is_garbage() {
+                    self.directory.shard(self.shard).links_damaged.fetch_add(1, Relaxed);
+                }
                 tracing::info!(node = %peer.node, shard = peer.shard, "peer is gone: {lost}");
                 (entry.up, entry.owes_beat) = (false, false);
                 self.directory.set_reachable(peer.node, false);
@@ -322,6 +325,11 @@ impl Links {
             entry.noted[replica] = false;
         }
         (entry.peer.node, entry.outbox.lost())
+    }
+
+    /// The peer of `link` is silent: whoever waits for its answers waits no more.
+    pub(super) fn give_up(&mut self, link: usize) -> Vec<(RequestHead, Option<Request>)> {
+        self.entries[link].outbox.give_up()
     }
 
     /// The incarnation a node greeted with, while it is connected.

@@ -111,9 +111,8 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             match (loaded.purpose, loaded.entries) {
                 (Purpose::Apply, Ok(buffers)) => {
                     replica.loading = false;
-                    for entries in &buffers {
-                        replica.apply_entries(entries, &mut self.answers);
-                    }
+                    let all = buffers.iter().all(|entries| replica.apply_entries(entries, &mut self.answers));
+                    self.more |= !all; // the rest is read again: its turn is full
                 }
                 (Purpose::Send { link, .. }, Ok(buffers)) => self.links.loaded(link, number, buffers),
                 // A restart finds more, if there is more; this node must not go on as if it had what it acknowledged.

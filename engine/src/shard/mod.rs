@@ -6,6 +6,7 @@ mod accepted;
 mod alone;
 mod answers;
 mod background;
+mod callers;
 mod client;
 mod clients;
 mod control;
@@ -51,7 +52,9 @@ use raft::{GroupId, Time};
 use raftlog::{BatchSeq, Log, RecoveredGroup};
 use runtime::{Buffer, Disk};
 
-pub use io::{Action, ClientData, Dialer, Input};
+#[cfg(feature = "simulation")]
+pub use io::ClientData;
+pub use io::{Action, Dialer, Input};
 
 pub(crate) use control::{Handover, transfer_request};
 pub(crate) use driver::{ShardStart, run};

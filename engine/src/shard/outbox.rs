@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use net::frame::TAIL_BYTES_MAX;
+
 use raft::Time;
 use smallvec::SmallVec;
 
@@ -19,8 +21,15 @@ const CALL_BYTES_MAX: usize = 4 << 20;
 /// How long after its deadline an answer may still come: the way back and a late turn.
 const ANSWER_GRACE: Duration = Duration::from_secs(1);
 
-/// Bytes of calls in one frame at most (one larger request travels alone).
+/// Bytes of calls in one frame at most, and of answers (a larger one travels with no other).
 const FRAME_CALL_BYTES_MAX: usize = 512 << 10;
+
+/// Bytes of answers that wait for the link at most: more than it carries before they are overdue. Beyond it large ones
+/// are dropped, and whoever asked is told that the outcome is unknown.
+const REPLY_BYTES_MAX: usize = 64 << 20;
+
+/// An answer up to this size is kept whatever waits: what it says is worth more than its memory.
+const SMALL_REPLY_BYTES: usize = 4 << 10;
 
 /// Commands in the tail start where entries do.
 const ALIGN: usize = raft::ENTRY_ALIGN;
@@ -40,8 +49,11 @@ pub(crate) struct Outbox {
     call_bytes: Vec<u8>,
     /// How many of `call_bytes` are in frames already.
     framed_bytes: usize,
-    replies: Vec<Reply>,
+    /// Answers not yet in a frame, oldest first, with their bytes behind one another in `reply_bytes`.
+    replies: VecDeque<Reply>,
     reply_bytes: Vec<u8>,
+    /// How many of `reply_bytes` are in frames already.
+    framed_reply_bytes: usize,
     /// Unanswered requests by sequence, from `sent_first` on; those in `calls` are at its end.
     sent: VecDeque<Option<Sent>>,
     sent_first: u64,
@@ -55,8 +67,9 @@ impl Outbox {
             calls: VecDeque::new(),
             call_bytes: Vec::new(),
             framed_bytes: 0,
-            replies: Vec::new(),
+            replies: VecDeque::new(),
             reply_bytes: Vec::new(),
+            framed_reply_bytes: 0,
             sent: VecDeque::new(),
             sent_first,
         }
@@ -72,7 +85,7 @@ impl Outbox {
         }
         let Ok(call_bytes) = u32::try_from(bytes) else { return false };
         let sequence = self.sent_first + self.sent.len() as u64;
-        let is_write = head.kind == Kind::Write;
+        let is_write = head.kind == Kind::Write && !runtime::mutant!("request.write_repeated");
         let kind = head.kind as u8;
         let call = Call { group: head.group, sequence, kind, time_left_us: 0, bytes: call_bytes };
         let start = self.call_bytes.len();
@@ -87,17 +100,37 @@ impl Outbox {
 
     /// Adds the answer to a request of the other side.
     pub(crate) fn reply(&mut self, sequence: u64, outcome: Outcome, bytes: &[u8]) {
-        let Ok(len) = u32::try_from(bytes.len()) else { return };
-        self.replies.push(Reply { sequence, outcome: outcome as u8, bytes: len });
+        let waiting = self.reply_bytes.len() - self.framed_reply_bytes;
+        let fits = bytes.len() <= TAIL_BYTES_MAX && waiting + bytes.len() <= REPLY_BYTES_MAX;
+        let (outcome, bytes) = match u32::try_from(bytes.len()) {
+            Ok(_) if fits || bytes.len() <= SMALL_REPLY_BYTES => (outcome, bytes),
+            _ => (Outcome::Unknown, &[][..]),
+        };
+        let len = u32::try_from(bytes.len()).expect("just seen");
+        self.replies.push_back(Reply { sequence, outcome: outcome as u8, bytes: len });
         self.reply_bytes.extend_from_slice(bytes);
     }
 
-    /// Puts what fits into a frame: the lists into `body`, the bytes behind one another into `tail`.
-    pub(crate) fn fill(&mut self, body: &mut Body, tail: &mut Vec<u8>, now: Time) {
+    /// Whether what comes first is so large that it may not fit behind `other_bytes` in a frame.
+    pub(crate) fn wants_frame_without(&self, other_bytes: usize) -> bool {
+        let call = self.calls.front().map_or(0, |(call, _)| call.bytes);
+        let reply = self.replies.front().map_or(0, |reply| reply.bytes);
+        other_bytes + call.max(reply) as usize + ALIGN > TAIL_BYTES_MAX
+    }
+
+    /// Puts what fits into a frame that holds `other_bytes` already: the lists into `body`, the bytes behind one another
+    /// into `tail`.
+    pub(crate) fn fill(&mut self, body: &mut Body, tail: &mut Vec<u8>, other_bytes: usize, now: Time) {
+        self.fill_calls(body, tail, other_bytes, now);
+        self.fill_replies(body, tail, other_bytes);
+    }
+
+    fn fill_calls(&mut self, body: &mut Body, tail: &mut Vec<u8>, other_bytes: usize, now: Time) {
         let mut bytes = 0;
         while let Some((call, deadline)) = self.calls.front() {
             let call_bytes = call.bytes as usize;
-            if bytes > 0 && bytes + call_bytes > FRAME_CALL_BYTES_MAX {
+            let full = bytes > 0 && bytes + call_bytes > FRAME_CALL_BYTES_MAX;
+            if full || other_bytes + tail.len() + call_bytes + ALIGN > TAIL_BYTES_MAX {
                 break;
             }
             bytes += call_bytes;
@@ -117,8 +150,30 @@ impl Outbox {
             self.call_bytes.drain(..self.framed_bytes);
             self.framed_bytes = 0;
         }
-        body.replies.append(&mut self.replies);
-        tail.append(&mut self.reply_bytes);
+    }
+
+    fn fill_replies(&mut self, body: &mut Body, tail: &mut Vec<u8>, other_bytes: usize) {
+        let mut bytes = 0;
+        while let Some(reply) = self.replies.front() {
+            let reply_bytes = reply.bytes as usize;
+            let full = bytes > 0 && bytes + reply_bytes > FRAME_CALL_BYTES_MAX;
+            if full || other_bytes + tail.len() + reply_bytes > TAIL_BYTES_MAX {
+                break;
+            }
+            bytes += reply_bytes;
+            let start = self.framed_reply_bytes;
+            self.framed_reply_bytes += reply_bytes;
+            tail.extend_from_slice(&self.reply_bytes[start..self.framed_reply_bytes]);
+            body.replies.extend(self.replies.pop_front());
+        }
+        if self.replies.is_empty() {
+            self.reply_bytes.clear();
+            self.reply_bytes.shrink_to(CALL_BYTES_MAX); // a burst must not pin its memory
+            self.framed_reply_bytes = 0;
+        } else if self.framed_reply_bytes > CALL_BYTES_MAX {
+            self.reply_bytes.drain(..self.framed_reply_bytes);
+            self.framed_reply_bytes = 0;
+        }
     }
 
     /// True when there is something to put into a frame.
@@ -158,11 +213,16 @@ impl Outbox {
         overdue
     }
 
-    /// The link is gone: each unanswered request, oldest first, with its bytes if it surely was not applied
-    /// (a read, or a write that was never sent). Answers for the other side are dropped with the link.
+    /// The link is gone: [`Outbox::give_up`], and answers for the other side are dropped with the link.
     pub(crate) fn lost(&mut self) -> Vec<(RequestHead, Option<Request>)> {
         self.replies.clear();
-        self.reply_bytes.clear();
+        (self.reply_bytes, self.framed_reply_bytes) = (Vec::new(), 0);
+        self.give_up()
+    }
+
+    /// Nobody waits any more for answers to what was passed on: each unanswered request, oldest first, with its bytes if
+    /// it surely was not applied (a read, or a write that was never sent). Answers that still come are ignored.
+    pub(crate) fn give_up(&mut self) -> Vec<(RequestHead, Option<Request>)> {
         let unsent_from = self.sent.len() - self.calls.len();
         let mut lost = Vec::new();
         for (place, sent) in std::mem::take(&mut self.sent).into_iter().enumerate() {
@@ -202,7 +262,7 @@ mod tests {
         assert!(outbox.pass_on(head(2, Kind::Read), &b"r2".to_vec()));
         assert!(outbox.pass_on(head(3, Kind::Write), &b"w3".to_vec()));
         let (mut body, mut tail) = (Body::default(), Vec::new());
-        outbox.fill(&mut body, &mut tail, Time(500_000));
+        outbox.fill(&mut body, &mut tail, 0, Time(500_000));
         assert_eq!(body.calls.len(), 3);
         assert_eq!(body.calls[0].time_left_us, 1_500_000);
         assert_eq!(tail.len(), 48, "each command starts on 16 bytes");
@@ -224,12 +284,68 @@ mod tests {
         assert!(outbox.pass_on(head(5, Kind::Write), &b"w5".to_vec()));
         assert!(outbox.overdue(Time(9_000_000)).is_empty(), "not even sent");
         assert!(outbox.answered(3).is_none(), "sequences never repeat");
-        outbox.fill(&mut body, &mut tail, Time(600_000));
+        outbox.fill(&mut body, &mut tail, 0, Time(600_000));
         assert!(outbox.overdue(Time(2_500_000)).is_empty(), "its deadline has passed, the grace has not");
         assert_eq!(outbox.answered(4).map(|head| head.reply_to), Some(ReplyTo::Handle { call: 5 }));
         assert!(outbox.pass_on(head(6, Kind::Write), &b"w6".to_vec()));
-        outbox.fill(&mut body, &mut tail, Time(600_000));
+        outbox.fill(&mut body, &mut tail, 0, Time(600_000));
         assert_eq!(outbox.overdue(Time(3_000_000)).len(), 1);
         assert!(outbox.answered(5).is_none(), "too late");
+    }
+
+    #[test]
+    fn what_is_given_up_is_not_waited_for_and_the_other_side_gets_its_answers() {
+        let mut outbox = Outbox::counting_from(0);
+        assert!(outbox.pass_on(head(1, Kind::Write), &b"w1".to_vec()));
+        let (mut body, mut tail) = (Body::default(), Vec::new());
+        outbox.fill(&mut body, &mut tail, 0, Time(0));
+        outbox.reply(7, Outcome::Done, b"+OK");
+        assert_eq!(outbox.give_up().len(), 1);
+        assert!(outbox.answered(0).is_none(), "too late");
+        assert_eq!(frames(&mut outbox, 0), [3]);
+    }
+
+    /// Frames until nothing waits; how many bytes each had.
+    fn frames(outbox: &mut Outbox, other_bytes: usize) -> Vec<usize> {
+        let mut sizes = Vec::new();
+        while outbox.is_pending() {
+            let (mut body, mut tail) = (Body::default(), Vec::new());
+            outbox.fill(&mut body, &mut tail, other_bytes, Time(0));
+            assert!(!tail.is_empty() && other_bytes + tail.len() <= TAIL_BYTES_MAX, "{} bytes", tail.len());
+            sizes.push(tail.len());
+        }
+        sizes
+    }
+
+    #[test]
+    fn answers_fill_as_many_frames_as_they_need() {
+        let mut outbox = Outbox::counting_from(0);
+        (0..8).for_each(|sequence| outbox.reply(sequence, Outcome::Done, &vec![0; 200 << 10]));
+        outbox.reply(8, Outcome::Done, &vec![0; 16 << 20]);
+        assert_eq!(frames(&mut outbox, 0), [400 << 10, 400 << 10, 400 << 10, 400 << 10, 16 << 20]);
+        assert_eq!((outbox.reply_bytes.len(), outbox.framed_reply_bytes), (0, 0));
+    }
+
+    #[test]
+    fn what_is_large_does_not_share_a_frame() {
+        let mut outbox = Outbox::counting_from(0);
+        assert!(outbox.pass_on(head(1, Kind::Write), &vec![0; 20 << 20]));
+        outbox.reply(1, Outcome::Done, &vec![0; 20 << 20]);
+        assert!(!outbox.wants_frame_without(1 << 20));
+        assert!(outbox.wants_frame_without(20 << 20));
+        assert_eq!(frames(&mut outbox, 1 << 20), [20 << 20, 20 << 20]);
+    }
+
+    #[test]
+    fn answers_that_nobody_could_take_in_time_are_unknown() {
+        let mut outbox = Outbox::counting_from(0);
+        let large = vec![0; 1 << 20];
+        (0..100).for_each(|sequence| outbox.reply(sequence, Outcome::Done, &large));
+        outbox.reply(100, Outcome::Done, b"+OK");
+        outbox.reply(101, Outcome::Done, &vec![0; TAIL_BYTES_MAX + 1]);
+        let outcomes: Vec<u8> = outbox.replies.iter().map(|reply| reply.outcome).collect();
+        let expected = |place| if place < 64 || place == 100 { Outcome::Done } else { Outcome::Unknown };
+        assert_eq!(outcomes, (0..102).map(|place| expected(place) as u8).collect::<Vec<_>>());
+        assert_eq!(outbox.reply_bytes.len(), (64 << 20) + 3);
     }
 }

@@ -96,6 +96,9 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
     pub(super) fn peer_is_lost(&mut self, link: usize) {
         let node = self.links.peer(link).node;
         tracing::info!(%node, link, "a peer's shard is lost");
+        // A group's route leads to its new leader once nothing is waited for along the old one. Its election has begun.
+        let in_doubt = self.links.give_up(link);
+        self.take_lost(in_doubt);
         for number in 0..self.replicas.len() {
             if self.links.carries(link, self.replicas[number].group) {
                 self.replicas[number].raft.peer_lost(self.now, node);
@@ -150,12 +153,16 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
     /// frame contradicts itself.
     fn take_frame(&mut self, link: usize, node: NodeId, shard: u16, body: &[u8], tail: &[u8]) -> bool {
         let Some(parcel) = open_frame(body, tail) else { return false };
+        let was_lost = self.links.liveness.is_lost(link);
         if let Some(beat) = parcel.beat
             && self.links.liveness.heard(link, self.now, beat)
         {
             self.peer_is_lost(link);
         }
         let is_lost = self.links.liveness.is_lost(link);
+        if was_lost && !is_lost {
+            self.link_is_up(link); // requests were held
+        }
         for (message, range, configs) in parcel.messages {
             let Some(number) = self.local(message.group) else { continue };
             self.mark_dirty(number);

@@ -60,25 +60,29 @@ impl ReadQueue {
 
     /// Answers the reads that may be answered in the state at `applied`. `next_commits` says that the entry
     /// after `applied` is committed in this leader's term and about to be applied: the second proof. `answer` says
-    /// where the answer stands.
+    /// where the answer stands; `None`: not in this turn. False if reads are left for that reason: then the next entry
+    /// must wait, too.
     pub(crate) fn serve(
         &mut self,
         applied: Index,
         next_commits: bool,
-        mut answer: impl FnMut(ReplyTo, &[u8]) -> usize,
-    ) {
+        mut answer: impl FnMut(ReplyTo, &[u8]) -> Option<usize>,
+    ) -> bool {
         while let Some(read) = self.queue.front() {
             let proven = self.confirmed >= Some(read.id) || next_commits;
             if read.at > applied || !proven {
                 break; // who is behind arrived later, or waits for less; each connection's come in order
             }
-            let place = answer(read.head.reply_to, &self.bytes[read.start..read.end]);
+            let Some(place) = answer(read.head.reply_to, &self.bytes[read.start..read.end]) else {
+                return false;
+            };
             let read = self.queue.pop_front().expect("just seen");
             if read.by_lease && !next_commits {
                 self.tentative.push((place, read));
             }
         }
         self.tidy();
+        true
     }
 
     /// Whether answers of this turn hang on a lease.
@@ -151,7 +155,7 @@ mod tests {
         let mut seen = Vec::new();
         reads.serve(Index(applied), next_commits, |_, query| {
             seen.push(query[0]);
-            seen.len() - 1
+            Some(seen.len() - 1)
         });
         seen
     }
@@ -170,6 +174,19 @@ mod tests {
         push(&mut reads, 3, false, 8);
         assert_eq!(served(&mut reads, 8, true), [2, 3], "the next entry commits: proof enough");
         assert!(reads.is_empty() && !reads.has_tentative() && reads.bytes.is_empty());
+    }
+
+    #[test]
+    fn what_is_too_much_for_one_turn_is_answered_in_the_next() {
+        let mut reads = ReadQueue::default();
+        (1..=3).for_each(|call| push(&mut reads, call, false, 0));
+        let mut room = 2;
+        let all = reads.serve(Index(0), true, |_, _| {
+            room -= 1;
+            (room >= 0).then_some(0)
+        });
+        assert!(!all);
+        assert_eq!(served(&mut reads, 0, true), [3]);
     }
 
     #[test]

@@ -6,19 +6,14 @@ use std::time::Duration;
 
 use raft::{Config, EntryId, GroupId, Index, Time};
 use runtime::Disk;
-use snapshot::transfer::{Begin, ChunkHeader, Message, Progress, ReceiveError, Receiver, TransferId};
+use snapshot::transfer::{Begin, ChunkHeader, Message, Progress, ReceiveError, Receiver};
 use snapshot::{Guard, Manifest};
 
 use super::Shard;
 use super::background::Finished;
-use super::io::Action;
 use super::machine::Machine;
 use super::restore::{restore, single_run};
-use super::transfers::Caller;
 use crate::state_machine::StateMachine;
-
-/// A sender that has heard the end of its transfer hangs up; one that does not is cut off after so long.
-const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 
 /// What is here of a snapshot whose sender is gone is kept for so long, so that it can go on.
 const KEEP_FOR: Duration = Duration::from_secs(60);
@@ -37,9 +32,9 @@ pub(super) struct Receive<D: Disk> {
     /// Tells this attempt from those before it, whose work beside the turns may still come back.
     attempt: u64,
     /// The connection it comes on now.
-    caller: Option<u64>,
+    pub(super) caller: Option<u64>,
     /// When it was last on one.
-    connected: Time,
+    pub(super) connected: Time,
     manifest: Manifest,
     begin: Begin,
     stage: Stage<D>,
@@ -148,8 +143,10 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         let receive = &mut self.transfers.receives[at];
         let same = receive.id == begin.name.id
             && (receive.begin.checksum, receive.begin.file_bytes) == (begin.checksum, begin.file_bytes);
+        // What an earlier leader left unfinished is worth nothing against one that comes now, also if it is newer.
+        let comes_now = receive.caller.is_some();
         match &mut receive.stage {
-            Stage::Receiving(_) if !same && begin.name.id.index < receive.id.index => {
+            Stage::Receiving(_) if !same && comes_now && begin.name.id.index < receive.id.index => {
                 Err("a newer one is on its way".to_owned())
             }
             Stage::Receiving(_) if !same => {
@@ -286,11 +283,18 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             return self.drop_receive(at, "its configuration is of a newer version");
         };
         if !replica.raft.snapshot_installed(self.now, id, &config) {
+            runtime::mark!("install.overtaken");
             let reason = "the log has overtaken it";
             return self.drop_receive(at, reason);
         }
         receive.stage = Stage::Recording;
-        self.log.snapshot(manifest.group, id, &manifest.encode(), reset);
+        match reset {
+            true => runtime::mark!("install.log_restarts"),
+            false => runtime::mark!("install.log_kept"),
+        }
+        if !runtime::mutant!("install.not_recorded") {
+            self.log.snapshot(manifest.group, id, &manifest.encode(), reset);
+        }
         replica.restored(id.index, machine, config, &mut self.answers);
         self.record_installed(number, manifest, guard);
         self.mark_dirty(number);
@@ -328,71 +332,5 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
 
     fn committed(&self, replica: usize) -> Index {
         self.replicas[replica].raft.committed()
-    }
-
-    fn caller(&mut self, number: u64) -> Option<&mut Caller> {
-        self.transfers.callers.iter_mut().find(|caller| caller.number == number)
-    }
-
-    fn say(&mut self, caller: u64, message: Message) {
-        self.say_all(caller, Some(message));
-    }
-
-    fn say_all(&mut self, caller: u64, messages: impl IntoIterator<Item = Message>) {
-        if let Some(caller) = self.caller(caller) {
-            caller.outbox.extend(messages);
-        }
-    }
-
-    /// The connection is of use until its transfer ends.
-    fn stay(&mut self, number: u64) {
-        if let Some(caller) = self.caller(number) {
-            caller.closes_at = Time::NEVER;
-        }
-    }
-
-    /// Everything is said: the sender is to hang up.
-    fn leave(&mut self, number: u64) {
-        let closes_at = self.now + LEAVE_WITHIN;
-        if let Some(caller) = self.caller(number) {
-            caller.closes_at = closes_at;
-        }
-    }
-
-    fn turn_away(&mut self, caller: u64, transfer: TransferId, reason: String) {
-        self.say(caller, Message::Abort { transfer, reason });
-        self.leave(caller);
-    }
-
-    /// Says what is to be said to senders and forgets connections that are over.
-    pub(super) fn flush_callers(&mut self) {
-        let (now, durable) = (self.now, self.durable.0);
-        let mut at = 0;
-        while at < self.transfers.callers.len() {
-            let caller = &mut self.transfers.callers[at];
-            if caller.line.link.can_send() {
-                if caller.outbox.is_empty() {
-                    caller.line.beat(now, durable);
-                } else {
-                    let message = caller.outbox.remove(0);
-                    caller.line.send(now, durable, &message, None);
-                }
-            }
-            let lost =
-                caller.line.carry_out(now, None, &mut self.actions) || caller.line.link.socket().is_none();
-            let number = caller.number;
-            let receive = self.transfers.receives.iter_mut().find(|receive| receive.caller == Some(number));
-            if lost || now >= caller.closes_at {
-                if let Some(socket) = caller.line.link.socket() {
-                    self.actions.push(Action::Close { socket });
-                }
-                if let Some(receive) = receive {
-                    (receive.caller, receive.connected) = (None, now);
-                }
-                self.transfers.callers.swap_remove(at);
-            } else {
-                at += 1;
-            }
-        }
     }
 }

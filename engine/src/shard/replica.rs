@@ -22,6 +22,10 @@ use crate::state_machine::{Applied, StateMachine};
 /// groups, sockets and the log get their turn.
 const APPLY_BYTES_PER_TURN_MAX: usize = 1 << 20;
 
+/// Entries that go into the log as one piece take at most so much, or are a single one: far less than a segment, and so
+/// much that making the place costs nothing beside filling it.
+const RECORD_BYTES_MAX: usize = 256 << 10;
+
 /// What one call asks the entry cache for.
 const APPLY_SLICE_BYTES: usize = 256 << 10;
 
@@ -114,15 +118,19 @@ impl<S: StateMachine> Replica<S> {
                 Err(ProposeError::Full | ProposeError::Transferring) => return Led::Full,
             };
             next = first.index;
-            let count =
-                u32::try_from(count).expect("one turn's requests are bounded by the connections' limits");
-            space = log.entries_space(self.group, self.incarnation, first, count, bytes);
         }
+        let mut rest = requests.clone();
         for (head, body) in requests {
+            let following = rest.clone();
+            rest.next();
             match head.kind {
                 Kind::Write => {
                     let id = EntryId { term, index: next };
                     let command_bytes = body.encoded_bytes();
+                    if space.is_empty() {
+                        let (count, bytes) = one_record(following);
+                        space = log.entries_space(self.group, self.incarnation, id, count, bytes);
+                    }
                     let (place, rest) =
                         std::mem::take(&mut space).split_at_mut(raft::entry_bytes(command_bytes));
                     space = rest;
@@ -186,7 +194,9 @@ impl<S: StateMachine> Replica<S> {
     /// Moves what the core wants durable into the log's batch. False: there was nothing.
     pub(crate) fn collect_write<D: Disk>(&mut self, log: &mut Log<D>) -> bool {
         let Some(write) = self.raft.take_write() else { return false };
-        if let Some(hard_state) = write.hard_state() {
+        if let Some(hard_state) = write.hard_state()
+            && !runtime::mutant!("write.hard_state_forgotten")
+        {
             log.hard_state(self.group, hard_state);
         }
         self.writes.push_back((log.building(), write));
@@ -233,19 +243,19 @@ impl<S: StateMachine> Replica<S> {
             match log.cached(self.group, next, to, APPLY_SLICE_BYTES, slices) {
                 Cached::Hit { bytes, .. } => {
                     applied_bytes += bytes;
-                    for slice in slices.drain(..) {
-                        self.apply_entries(&slice, answers);
+                    if !slices.drain(..).all(|slice| self.apply_entries(&slice, answers)) {
+                        break Applying::More;
                     }
                 }
                 Cached::NotCached | Cached::Compacted => break Applying::NotCached(next),
             }
         };
-        self.serve_reads(false, answers);
-        stop
+        if self.serve_reads(false, answers) { stop } else { Applying::More }
     }
 
-    /// Applies whole entries that follow what is applied; also those that were read from disk.
-    pub(crate) fn apply_entries(&mut self, bytes: &[u8], answers: &mut Answers) {
+    /// Applies whole entries that follow what is applied; also those that were read from disk. False if it stopped before
+    /// an entry because the reads in front of it fill the turn.
+    pub(crate) fn apply_entries(&mut self, bytes: &[u8], answers: &mut Answers) -> bool {
         let committed = self.raft.committed();
         let mut applied = self.raft.applied_index();
         for entry in raft::entries(bytes, Check::Shape) {
@@ -257,13 +267,8 @@ impl<S: StateMachine> Replica<S> {
                 break;
             }
             assert_eq!(entry.id.index.0, applied.0 + 1, "{}: entries apply in order", self.group);
-            if !self.reads.is_empty() && entry.id.term == self.raft.term() {
-                let machine = &self.machine;
-                self.reads.serve(applied, true, |to, query| {
-                    let place = answers.next();
-                    answers.push(to, Outcome::Done, |out| machine.query(query, out));
-                    place
-                });
+            if entry.id.term == self.raft.term() && !self.serve_reads(true, answers) {
+                return false;
             }
             let to = self.waiter_for(entry.id, answers);
             match entry.kind {
@@ -289,16 +294,19 @@ impl<S: StateMachine> Replica<S> {
             applied = entry.id.index;
             self.raft.applied(applied);
         }
+        true
     }
 
-    /// Answers the reads that a round has confirmed and the state already covers.
-    fn serve_reads(&mut self, next_commits: bool, answers: &mut Answers) {
+    /// Answers the reads that are proven and that the state already covers. False: the turn is full, some must wait.
+    fn serve_reads(&mut self, next_commits: bool, answers: &mut Answers) -> bool {
         let machine = &self.machine;
         self.reads.serve(self.raft.applied_index(), next_commits, |to, query| {
             let place = answers.next();
-            answers.push(to, Outcome::Done, |out| machine.query(query, out));
-            place
-        });
+            (!answers.are_full()).then(|| {
+                answers.push(to, Outcome::Done, |out| machine.query(query, out));
+                place
+            })
+        })
     }
 
     /// Who waits for entry `id`, if anyone. Waiters whose entry lost its place are told so: another entry
@@ -309,7 +317,9 @@ impl<S: StateMachine> Replica<S> {
                 break;
             }
             let waiter = self.waiters.pop_front().expect("just seen");
-            if waiter.id == id {
+            let mine = waiter.id == id
+                || waiter.id.index == id.index && runtime::mutant!("write.wrong_entry_answers");
+            if mine {
                 return waiter.to;
             }
             answers.fail(waiter.to, Outcome::Refused);
@@ -327,7 +337,10 @@ impl<S: StateMachine> Replica<S> {
 
     /// The state jumped to `to` by a snapshot: who waited for an entry below can no longer be told its fate.
     pub(crate) fn restored(&mut self, to: Index, machine: Machine<S>, config: Config, answers: &mut Answers) {
-        (self.machine, self.config) = (machine, Rc::new(config));
+        if !runtime::mutant!("install.keeps_old_state") {
+            self.machine = machine;
+        }
+        self.config = Rc::new(config);
         while self.waiters.front().is_some_and(|waiter| waiter.id.index <= to) {
             let waiter = self.waiters.pop_front().expect("just seen");
             answers.fail(waiter.to, Outcome::Unknown);
@@ -348,6 +361,20 @@ impl<S: StateMachine> Replica<S> {
     pub(crate) fn has_waiting(&self) -> bool {
         !self.waiters.is_empty() || !self.reads.is_empty() || self.route.has_held()
     }
+}
+
+/// How many of the commands at the front of `requests` go into one record of the log, and their bytes: what a turn brings
+/// may be more than fits a segment.
+fn one_record<'a>(requests: impl Iterator<Item = (RequestHead, &'a dyn Encode)>) -> (u32, usize) {
+    let (mut count, mut bytes) = (0, 0);
+    for (_, body) in requests.filter(|(head, _)| head.kind == Kind::Write) {
+        let entry_bytes = raft::entry_bytes(body.encoded_bytes());
+        if count > 0 && bytes + entry_bytes > RECORD_BYTES_MAX {
+            break;
+        }
+        (count, bytes) = (count + 1, bytes + entry_bytes);
+    }
+    (count, bytes)
 }
 
 /// What became of requests offered to a leader.

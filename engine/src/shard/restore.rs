@@ -99,6 +99,7 @@ pub(crate) async fn open_snapshots<S: StateMachine, D: Disk>(
     for known in groups {
         let mut machine = factory(known.group);
         if let Some(manifest) = store.manifest(known.group) {
+            runtime::mark!("start.from_snapshot");
             let run = single_run(&manifest).map_err(|problem| record_error(known.group, problem))?;
             restore(disk, &store.path(run.name), run, &mut machine, pause).await?;
             tracing::info!(group = %known.group, id = %manifest.id, bytes = run.bytes, "loaded a snapshot");

@@ -49,7 +49,7 @@ impl Route {
     /// not applied and may be asked again.
     pub(crate) fn returned(&mut self, unapplied: Option<Request>) {
         assert!(self.outstanding > 0, "more answers than requests");
-        self.outstanding -= 1;
+        self.outstanding -= usize::from(!runtime::mutant!("request.return_forgotten"));
         self.refused.extend(unapplied);
         if self.outstanding == 0 {
             let refused = std::mem::take(&mut self.refused);

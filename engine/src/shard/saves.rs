@@ -264,12 +264,24 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         for built in std::mem::take(&mut self.saves.built) {
             let id = built.manifest.id;
             if id.index <= self.replicas[built.replica].raft.compacted().index {
+                runtime::mark!("save.overtaken");
                 drop(built); // a peer's newer snapshot was installed meanwhile
                 self.collect();
             } else if !crowded && self.is_needed(built.replica, id.index) {
+                runtime::mark!("save.waits_for_followers");
                 self.saves.built.push(built);
             } else {
                 self.log.snapshot(built.manifest.group, id, &built.manifest.encode(), false);
+                if runtime::mutant!("save.published_before_record") {
+                    self.saves.store.publish(&built.manifest);
+                    self.collect();
+                }
+                if runtime::mutant!("save.compacts_beyond_snapshot") {
+                    let raft = &self.replicas[built.replica].raft;
+                    let applied = raft.applied_index().min(raft.persisted_index());
+                    let to = raft.term_at(applied).map(|term| EntryId::new(term, applied));
+                    to.into_iter().for_each(|to| self.log.compact(built.manifest.group, to));
+                }
                 self.recorded(built, false);
             }
         }

@@ -90,6 +90,7 @@ impl<D: Disk> Receiver<D> {
         let content = |begin: &Begin| (begin.name.group, begin.name.id, begin.file_bytes, begin.checksum);
         let same = content(begin) == content(&self.begin);
         if same {
+            runtime::mark!("snapshot.receive.resumed");
             self.begin = begin.clone();
             self.refused = false;
         }

@@ -38,15 +38,43 @@ mod injected {
     use raft::mutant::{self, Mutant};
     use ringraft_tests::core_sim::mutants::{BUGS, Fate};
     use ringraft_tests::core_sim::run::{self, Failure, Plan};
+    use ringraft_tests::node_sim;
 
-    /// Known bugs, injected into the core: the simulation must catch each.
+    /// Known bugs, injected into the core and into whole nodes: the simulations must catch each.
     #[derive(Parser)]
     struct Options {
         /// Only mutants whose names contain this.
         name: Option<String>,
-        /// Seeds to live at most for each.
+        /// Seeds of the core's simulation to live at most for each.
         #[arg(long, default_value_t = 8000)]
         seeds: u64,
+        /// Seeds of the nodes' simulation to live at most for each.
+        #[arg(long, default_value_t = 1000)]
+        node_seeds: u64,
+        /// Only those of whole nodes.
+        #[arg(long)]
+        nodes: bool,
+    }
+
+    /// The first life of a cluster that this bug spoils.
+    fn first_spoilt(mutant: Option<&'static str>, count: u64) -> Option<Failure> {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let prepare = || runtime::probe::set_mutant(mutant);
+        node_sim::run::seeds(0, count, threads, 1, prepare).failures.into_iter().next()
+    }
+
+    /// The nodes' mutants: how many were caught, and which were not.
+    fn nodes(options: &Options) -> (u32, Vec<&'static str>) {
+        let (mut caught, mut survivors) = (0, Vec::new());
+        for (name, what) in node_sim::mutants::MUTANTS {
+            if options.name.as_ref().is_some_and(|part| !name.contains(part)) {
+                continue;
+            }
+            let failure = first_spoilt(Some(name), options.node_seeds);
+            println!("{name}: {what}\n     {}", told(failure.as_ref()));
+            if failure.is_some() { caught += 1 } else { survivors.push(*name) }
+        }
+        (caught, survivors)
     }
 
     fn named(name: &str) -> Mutant {
@@ -71,10 +99,23 @@ mod injected {
         std::panic::set_hook(Box::new(|_| {}));
         let options = Options::parse();
         let started = Instant::now();
+        let (mut caught, mut survivors) = nodes(&options);
+        if !options.nodes {
+            let (of_core, survived) = core(&options);
+            caught += of_core;
+            survivors.extend(survived);
+        }
+        println!("in {:.1} s", started.elapsed().as_secs_f64());
+        survivors.iter().for_each(|name| println!("survived: {name}"));
+        println!("{caught} caught, {} survived", survivors.len());
+        if survivors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+
+    /// The core's mutants.
+    fn core(options: &Options) -> (u32, Vec<&'static str>) {
         // What spoils a life without any mutant is no catch.
         if let Some(failure) = first_failure(None, options.seeds, true) {
-            println!("seed {} fails without any mutant: {:?}", failure.seed, failure.violation);
-            return ExitCode::FAILURE;
+            panic!("seed {} fails without any mutant: {:?}", failure.seed, failure.violation);
         }
         let (mut caught, mut survivors) = (0, Vec::new());
         for bug in BUGS {
@@ -106,9 +147,6 @@ mod injected {
         };
         let forgotten: Vec<_> = mutant::ALL.iter().filter(|mutant| !listed(mutant)).collect();
         assert!(forgotten.is_empty(), "mutants in no row of the table: {forgotten:?}");
-        println!("in {:.1} s", started.elapsed().as_secs_f64());
-        survivors.iter().for_each(|name| println!("survived: {name}"));
-        println!("{caught} caught, {} survived", survivors.len());
-        if survivors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        (caught, survivors)
     }
 }

@@ -1,5 +1,6 @@
 //! The simulator: `cargo sim core --seeds 10000`, `cargo sim core SEED`, `cargo sim core --exhaustive`.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use ringraft_tests::core_sim::graphs::{self, Cuts};
 use ringraft_tests::core_sim::run::{self, Failure, Plan};
 use ringraft_tests::core_sim::trace::Trace;
 use ringraft_tests::node_sim;
+use ringraft_tests::node_sim::marks::{MARKS, Reached};
 
 const SCOPES: u32 = 5;
 const _: () = assert!(exhaustive::SCOPES.len() == SCOPES as usize);
@@ -45,6 +47,12 @@ struct Node {
     /// The threads to use; all cores by default.
     #[arg(long)]
     threads: Option<usize>,
+    /// Shows which branches of the recovery tables were reached, and fails if one was not that should be.
+    #[arg(long)]
+    marks: bool,
+    /// Lives seed after seed until one fails, and says how fast.
+    #[arg(long, conflicts_with = "seed")]
+    forever: bool,
     /// How many of the last lines of a trace are shown.
     #[arg(long, default_value_t = 200)]
     lines: usize,
@@ -95,6 +103,7 @@ fn main() -> ExitCode {
         },
         What::Node(node) => match node.seed {
             Some(seed) => one_cluster(seed, &node),
+            None if node.forever => clusters_forever(&node),
             None => many_clusters(&node),
         },
     };
@@ -178,13 +187,36 @@ fn one_cluster(seed: u64, node: &Node) -> bool {
     }
     let seconds = started.elapsed().as_secs_f64();
     match &result {
-        Ok(counts) => println!("seed {seed}: {counts:?} in {seconds:.2} s\n1 passed, 0 failed"),
+        Ok(counts) => {
+            let (lines, digest) = trace.digest();
+            println!(
+                "seed {seed}: {counts:?} in {seconds:.2} s, {lines} lines of trace, digest {digest:016x}"
+            );
+            println!("1 passed, 0 failed");
+        }
         Err(failure) => {
             show_cluster(failure);
             println!("0 passed, 1 failed");
         }
     }
     result.is_ok()
+}
+
+/// Ends with the first failure, after the batch of seeds it is in.
+fn clusters_forever(node: &Node) -> bool {
+    let started = Instant::now();
+    let threads = node.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let mut from = node.from;
+    loop {
+        let summary = node_sim::run::seeds(from, node.seeds, threads, FAILURES_MAX, || {});
+        from += node.seeds;
+        let hours = started.elapsed().as_secs_f64() / 3600.0;
+        println!("seeds {} to {}: {:.0} per hour", node.from, from - 1, (from - node.from) as f64 / hours);
+        if !summary.failures.is_empty() {
+            summary.failures.iter().for_each(show_cluster);
+            return false;
+        }
+    }
 }
 
 fn many_clusters(node: &Node) -> bool {
@@ -194,8 +226,19 @@ fn many_clusters(node: &Node) -> bool {
     summary.failures.iter().for_each(show_cluster);
     let seconds = started.elapsed().as_secs_f64();
     println!("{:?} in {seconds:.1} s, {:.1} seeds/s", summary.counts, summary.passed as f64 / seconds);
+    let unreached = unreached(&summary.marks);
+    if node.marks {
+        summary.marks.iter().for_each(|(mark, count)| println!("mark {mark}: {count}"));
+        unreached.iter().for_each(|mark| println!("mark {mark} was never reached"));
+    }
     println!("{} passed, {} failed", summary.passed, summary.failures.len());
-    summary.failures.is_empty()
+    summary.failures.is_empty() && (!node.marks || unreached.is_empty())
+}
+
+/// The marks that the lives were to reach and did not.
+fn unreached(reached: &BTreeMap<&'static str, u64>) -> Vec<&'static str> {
+    let by_seeds = MARKS.iter().filter(|(_, by)| *by == Reached::BySeeds).map(|(mark, _)| *mark);
+    by_seeds.filter(|mark| !reached.contains_key(mark)).collect()
 }
 
 fn show_cluster(failure: &Failure) {

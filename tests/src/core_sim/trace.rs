@@ -12,7 +12,9 @@ struct Lines {
     kept: VecDeque<String>,
     digest: DefaultHasher,
     count: u64,
+    digested: u64,
     kept_max: usize,
+    hidden: String,
 }
 
 /// A handle to the trace of one run, which outlives the run's end by unwinding.
@@ -38,12 +40,34 @@ impl Trace {
         self.0.is_some()
     }
 
+    /// From now on this is left out of all lines: what is the same in no two runs.
+    pub fn hide(&self, hidden: String) {
+        if let Some(lines) = &self.0 {
+            lines.borrow_mut().hidden = hidden;
+        }
+    }
+
     /// Adds a line, which is made only if somebody reads it.
     pub fn say(&self, line: impl FnOnce() -> String) {
+        self.add(line, true);
+    }
+
+    /// Adds a line that counts for nothing: what others report, who may be silent at times.
+    pub fn relay(&self, line: impl FnOnce() -> String) {
+        self.add(line, false);
+    }
+
+    fn add(&self, line: impl FnOnce() -> String, counts: bool) {
         let Some(lines) = &self.0 else { return };
-        let line = line();
+        let mut line = line();
         let mut lines = lines.borrow_mut();
-        lines.digest.write(line.as_bytes());
+        if !lines.hidden.is_empty() && line.contains(&lines.hidden) {
+            line = line.replace(&lines.hidden, "");
+        }
+        if counts {
+            lines.digest.write(line.as_bytes());
+            lines.digested += 1;
+        }
         lines.count += 1;
         if lines.kept.len() == lines.kept_max {
             lines.kept.pop_front();
@@ -69,6 +93,6 @@ impl Trace {
     /// How many lines there were, and a hash over all of them: equal for equal runs.
     #[must_use]
     pub fn digest(&self) -> (u64, u64) {
-        self.0.as_ref().map_or((0, 0), |lines| (lines.borrow().count, lines.borrow().digest.finish()))
+        self.0.as_ref().map_or((0, 0), |lines| (lines.borrow().digested, lines.borrow().digest.finish()))
     }
 }

@@ -210,7 +210,10 @@ impl Machine {
 
     /// On a timed disk: when the operations in flight are done.
     pub(super) fn dues(&self) -> impl Iterator<Item = u64> {
-        self.pending.values().filter(|pending| pending.result.is_none()).filter_map(|pending| Some(pending.fate?.0))
+        self.pending
+            .values()
+            .filter(|pending| pending.result.is_none())
+            .filter_map(|pending| Some(pending.fate?.0))
     }
 
     /// The operations that are done by `now_us`, in that order, with how they end.

@@ -234,7 +234,13 @@ impl Machine {
     }
 
     /// Whether the write that completes now goes wrong in silence. What is to be done instead.
-    pub(super) fn spoil(&mut self, path: Option<PathBuf>, offset: usize, len: usize, file_bytes: usize) -> Option<Spoilt> {
+    pub(super) fn spoil(
+        &mut self,
+        path: Option<PathBuf>,
+        offset: usize,
+        len: usize,
+        file_bytes: usize,
+    ) -> Option<Spoilt> {
         let time = self.time.as_mut()?;
         let silent = time.armed.take()?;
         let path = path?;

@@ -114,6 +114,7 @@ impl World {
                 && cursor.2 == cursor.3
                 && cursor.4 == raft::Standing::Normal
         });
-        (leaders.len() != 1 || !alike).then(|| format!("group {group}: leaders {leaders:?}, {followers:?}, {cursors:?}"))
+        (leaders.len() != 1 || !alike)
+            .then(|| format!("group {group}: leaders {leaders:?}, {followers:?}, {cursors:?}"))
     }
 }

@@ -126,7 +126,8 @@ impl World {
     }
 
     fn start_later(&mut self, machine: usize) {
-        let after_us = if self.random.bool() { self.random.u64(..100_000) } else { self.random.u64(..4_000_000) };
+        let after_us =
+            if self.random.bool() { self.random.u64(..100_000) } else { self.random.u64(..4_000_000) };
         if matches!(self.machines[machine].process, Process::Down) && self.has_begun(machine) {
             self.plan(after_us, Happening::Start { machine });
         }
@@ -136,7 +137,7 @@ impl World {
     fn has_joined(&self, machine: usize) -> bool {
         match &self.machines[machine].process {
             Process::Up(node) => node.raft(0, raft::GroupId(0)).is_some(),
-            Process::Down | Process::Ended(_) => false,
+            Process::Down | Process::Ended => false,
         }
     }
 
@@ -189,7 +190,7 @@ impl World {
         }
         self.kill(machine);
         self.say(|| format!("machine {machine}: the disk is lost"));
-        self.machines[machine].process = Process::Ended("the disk is lost".into());
+        self.machines[machine].process = Process::Ended;
         self.replace_node(machine);
     }
 
@@ -200,14 +201,15 @@ impl World {
         let nodes: Vec<raft::NodeId> = begun.iter().map(|machine| raft::NodeId(machine.node)).collect();
         let is_whole = |machine: &&Machine| {
             let Process::Up(node) = &machine.process else { return false };
-            !machine.is_damaged && (0..=self.profile.groups).all(|group| {
-                let replica = (0..node.shards()).find_map(|shard| node.raft(shard, raft::GroupId(group)));
-                replica.is_some_and(|replica| {
-                    let config = replica.config();
-                    let settled = replica.is_config_committed() && config.outgoing.is_empty();
-                    settled && replica.standing() == raft::Standing::Normal && config.voters == nodes
+            !machine.is_damaged
+                && (0..=self.profile.groups).all(|group| {
+                    let replica = (0..node.shards()).find_map(|shard| node.raft(shard, raft::GroupId(group)));
+                    replica.is_some_and(|replica| {
+                        let config = replica.config();
+                        let settled = replica.is_config_committed() && config.outgoing.is_empty();
+                        settled && replica.standing() == raft::Standing::Normal && config.voters == nodes
+                    })
                 })
-            })
         };
         begun.iter().all(is_whole)
     }

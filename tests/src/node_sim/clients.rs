@@ -5,21 +5,19 @@ use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use ringraft::Redirect;
-use ringraft::simulation::Input;
 use runtime::{Part, SocketId};
 
 use super::machine::client_address;
 use super::net::{Party, Reading};
 use super::profile::Profile;
 use super::world::{Happening, World};
-use crate::client::{Value, read_reply};
-use crate::history::{Bytes, History, Operation, Outcome, Reply, Request, printable};
-use crate::workload::session::{Answer, answer, bytes};
+use crate::history::{Bytes, Operation, Outcome, Request, printable};
+use crate::workload::session::bytes;
 
 /// How long a client waits for an answer: well over the server's own deadline.
 const PATIENCE_US: u64 = 6_000_000;
 /// How long it waits before it tries another node.
-const RETRY_US: u64 = 100_000;
+pub(super) const RETRY_US: u64 = 100_000;
 /// Keys that are read in one write in the end.
 const READ_AT_ONCE: usize = 20;
 
@@ -30,38 +28,42 @@ pub fn address(number: usize) -> SocketAddr {
 
 /// One client.
 #[derive(Default)]
-struct Client {
-    connection: Option<usize>,
-    connected: bool,
+pub(super) struct Client {
+    pub(super) connection: Option<usize>,
+    pub(super) connected: bool,
     /// Bytes of replies that are not whole yet.
-    heard: Vec<u8>,
+    pub(super) heard: Vec<u8>,
     /// The operations that wait for replies, oldest first.
-    waiting: VecDeque<Waiting>,
+    pub(super) waiting: VecDeque<Waiting>,
     /// When it gives up on the connection.
     patience_until: u64,
     /// Where it was told to go.
-    moved_to: Option<SocketAddr>,
+    pub(super) moved_to: Option<SocketAddr>,
     /// Its number as the author of operations: a new one after each unknown outcome.
     author: u32,
     planned: bool,
     /// The keys it still has to read in the end, each through which machine.
     todo: Vec<(usize, Bytes)>,
+    /// What it wrote last on this connection under a key that nobody else writes, if that was in the write whose answers come now.
+    pub(super) wrote: Option<Bytes>,
     /// The machine it is connected to.
     at: Option<usize>,
 }
 
 /// An operation without an answer so far.
 #[derive(Clone, Copy)]
-struct Waiting {
-    operation: usize,
+pub(super) struct Waiting {
+    pub(super) operation: usize,
+    /// It was sent in one write with others.
+    pub(super) pipelined: bool,
     /// A last read, through this machine: repeated until it is answered.
     through: Option<usize>,
 }
 
 /// All clients, and what they saw.
 pub struct Clients {
-    list: Vec<Client>,
-    operations: Vec<Operation>,
+    pub(super) list: Vec<Client>,
+    pub(super) operations: Vec<Operation>,
     authors: u32,
     written: u64,
     /// Nothing new is asked.
@@ -118,16 +120,6 @@ impl Clients {
         self.list.iter().all(|client| client.waiting.is_empty() && client.todo.is_empty())
     }
 
-    /// What was recorded so far.
-    pub fn operations(&self) -> &[Operation] {
-        &self.operations
-    }
-
-    /// What was recorded.
-    pub fn history(&self) -> History {
-        self.operations.iter().cloned().collect()
-    }
-
     /// The value that nobody writes twice, at least `bytes_min` long.
     fn unique(&mut self, number: usize, bytes_min: usize) -> Bytes {
         self.written += 1;
@@ -140,7 +132,7 @@ impl Clients {
     }
 
     /// The operation ended so, and nothing was read.
-    fn unanswered(&mut self, number: usize, waiting: Waiting, outcome: Outcome) {
+    pub(super) fn unanswered(&mut self, number: usize, waiting: Waiting, outcome: Outcome) {
         let operation = &mut self.operations[waiting.operation];
         let client = &mut self.list[number];
         client.todo.extend(waiting.through.map(|machine| (machine, operation.key.clone())));
@@ -165,7 +157,7 @@ impl World {
         }
     }
 
-    fn plan_client(&mut self, number: usize, after_us: u64) {
+    pub(super) fn plan_client(&mut self, number: usize, after_us: u64) {
         if !std::mem::replace(&mut self.clients.list[number].planned, true) {
             self.plan(after_us, Happening::Client(number));
         }
@@ -190,7 +182,7 @@ impl World {
         }
     }
 
-    fn client_connects(&mut self, number: usize) {
+    pub(super) fn client_connects(&mut self, number: usize) {
         if !self.clients.has_more(number) {
             return;
         }
@@ -260,11 +252,16 @@ impl World {
     fn client_sends(&mut self, number: usize, requests: Vec<(Bytes, Request)>, through: Option<usize>) {
         let Some(connection) = self.clients.list[number].connection else { return };
         let mut sent = Vec::new();
+        let pipelined = requests.len() > 1;
         self.say(|| format!("client {number} asks on {connection}: {}", in_words(&requests)));
         for (key, request) in requests {
             sent.extend(bytes(&key, &request));
             let client = &mut self.clients.list[number];
-            client.waiting.push_back(Waiting { operation: self.clients.operations.len(), through });
+            client.waiting.push_back(Waiting {
+                operation: self.clients.operations.len(),
+                pipelined,
+                through,
+            });
             client.patience_until = self.now_us + PATIENCE_US;
             self.clients.operations.push(Operation {
                 client: client.author,
@@ -278,7 +275,7 @@ impl World {
     }
 
     /// The recorders' clock. What happens in one microsecond happens in order.
-    fn nanoseconds(&self) -> u64 {
+    pub(super) fn nanoseconds(&self) -> u64 {
         self.now_us * 1000
     }
 
@@ -315,98 +312,9 @@ impl World {
         };
         requests.push((key, request));
     }
-
-    /// Something arrived for a client.
-    pub fn client_hears(&mut self, number: usize, connection: usize, side: usize) {
-        let mut inputs = Vec::new();
-        self.connections[connection].take(side, &mut inputs, |len| len);
-        self.let_sender_go_on(connection, 1 - side);
-        if self.clients.list[number].connection != Some(connection) {
-            return;
-        }
-        for input in inputs {
-            match input {
-                Input::ClientData { data, .. } => self.clients.list[number].heard.extend_from_slice(&data),
-                Input::Ended { .. } => return self.client_gives_up(number, "the connection ended"),
-                _ => {}
-            }
-        }
-        self.client_reads(number);
-        if self.clients.list[number].waiting.is_empty() {
-            self.plan_client(number, self.profile.pace_us);
-        }
-    }
-
-    fn client_reads(&mut self, number: usize) {
-        loop {
-            let client = &mut self.clients.list[number];
-            let Some(waiting) = client.waiting.front().copied() else { return };
-            let mut rest = client.heard.as_slice();
-            let reply = match read_reply(&mut rest) {
-                Ok(reply) => reply,
-                Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return,
-                Err(_) if !client.heard.ends_with(b"\n") => return,
-                Err(error) => super::violated("replies", format!("client {number} got no reply: {error}")),
-            };
-            let used = client.heard.len() - rest.len();
-            client.heard.drain(..used);
-            client.waiting.pop_front();
-            self.client_is_told(number, waiting, reply);
-        }
-    }
-
-    fn client_is_told(&mut self, number: usize, waiting: Waiting, reply: Value) {
-        let returned = self.nanoseconds();
-        self.say(|| format!("client {number} is told {reply:?}"));
-        let asked = &mut self.clients.operations[waiting.operation];
-        if let Some(address) = moved_to(&reply) {
-            self.clients.list[number].moved_to = Some(address);
-        }
-        match answer(&asked.request, reply) {
-            Answer::Ok(reply) => {
-                if let (Request::Set(value), Reply::Stored, Some(b'w')) =
-                    (&asked.request, &reply, asked.key.first())
-                {
-                    self.clients.durable.push((asked.key.clone(), value.clone()));
-                }
-                asked.outcome = Outcome::Ok { returned, reply };
-                self.counts.answered += 1;
-            }
-            Answer::Fail => self.clients.unanswered(number, waiting, Outcome::Fail),
-            Answer::Unknown => self.clients.unanswered(number, waiting, Outcome::Unknown),
-            Answer::Wrong(what) => super::violated("replies", format!("client {number}: {what}")),
-        }
-        let client = &mut self.clients.list[number];
-        if client.moved_to.is_some() && client.waiting.is_empty() {
-            self.client_gives_up(number, "it was moved");
-            self.client_connects(number);
-        }
-    }
-
-    /// The client leaves its connection; what it waited for stays unknown.
-    fn client_gives_up(&mut self, number: usize, why: &str) {
-        let client = &mut self.clients.list[number];
-        let Some(connection) = client.connection.take() else { return };
-        client.connected = false;
-        let waiting = std::mem::take(&mut client.waiting);
-        if !waiting.is_empty() {
-            self.say(|| format!("client {number} gives up on {} requests: {why}", waiting.len()));
-        }
-        for waiting in waiting {
-            self.clients.unanswered(number, waiting, Outcome::Unknown);
-        }
-        self.close(connection, 0);
-        self.plan_client(number, RETRY_US);
-    }
 }
 
 fn in_words(requests: &[(Bytes, Request)]) -> String {
     let word = |(key, request): &(Bytes, Request)| format!("{} {request}", printable(key));
     requests.iter().map(word).collect::<Vec<_>>().join(", ")
-}
-
-/// Where `-MOVED slot host:port` sends the client.
-fn moved_to(reply: &Value) -> Option<SocketAddr> {
-    let Value::Error(text) = reply else { return None };
-    text.strip_prefix("MOVED ")?.split(' ').nth(1)?.parse().ok()
 }

@@ -12,6 +12,8 @@ use crate::disk::{Rates, Silent, SimDisk};
 const FOUND_AFTER_US: std::ops::Range<u64> = 500_000..3_000_000;
 /// A machine is not stopped for so long after a silent fault: one in the last batch before that is sealed is beyond what is promised.
 const SEALED_AFTER_US: u64 = 300_000;
+/// A file's header.
+const FRONT_BYTES: usize = 256;
 /// Places looked at for one that holds something.
 const TRIES: usize = 40;
 
@@ -34,6 +36,8 @@ impl Machine {
             let path = &paths[random.usize(..paths.len())];
             let bytes = disk.bytes(path).unwrap_or_default();
             let used = bytes.iter().rposition(|byte| *byte != 0)? + 1;
+            // The front of a file says what it is, and is a small part of it.
+            let used = if random.u8(..4) == 0 { used.min(FRONT_BYTES) } else { used };
             let offset = random.usize(..used);
             if bytes[offset] != 0 {
                 return Some((path.clone(), offset as u64));
@@ -60,7 +64,9 @@ impl World {
             }
         }
         let what = ["freeze", "freeze", "are slow", "are full", "fail to write", "fail to read"];
-        self.say(|| format!("machine {machine}: the disks {} for {} ms", what[usize::from(kind)], for_us / 1000));
+        self.say(|| {
+            format!("machine {machine}: the disks {} for {} ms", what[usize::from(kind)], for_us / 1000)
+        });
         self.plan(for_us, Happening::Clear(Spell::Disk(machine)));
     }
 
@@ -118,7 +124,12 @@ impl World {
         self.machines[machine].protected_until = self.now_us + SEALED_AFTER_US;
         for damage in damage {
             self.say(|| {
-                format!("machine {machine}: {} in {} at {}", damage.what, damage.path.display(), damage.offset)
+                format!(
+                    "machine {machine}: {} in {} at {}",
+                    damage.what,
+                    damage.path.display(),
+                    damage.offset
+                )
             });
         }
     }

@@ -11,7 +11,6 @@ use ringraft::simulation::{Input, Node};
 use ringraft::{Builder, Engine};
 use runtime::SocketId;
 
-use super::files::MemoryFiles;
 use super::profile::Profile;
 use super::witnessed::Witnessed;
 use crate::disk::SimDisk;
@@ -32,8 +31,8 @@ pub enum Process {
     Down,
     /// A node runs.
     Up(Box<Node<Replicated, SimDisk>>),
-    /// The node refused to start or ended by itself, and why: only an operator can go on from here.
-    Ended(String),
+    /// The node refused to start or ended by itself: only an operator can go on from here.
+    Ended,
 }
 
 /// A clock that runs a little wrong.
@@ -63,7 +62,8 @@ impl Clock {
             return u64::MAX;
         }
         let ahead = time.0.saturating_sub(self.base_us);
-        self.since_us + (u128::from(ahead) * 1_000_000).div_ceil(u128::from(self.rate_ppm)) as u64
+        let ahead_us = (u128::from(ahead) * 1_000_000).div_ceil(u128::from(self.rate_ppm));
+        u64::try_from(ahead_us).map_or(u64::MAX, |ahead_us| self.since_us.saturating_add(ahead_us))
     }
 
     /// It is set forward.
@@ -138,8 +138,6 @@ pub struct Machine {
     pub lives: u64,
     /// Its clock.
     pub clock: Clock,
-    /// What it has on disk beside the shards' data.
-    pub files: MemoryFiles,
     /// Some of its data is damaged or lost, and not replaced yet.
     pub is_damaged: bool,
     /// It is not stopped before this: see `disks`.
@@ -160,7 +158,7 @@ impl Machine {
     pub fn running(&mut self) -> Option<&mut Node<Replicated, SimDisk>> {
         match &mut self.process {
             Process::Up(node) => Some(node),
-            Process::Down | Process::Ended(_) => None,
+            Process::Down | Process::Ended => None,
         }
     }
 
@@ -198,7 +196,13 @@ pub fn listener_at(address: SocketAddr) -> Option<(usize, u16, bool)> {
 }
 
 /// The settings of the node on `machine`, which is told of the nodes on `founders` and itself.
-pub fn builder(profile: &Profile, machine: usize, node: u16, known: &[(u16, usize)], dir: PathBuf) -> Builder {
+pub fn builder(
+    profile: &Profile,
+    machine: usize,
+    node: u16,
+    known: &[(u16, usize)],
+    dir: PathBuf,
+) -> Builder {
     let mut builder = Engine::builder(node, dir)
         .client(client_address(machine, 0))
         .shards(profile.shards)

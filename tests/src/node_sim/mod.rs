@@ -5,17 +5,21 @@
 //! `sockets`, `process`, `chaos`, `clients`, `operator` are what happens; `checks` is what must never be, `calm` what must be
 //! in the end.
 
+mod answers;
 mod calm;
 mod chaos;
 mod checks;
 mod clients;
 mod disks;
-mod files;
+pub mod founding;
+mod home;
 mod machine;
+pub mod marks;
+pub mod mutants;
 mod net;
 mod operator;
 mod process;
-mod profile;
+pub mod profile;
 pub mod run;
 mod sockets;
 mod told;

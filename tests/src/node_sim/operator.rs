@@ -202,6 +202,6 @@ impl World {
             Errand::ReplaceDisk(at) => *at == machine,
             _ => false,
         };
-        matches!(self.machines[machine].process, Process::Ended(_)) && !self.operator.errands().any(about)
+        matches!(self.machines[machine].process, Process::Ended) && !self.operator.errands().any(about)
     }
 }

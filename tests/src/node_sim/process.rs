@@ -4,7 +4,6 @@ use ringraft::simulation::{End, Node};
 use ringraft::{Fatal, StartError};
 
 use super::machine::{Clock, Machine, Process, Slot, builder, factory};
-use super::files::MemoryFiles;
 use super::profile::Profile;
 use super::world::{Happening, World};
 use crate::core_sim::violation::{require, violated};
@@ -27,7 +26,6 @@ impl Machine {
             lives: 0,
             clock: Clock::new(0, random.u64(1_000_000..BOOT_US_MAX), drift(profile, random)),
             disks: (0..shards).map(|_| SimDisk::new()).collect(),
-            files: MemoryFiles::default(),
             is_damaged: false,
             protected_until: 0,
             slots: Vec::new(),
@@ -67,16 +65,20 @@ impl World {
         (here.powered, here.paused_until) = (true, 0);
         here.starts += 1;
         self.counts.starts += 1;
-        let builder = builder(&self.profile, machine, here.node, &known, here.files.path());
+        let builder = builder(&self.profile, machine, here.node, &known, self.home.dir(machine, here.lives));
         let now = here.clock.read(self.now_us);
         let mut randomness = [0; 24];
         self.random.fill(&mut randomness);
         let disks = here.disks.clone();
-        let started = ringraft::simulation::open_data_dir(&builder)
-            .and_then(|data_dir| {
-                let disk = |shard: u16| disks[usize::from(shard)].clone();
-                Node::start(&builder, data_dir, randomness, disk, factory(self.profile.groups), now)
-            });
+        let random = &mut self.random;
+        let started = ringraft::simulation::open_data_dir(&builder, &mut |bytes| {
+            random.fill(bytes);
+            Ok(())
+        })
+        .and_then(|data_dir| {
+            let disk = |shard: u16| disks[usize::from(shard)].clone();
+            Node::start(&builder, data_dir, randomness, disk, factory(self.profile.groups), now)
+        });
         match started {
             Ok(node) => {
                 self.say(|| format!("machine {machine}: a node starts"));
@@ -90,7 +92,7 @@ impl World {
     /// A node ended by itself: it refused to start, or its environment voided its promises.
     pub fn node_ended(&mut self, machine: usize, end: &End) {
         self.say(|| format!("machine {machine}: the node ended: {end:?}"));
-        self.machines[machine].process = Process::Ended(format!("{end:?}"));
+        self.machines[machine].process = Process::Ended;
         self.cut_off(machine, true);
         self.after_end(machine, end);
     }
@@ -104,7 +106,11 @@ impl World {
         match end {
             End::NotStarted(StartError::Recovery { corrupt: true, reason, .. })
             | End::Fatal(Fatal::Corruption { reason, .. }) => {
-                require!(is_damaged, "damage", "machine {machine} finds damage where there is none: {reason}");
+                require!(
+                    is_damaged,
+                    "damage",
+                    "machine {machine} finds damage where there is none: {reason}"
+                );
                 self.replace_node(machine);
             }
             End::Fatal(Fatal::NoMember(_)) => {
@@ -113,7 +119,8 @@ impl World {
                 }
             }
             // The disk failed: somebody mends it and starts the node again.
-            End::Fatal(Fatal::Log { .. }) | End::NotStarted(StartError::Recovery { .. } | StartError::DataDir(_)) => {
+            End::Fatal(Fatal::Log { .. })
+            | End::NotStarted(StartError::Recovery { .. } | StartError::DataDir(_)) => {
                 self.machines[machine].process = Process::Down;
                 let after_us = self.random.u64(100_000..2_000_000);
                 self.plan(after_us, Happening::Start { machine });
@@ -158,7 +165,6 @@ impl World {
         for disk in &here.disks {
             disk.crash(self.random.u64(..));
         }
-        here.files.crash(self.random.u64(..));
         let base_us = self.random.u64(1_000_000..BOOT_US_MAX);
         here.clock = Clock::new(self.now_us, base_us, drift(&self.profile, &mut self.random));
     }
@@ -188,7 +194,6 @@ impl World {
         here.process = Process::Down;
         here.lives += 1;
         here.disks = (0..self.profile.shards).map(|_| SimDisk::new()).collect();
-        here.files = MemoryFiles::default();
         here.is_damaged = false;
         here.time_disks(&self.profile, &mut self.random);
     }

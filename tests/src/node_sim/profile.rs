@@ -109,6 +109,8 @@ impl Profile {
     pub fn draw(random: &mut fastrand::Rng) -> Profile {
         let founders = pick(random, &[3, 3, 3, 3, 3, 5, 5, 4]);
         let members = random.u8(..3) == 0;
+        // Some lives are about bytes: much is written in a short time, and logs roll often.
+        let heavy = random.u8(..12) == 0;
         let segment_bytes = pick(random, &[512 << 10, 1 << 20, 2 << 20]);
         let fault = |random: &mut fastrand::Rng, weight: u8| if random.u8(..3) == 0 { weight } else { 0 };
         Profile {
@@ -118,7 +120,7 @@ impl Profile {
             groups: pick(random, &[1, 2, 4, 4, 8, 16]),
             clients: pick(random, &[1, 2, 4, 8]),
             keys: pick(random, &[1, 3, 8, 30]),
-            pace_us: pick(random, &[2_000, 10_000, 50_000]),
+            pace_us: if heavy { 2_000 } else { pick(random, &[2_000, 10_000, 50_000]) },
             segment_bytes,
             log_bytes_max: segment_bytes * pick(random, &[24, 64, 200]),
             snapshot_after_bytes: pick(random, &[16 << 10, 64 << 10, 256 << 10, 1 << 30]),
@@ -148,8 +150,8 @@ impl Profile {
                 save: fault(random, 10),
             },
             chaos_us: pick(random, &[100_000, 400_000, 1_500_000]),
-            life_us: pick(random, &[5_000_000, 10_000_000, 20_000_000]),
-            value_bytes_max: pick(random, &[16, 200, 4_000]),
+            life_us: if heavy { 3_000_000 } else { pick(random, &[5_000_000, 10_000_000, 20_000_000]) },
+            value_bytes_max: if heavy { 40_000 } else { pick(random, &[16, 200, 4_000]) },
         }
     }
 

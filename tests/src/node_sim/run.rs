@@ -1,5 +1,6 @@
 //! Runs: one seed, many seeds on all cores.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,6 +21,19 @@ pub fn seed(seed: u64, trace: &Trace) -> Result<Counts, Failure> {
         .map_err(|panic| Failure { seed, violation: violation_of(&*panic) })
 }
 
+/// Lives one life of a given kind.
+///
+/// # Errors
+/// The promise that was broken.
+pub fn seed_as(seed: u64, profile: &Profile, trace: &Trace) -> Result<Counts, Failure> {
+    let live = || {
+        super::witnessed::forget();
+        live_as(World::new(fastrand::Rng::with_seed(seed), profile.clone(), trace.clone()))
+    };
+    catch_unwind(AssertUnwindSafe(|| listen(trace, live)))
+        .map_err(|panic| Failure { seed, violation: violation_of(&*panic) })
+}
+
 fn live(seed: u64, trace: Trace) -> Counts {
     super::witnessed::forget();
     let mut random = fastrand::Rng::with_seed(seed);
@@ -29,7 +43,7 @@ fn live(seed: u64, trace: Trace) -> Counts {
 }
 
 /// Lives one life in `world` to its end.
-pub fn live_as(mut world: World) -> Counts {
+fn live_as(mut world: World) -> Counts {
     world.begin();
     world.begin_clients();
     world.plan(world.profile.chaos_us, Happening::Chaos);
@@ -45,13 +59,21 @@ pub struct Summary {
     pub passed: u64,
     /// All that happened.
     pub counts: Counts,
+    /// How often each mark was reached.
+    pub marks: BTreeMap<&'static str, u64>,
     /// Those that failed, by seed.
     pub failures: Vec<Failure>,
 }
 
 /// Lives `count` lives from seed `from` on, on `threads` threads; ends early once `failures_max` have failed. `prepare` runs on each
 /// thread first. Seeds are begun in order, so the smallest failing one is always among the failures.
-pub fn seeds(from: u64, count: u64, threads: usize, failures_max: usize, prepare: impl Fn() + Sync) -> Summary {
+pub fn seeds(
+    from: u64,
+    count: u64,
+    threads: usize,
+    failures_max: usize,
+    prepare: impl Fn() + Sync,
+) -> Summary {
     let (next, enough) = (AtomicU64::new(from), AtomicBool::new(false));
     let summary = Mutex::new(Summary::default());
     std::thread::scope(|scope| {
@@ -64,8 +86,9 @@ pub fn seeds(from: u64, count: u64, threads: usize, failures_max: usize, prepare
                         break;
                     }
                     let result = seed(number, &Trace::silent());
+                    let marks = runtime::probe::take_marks();
                     let mut summary = summary.lock().expect("nobody panics with it");
-                    summary.add(result);
+                    summary.add(result, marks);
                     enough.fetch_or(summary.failures.len() >= failures_max, Ordering::Relaxed);
                 }
             });
@@ -77,7 +100,10 @@ pub fn seeds(from: u64, count: u64, threads: usize, failures_max: usize, prepare
 }
 
 impl Summary {
-    fn add(&mut self, result: Result<Counts, Failure>) {
+    fn add(&mut self, result: Result<Counts, Failure>, marks: BTreeMap<&'static str, u64>) {
+        for (mark, count) in marks {
+            *self.marks.entry(mark).or_default() += count;
+        }
         match result {
             Ok(counts) => {
                 self.passed += 1;

@@ -165,7 +165,9 @@ impl World {
 
     /// A call was accepted.
     fn called_back(&mut self, connection: usize) {
-        let Some(end) = self.connections[connection].ends[0].as_ref().filter(|end| end.is_there()) else { return };
+        let Some(end) = self.connections[connection].ends[0].as_ref().filter(|end| end.is_there()) else {
+            return;
+        };
         let (party, socket) = (end.party, end.socket);
         match party {
             Party::Shard { machine, shard } => self.give(machine, shard, Input::Connected { socket }, 1),
@@ -179,7 +181,8 @@ impl World {
         let caller = self.connections[connection].ends[0].as_ref().filter(|end| end.is_there());
         let Some(caller) = caller.map(|end| end.party) else { return };
         let listener = listener_at(called).filter(|(machine, shard, _)| {
-            *shard < self.profile.shards && self.machines.get(*machine).is_some_and(|machine| machine.listens())
+            *shard < self.profile.shards
+                && self.machines.get(*machine).is_some_and(|machine| machine.listens())
         });
         let Some((machine, shard, for_clients)) = listener else {
             return self.post(connection, 0, Packet::Reset);
@@ -223,7 +226,9 @@ impl World {
     /// There may be room on the way from `side` now.
     pub fn let_sender_go_on(&mut self, connection: usize, side: usize) {
         let Some(input) = self.connections[connection].take_sent(side) else { return };
-        if let Some(End { party: Party::Shard { machine, shard }, .. }) = self.connections[connection].ends[side] {
+        if let Some(End { party: Party::Shard { machine, shard }, .. }) =
+            self.connections[connection].ends[side]
+        {
             self.give(machine, shard, input, 1);
         }
     }

@@ -72,7 +72,7 @@ impl Subscriber for Listener {
         let (now_us, machine) = TURN.get();
         let level = event.metadata().level();
         LISTENER.with_borrow(|trace| {
-            trace.say(|| format!("{:>10.6} machine {machine}: {level}{}", now_us as f64 / 1e6, words.0));
+            trace.relay(|| format!("{:>10.6} machine {machine}: {level}{}", now_us as f64 / 1e6, words.0));
         });
     }
 

@@ -95,7 +95,12 @@ impl<S: StateMachine> StateMachine for Witnessed<S> {
         let now = (entry.term, hash_of(command), hash_of(&reply[start..]));
         let first =
             LEDGER.with_borrow_mut(|ledger| *ledger.applied.entry((self.group, entry.index)).or_insert(now));
-        require!(first == now, CHECK, "group {}: two replicas apply {entry} in two ways: {first:?}, {now:?}", self.group);
+        require!(
+            first == now,
+            CHECK,
+            "group {}: two replicas apply {entry} in two ways: {first:?}, {now:?}",
+            self.group
+        );
         applied
     }
 
@@ -171,7 +176,12 @@ impl Frozen for Image {
                 ledger.digests.insert((self.group, digest));
                 let Some(last) = self.last else { return };
                 let first = *ledger.saved.entry((self.group, last)).or_insert(digest);
-                require!(first == digest, "replicas_equal", "group {}: two states after {last} differ", self.group);
+                require!(
+                    first == digest,
+                    "replicas_equal",
+                    "group {}: two states after {last} differ",
+                    self.group
+                );
             });
         }
         progress

@@ -9,6 +9,7 @@ use std::collections::BinaryHeap;
 
 use super::checks::Checks;
 use super::clients::Clients;
+use super::home::Home;
 use super::machine::{Machine, Process};
 use super::net::{Connection, Packet};
 use super::operator::Operator;
@@ -110,6 +111,8 @@ pub struct World {
     pub profile: Profile,
     /// What is told of it.
     pub trace: Trace,
+    /// Where the nodes keep their small files.
+    pub home: Home,
     /// The machines.
     pub machines: Vec<Machine>,
     /// All connections there ever were.
@@ -145,8 +148,11 @@ impl World {
         let machines = (0..usize::from(profile.founders + profile.spares))
             .map(|at| Machine::new(at, &profile, &mut random))
             .collect();
+        let home = Home::new();
+        trace.hide(home.prefix());
         World {
             now_us: 0,
+            home,
             weather: Weather::new(&profile),
             clients: Clients::new(&profile, &mut random),
             operator: Operator::default(),

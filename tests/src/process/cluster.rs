@@ -1,6 +1,6 @@
-//! Clusters of real nodes on loopback.
+//! Clusters of real nodes, on loopback or wherever their places are.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::options::{Options, data_of, serve_args};
 use super::status::NodeStatus;
-use super::{Process, Spec, TempDir, data_dir, find_ringraft, free_ports};
+use super::{Process, Spec, TempDir, data_dir, find_ringraft};
 use crate::client::{Client, Value};
 use crate::poll;
 
@@ -72,10 +72,8 @@ impl Cluster {
             (None, Some(temporary)) => temporary.path().to_path_buf(),
             (None, None) => unreachable!("one of the two was chosen above"),
         };
-        let address = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let ports: Vec<(SocketAddr, SocketAddr)> = (0..options.nodes + options.spare)
-            .map(|_| (address(free_ports(options.shards)), address(free_ports(options.shards))))
-            .collect();
+        let ports: Vec<(SocketAddr, SocketAddr)> =
+            (1..=options.nodes + options.spare).map(|id| options.addresses(id)).collect();
         let members: Vec<String> =
             ports.iter().zip(1..).map(|((_, peer), id): (_, u16)| format!("{id}={peer}")).collect();
         let founders = usize::from(options.nodes);
@@ -85,8 +83,9 @@ impl Cluster {
             let belongs = id <= options.nodes;
             let list = if belongs { &list[..founders] } else { &list };
             let args = serve_args(options, id, &dir, *client, &list.join(","));
-            let log = dir.join(format!("node-{id}.log"));
-            let spec = Spec { name: format!("node {id}"), program: binary.clone(), args, log };
+            let (program, args) = options.command(id, &binary, args);
+            let spec =
+                Spec { name: format!("node {id}"), program, args, log: dir.join(format!("node-{id}.log")) };
             Node { client: *client, peer: *peer, spec, process: None, paused: false, belongs }
         };
         let nodes = ports.iter().zip(1..).map(node).collect();

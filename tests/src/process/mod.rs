@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 pub use child::{Process, Spec};
 pub use cluster::Cluster;
-pub use options::{Options, Redirect};
+pub use options::{Options, Place, Redirect};
 pub use ports::free_ports;
 pub use redis::{Redis, find_program};
 pub use status::{GroupStatus, NodeStatus};

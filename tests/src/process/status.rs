@@ -13,6 +13,8 @@ pub struct GroupStatus {
     pub last: u64,
     /// The last index that its state machine has taken.
     pub applied: u64,
+    /// The newest term that this node knows of.
+    pub term: u64,
     /// It rests: nothing is to be done.
     pub quiesced: bool,
 }
@@ -26,6 +28,8 @@ pub struct NodeStatus {
     pub raft_messages_sent: u64,
     /// Signs of life of its shards it has sent.
     pub beats_sent: u64,
+    /// Connections with peers that it closed because of what came.
+    pub links_damaged: u64,
 }
 
 impl NodeStatus {
@@ -48,19 +52,22 @@ impl NodeStatus {
                 leader: group["leader"].as_u64(),
                 last: number(group, "last")?,
                 applied: number(group, "applied")?,
+                term: group["term"].as_u64().unwrap_or_default(),
                 quiesced: group["quiesced"].as_bool().unwrap_or_default(),
             })
         };
         let groups = groups.iter().map(read).collect::<Result<_, String>>()?;
         let sent = |name: &str| json[name].as_u64().unwrap_or_default();
         let (raft_messages_sent, beats_sent) = (sent("raft_messages_sent"), sent("beats_sent"));
-        Ok(NodeStatus { groups, raft_messages_sent, beats_sent }.sorted())
+        let links_damaged = sent("links_damaged");
+        Ok(NodeStatus { groups, raft_messages_sent, beats_sent, links_damaged }.sorted())
     }
 
     /// Adds what another shard of the same node said. Counts are the node's already: the later ones stay.
     pub fn merge(mut self, other: NodeStatus) -> NodeStatus {
         self.raft_messages_sent = self.raft_messages_sent.max(other.raft_messages_sent);
         self.beats_sent = self.beats_sent.max(other.beats_sent);
+        self.links_damaged = self.links_damaged.max(other.links_damaged);
         let new = |group: &GroupStatus| self.groups.iter().all(|known| known.group != group.group);
         let added: Vec<GroupStatus> = other.groups.into_iter().filter(new).collect();
         self.groups.extend(added);
@@ -79,11 +86,11 @@ mod tests {
 
     #[test]
     fn status_is_read_and_merged_and_what_is_missing_is_named() {
-        let text = r#"{"node":1,"groups":[{"id":2,"leader":1,"last":9,"applied":8,"quiesced":true,"more":true},
+        let text = r#"{"node":1,"groups":[{"id":2,"leader":1,"last":9,"applied":8,"term":3,"quiesced":true,"more":true},
             {"id":0,"leader":null,"last":1,"applied":1}]}"#;
         let status = NodeStatus::parse(text).unwrap();
-        let zero = GroupStatus { group: 0, leader: None, last: 1, applied: 1, quiesced: false };
-        let two = GroupStatus { group: 2, leader: Some(1), last: 9, applied: 8, quiesced: true };
+        let zero = GroupStatus { group: 0, leader: None, last: 1, applied: 1, term: 0, quiesced: false };
+        let two = GroupStatus { group: 2, leader: Some(1), last: 9, applied: 8, term: 3, quiesced: true };
         assert_eq!(status.groups, [zero.clone(), two.clone()]);
         let one = GroupStatus { group: 1, ..zero.clone() };
         let merged =

@@ -288,3 +288,27 @@ fn a_beat_commits_only_what_the_leader_is_known_to_share() {
     assert_eq!(lone.committed(), 2, "and never less");
     assert_eq!(lone.node.raft.standing(), raft::Standing::Normal);
 }
+
+/// A follower whose log is full takes of an append what it has already: so it learns what is committed, and may make room.
+#[test]
+fn a_follower_without_room_learns_what_is_committed() {
+    let rows = [
+        (append(id(1, 1), &[1, 1], 3), 2, true),
+        (append(id(0, 0), &[1, 1, 1], 1), 1, true),
+        (append(id(0, 0), &[1, 1], 2), 2, false),
+        (append(id(1, 1), &[2], 2), 1, true),
+    ];
+    for (body, committed, busy) in rows {
+        let mut follower = Lone::with_log(&[1, 1], 2);
+        let message = raft::Message { group: crate::cluster::GROUP, term: raft::Term(2), body: body.clone() };
+        follower.node.raft.refuse(follower.now, raft::NodeId(2), message);
+        let said = follower.turn();
+        assert_eq!(follower.committed(), committed, "after {body:?}");
+        assert_eq!(follower.terms(), [1, 1], "nothing is taken and nothing lost");
+        assert_eq!(
+            said.iter().any(|said| matches!(said.body, Body::AppendBusy { .. })),
+            busy,
+            "{body:?}: {said:?}"
+        );
+    }
+}

@@ -41,6 +41,10 @@ pub struct ServeArgs {
     /// How long a request may be held, over an election for instance [default: 2s]
     #[arg(long, value_name = "TIME")]
     pub deadline: Option<String>,
+    /// A shard saves its groups' states after so many MiB of log: less for quicker restarts, more for fewer writes
+    /// [default: 256]
+    #[arg(long, value_name = "MIB")]
+    pub snapshot_after_mib: Option<String>,
     /// Leaders answer reads by lease, without a round of messages: for clocks that run within 20 % of each other's
     /// speed; the same on all nodes [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
@@ -73,6 +77,7 @@ impl ServeArgs {
             ("groups", &self.groups),
             ("redirect", &self.redirect),
             ("deadline", &self.deadline),
+            ("snapshot_after_mib", &self.snapshot_after_mib),
             ("lease_reads", &self.lease_reads),
             ("insecure", &self.insecure),
         ];

@@ -29,6 +29,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new("groups", Kind::Integer, None),
     Setting::new("redirect", Kind::Text, Some("proxy")),
     Setting::new("deadline", Kind::Text, Some("2s")),
+    Setting::new("snapshot_after_mib", Kind::Integer, Some("256")),
     Setting::new("lease_reads", Kind::Switch, Some("false")),
     Setting::new("insecure", Kind::Switch, Some("false")),
 ];
@@ -66,6 +67,8 @@ pub struct Settings {
     pub redirect: Redirect,
     /// How long a request may be held before it is answered with an error.
     pub deadline: Duration,
+    /// A shard saves its groups' states once so many MiB of log were written since: what a restart replays at most.
+    pub snapshot_after_mib: u32,
     /// Whether leaders answer reads by lease, without asking a quorum first.
     pub lease_reads: bool,
     /// Whether addresses other hosts can reach are allowed although nobody has to log in.
@@ -119,6 +122,8 @@ impl Settings {
             groups: layers.optional("groups", |text| parse_count(text, check::GROUPS_MAX))?,
             redirect: layers.required("redirect", parse_redirect)?,
             deadline: layers.required("deadline", quantity::parse_duration)?,
+            snapshot_after_mib: layers
+                .required("snapshot_after_mib", |text| parse_count(text, check::SNAPSHOT_AFTER_MIB_MAX))?,
             lease_reads: layers.required("lease_reads", parse_switch)?,
             insecure: layers.required("insecure", parse_switch)?,
         })

@@ -37,6 +37,9 @@ pub struct Status {
     /// Signs of life of its shards that it has sent.
     #[serde(default)]
     pub beats_sent: u64,
+    /// Connections with peers that it closed because of what came.
+    #[serde(default)]
+    pub links_damaged: u64,
 }
 
 /// One group as one node sees it.
@@ -205,6 +208,7 @@ pub(crate) fn example(leaders: &[Option<u16>]) -> Status {
         groups_settled: 0,
         raft_messages_sent: 0,
         beats_sent: 0,
+        links_damaged: 0,
     }
 }
 
@@ -223,7 +227,7 @@ mod tests {
                         "config": {"voters": [1, 2, 3], "outgoing": [], "learners": [], "learners_next": [],
                                    "committed": true}}],
             "nodes": [{"id": 1, "peer": "127.0.0.1:7101", "client": "127.0.0.1:6101", "reachable": true}],
-            "members": [], "groups_settled": 0, "raft_messages_sent": 0, "beats_sent": 0,
+            "members": [], "groups_settled": 0, "raft_messages_sent": 0, "beats_sent": 0, "links_damaged": 0,
         });
         assert_eq!(serde_json::to_value(&status).unwrap(), expected);
     }

@@ -1,5 +1,7 @@
 //! Connections that peers made to us, until their greeting is judged.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use net::handshake::{Identity, Kind, Refusal};
 use net::link::{Incoming, IncomingOutput, PeerShard, Rejection};
 use raft::Time;
@@ -63,6 +65,9 @@ impl Links {
                         tracing::debug!("turned a caller on the peer port away: {refusal}");
                     }
                     IncomingOutput::Rejected(rejection) => {
+                        if matches!(rejection, Rejection::NotAHello(_) | Rejection::NoHello) {
+                            self.directory.shard(self.shard).links_damaged.fetch_add(1, Relaxed);
+                        }
                         if let Some(suppressed) = self.log_budget.allow(now) {
                             tracing::warn!(suppressed, "turned a caller on the peer port away: {rejection}");
                         }

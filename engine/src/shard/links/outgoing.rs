@@ -7,7 +7,7 @@ use raftlog::{BatchSeq, Log};
 use runtime::{Buffer, Disk};
 
 use super::Links;
-use crate::shard::frames::Filled;
+use crate::shard::frames::{FRAME_ENTRY_BYTES_MAX, Filled};
 use crate::shard::loads::Loads;
 use crate::shard::replica::Replica;
 use crate::wire::Beat;
@@ -74,15 +74,20 @@ impl Links {
                 entry.noted[*replica] = false;
             }
             while let Some((replica, entries)) = entry.loaded.pop_front() {
+                if !self.builder.has_room_for(entries.len()) {
+                    entry.loaded.push_front((replica, entries));
+                    break;
+                }
                 let first = raft::decode_entry(&entries, Check::Shape).map(|entry| entry.id.index);
                 if let Ok(first) = first {
                     self.builder.add_loaded(&mut replicas[replica], now, to, first, &entries);
                 }
             }
+            let large_waits = self.entries[link].outbox.wants_frame_without(FRAME_ENTRY_BYTES_MAX);
             // Appends first: each carries the commit index and the round, so no beat is owed beside it.
             for replica in &pending {
                 let of = &mut replicas[*replica];
-                match if self.builder.is_full() {
+                match if self.builder.is_full() || large_waits {
                     Filled::FrameFull
                 } else {
                     self.builder.add_appends(of, log, now, to)

@@ -19,6 +19,7 @@ pub struct BoundsLook {
 
 /// A shard had a turn.
 pub fn check(look: &BoundsLook) {
-    let kept = look.log_file_bytes <= look.log_file_bytes_max && look.unsynced_bytes <= look.unsynced_bytes_max;
+    let kept =
+        look.log_file_bytes <= look.log_file_bytes_max && look.unsynced_bytes <= look.unsynced_bytes_max;
     require!(kept, "bounds", "{look:?}");
 }

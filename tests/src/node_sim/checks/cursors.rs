@@ -5,7 +5,8 @@ use crate::core_sim::violation::require;
 
 /// Two looks at a replica in one start.
 pub fn check(before: &Look, now: &Look) {
-    let ordered = now.applied <= now.committed && now.committed <= now.last.index && now.compacted.index <= now.applied;
+    let ordered =
+        now.applied <= now.committed && now.committed <= now.last.index && now.compacted.index <= now.applied;
     let monotone = before.term <= now.term
         && before.committed <= now.committed
         && before.applied <= now.applied

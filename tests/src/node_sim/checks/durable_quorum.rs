@@ -16,7 +16,9 @@ pub fn check(look: &Look, id: EntryId, replicas: &BTreeMap<(GroupId, NodeId, u64
             known.holds(id) && known.look.as_ref().is_some_and(|look| look.persisted >= id.index)
         })
     };
-    let is_quorum = |voters: &[NodeId]| voters.is_empty() || 2 * voters.iter().filter(|node| holds(node)).count() > voters.len();
+    let is_quorum = |voters: &[NodeId]| {
+        voters.is_empty() || 2 * voters.iter().filter(|node| holds(node)).count() > voters.len()
+    };
     // The configuration in force when it was committed is this one or, for a replica that learns of it late, an older one.
     require!(
         look.role != raft::Role::Leader || is_quorum(&look.config.voters) && is_quorum(&look.config.outgoing),

@@ -13,6 +13,8 @@ mod leader_append_only;
 mod leader_completeness;
 mod log_matching;
 mod restarts;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
@@ -90,7 +92,12 @@ impl Known {
 
     /// Its log is now what `term_at` says up to `last`. How many of the entries known before are not in it any more, and the
     /// first that is new.
-    fn follow(&mut self, compacted: Index, last: Index, term_at: impl Fn(Index) -> Option<Term>) -> (usize, Index) {
+    fn follow(
+        &mut self,
+        compacted: Index,
+        last: Index,
+        term_at: impl Fn(Index) -> Option<Term>,
+    ) -> (usize, Index) {
         let mut cut = 0;
         if self.look.as_ref().is_some_and(|before| before.committed < compacted) {
             // A snapshot was installed: what it had before may have been replaced by it.
@@ -138,7 +145,9 @@ impl Checks {
         let mut known = self.replicas.remove(&key).unwrap_or_default();
         let restarted = known.look.as_ref().is_some_and(|before| before.start != look.start);
         let led = known.look.as_ref().is_some_and(|before| {
-            before.role == Role::Leader && look.role == Role::Leader && (before.term, before.start) == (look.term, look.start)
+            before.role == Role::Leader
+                && look.role == Role::Leader
+                && (before.term, before.start) == (look.term, look.start)
         });
         if restarted {
             restarts::check(&known, &look);

@@ -1,0 +1,106 @@
+//! Every check condemns what it is there for, and lets pass what is right.
+
+use super::*;
+use crate::core_sim::run::violation_of;
+
+fn look(node: u16) -> Look {
+    Look {
+        node: NodeId(node),
+        life: 0,
+        start: 1,
+        group: GroupId(1),
+        role: Role::Follower,
+        term: Term(1),
+        last: EntryId::new(Term(1), Index(3)),
+        persisted: Index(3),
+        committed: Index(0),
+        applied: Index(0),
+        compacted: EntryId::ZERO,
+        standing: Standing::Normal,
+        config: Config::of_voters(&[NodeId(1), NodeId(2), NodeId(3)]),
+    }
+}
+
+/// Shows one look after another at replicas whose entries all have the term of the look; each entry's checksum is `checksum`.
+fn show(checks: &mut Checks, look: Look, checksum: u32) {
+    let term = look.last.term;
+    let last = look.last.index;
+    let term_at = move |index: Index| (index.0 > 0 && index <= last).then_some(term);
+    checks.touched(look, term_at, move |first| {
+        let entry = |index| EntryLook {
+            id: EntryId::new(term, Index(index)),
+            kind: raft::EntryKind::Command,
+            checksum,
+        };
+        (first.0..=last.0).map(entry).collect()
+    });
+}
+
+/// The check that condemns what `happen` shows; none if it passes.
+fn condemned(happen: impl FnOnce(&mut Checks)) -> Option<&'static str> {
+    let run = std::panic::AssertUnwindSafe(|| happen(&mut Checks::default()));
+    std::panic::catch_unwind(run).err().map(|panic| violation_of(&*panic).check)
+}
+
+#[test]
+fn a_good_life_passes() {
+    let good = condemned(|checks| {
+        for node in [1, 2, 3] {
+            show(checks, look(node), 7);
+        }
+        let leads = Look { role: Role::Leader, committed: Index(3), applied: Index(2), ..look(1) };
+        show(checks, leads.clone(), 7);
+        show(checks, Look { compacted: EntryId::new(Term(1), Index(2)), ..leads }, 7);
+        show(checks, Look { start: 2, ..look(2) }, 7);
+    });
+    assert_eq!(good, None);
+}
+
+#[test]
+fn what_is_wrong_is_condemned_by_the_check_of_its_name() {
+    let leader = |node| Look { role: Role::Leader, ..look(node) };
+    let shorter = |last: u64, look: Look| Look {
+        last: EntryId::new(Term(1), Index(last)),
+        persisted: Index(last),
+        ..look
+    };
+    let two = |first: Look, second: Look| {
+        condemned(|checks| {
+            show(checks, first, 7);
+            show(checks, second, 7);
+        })
+    };
+    assert_eq!(two(leader(1), leader(2)), Some("election_safety"));
+    assert_eq!(two(leader(1), shorter(2, leader(1))), Some("leader_append_only"));
+    assert_eq!(two(look(1), Look { term: Term(0), ..look(1) }), Some("cursors"));
+    assert_eq!(
+        two(look(1), Look { applied: Index(1), ..look(1) }),
+        Some("cursors"),
+        "applied beyond committed"
+    );
+    assert_eq!(two(look(1), shorter(2, Look { start: 2, ..look(1) })), Some("restarts"));
+    let alone = Look { committed: Index(3), ..leader(1) };
+    assert_eq!(two(leader(1), alone), Some("durable_quorum"), "nobody else has it");
+    let matching = condemned(|checks| {
+        show(checks, look(1), 7);
+        show(checks, look(2), 8);
+    });
+    assert_eq!(matching, Some("log_matching"));
+    let committed = condemned(|checks| {
+        show(checks, Look { committed: Index(3), ..look(1) }, 7);
+        let newer = EntryId::new(Term(2), Index(3));
+        show(checks, Look { term: Term(2), last: newer, committed: Index(3), ..look(2) }, 7);
+    });
+    assert_eq!(committed, Some("committed"));
+    let incomplete = condemned(|checks| {
+        (1..=3).for_each(|node| show(checks, look(node), 7));
+        show(checks, Look { committed: Index(3), ..leader(1) }, 7);
+        show(checks, Look { term: Term(2), ..shorter(2, look(2)) }, 7);
+        show(checks, Look { term: Term(2), role: Role::Leader, ..shorter(2, look(2)) }, 7);
+    });
+    assert_eq!(incomplete, Some("leader_completeness"));
+    let unbounded = condemned(|checks| {
+        checks.bounds(&BoundsLook { log_file_bytes: 2, log_file_bytes_max: 1, ..BoundsLook::default() });
+    });
+    assert_eq!(unbounded, Some("bounds"));
+}

@@ -1,0 +1,84 @@
+//! The branches of the recovery tables of log, snapshots and groups, and whether the simulation must reach them.
+
+/// Who reaches a mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reached {
+    /// Some seed of a CI run of the node simulator.
+    BySeeds,
+    /// Not by it, and why not; by which test instead.
+    Elsewhere(&'static str),
+}
+
+use Reached::{BySeeds, Elsewhere};
+
+/// Every mark, where it stands, and who reaches it.
+pub const MARKS: &[(&str, Reached)] = &[
+    ("log.case1.end", BySeeds),
+    (
+        "log.case2.torn",
+        Elsewhere(
+            "needs several segments in flight at one crash: tests/it/raftlog crashes at every write of such logs",
+        ),
+    ),
+    (
+        "log.case3.torn",
+        Elsewhere(
+            "needs several segments in flight at one crash: tests/it/raftlog crashes at every write of such logs",
+        ),
+    ),
+    (
+        "log.case4.torn",
+        Elsewhere(
+            "needs several segments in flight at one crash: tests/it/raftlog crashes at every write of such logs",
+        ),
+    ),
+    (
+        "log.case4.rot",
+        Elsewhere(
+            "rot in a header that nothing newer replaced: a few seeds in thousands; tests/it/raftlog does it on purpose",
+        ),
+    ),
+    ("log.case5.new", BySeeds),
+    (
+        "log.case5.rot",
+        Elsewhere(
+            "rot in a header that nothing newer replaced: a few seeds in thousands; tests/it/raftlog does it on purpose",
+        ),
+    ),
+    (
+        "log.case6.torn",
+        Elsewhere(
+            "needs several segments in flight at one crash: tests/it/raftlog crashes at every write of such logs",
+        ),
+    ),
+    (
+        "log.case6.rot",
+        Elsewhere(
+            "rot in a header that nothing newer replaced: a few seeds in thousands; tests/it/raftlog does it on purpose",
+        ),
+    ),
+    ("log.stop.rot", BySeeds),
+    (
+        "log.torn.again",
+        Elsewhere(
+            "needs several segments in flight at one crash: tests/it/raftlog crashes at every write of such logs",
+        ),
+    ),
+    ("snapshot.open.live", BySeeds),
+    ("snapshot.open.partial", BySeeds),
+    ("snapshot.open.unnamed", BySeeds),
+    ("snapshot.receive.resumed", BySeeds),
+    ("save.overtaken", BySeeds),
+    ("save.waits_for_followers", BySeeds),
+    ("install.log_restarts", BySeeds),
+    ("install.log_kept", BySeeds),
+    (
+        "install.overtaken",
+        Elsewhere("needs an install and the log to meet within a turn: a few seeds in thousands do"),
+    ),
+    ("start.from_snapshot", BySeeds),
+    ("start.newcomer", BySeeds),
+    ("start.joining", BySeeds),
+    ("start.recovering", Elsewhere("no replica recovers before the log heals: tests of the core")),
+    ("start.faulted", Elsewhere("no replica of a sound node is faulted: tests of the core")),
+];

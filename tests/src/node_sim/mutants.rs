@@ -1,0 +1,28 @@
+//! Known bugs of nodes, to be injected on purpose (`runtime::mutant!`): the simulation is worth what it catches. The
+//! binary `mutants` lives lives with each until one goes wrong.
+
+/// One bug: its name where it bites, and what it does.
+pub const MUTANTS: &[(&str, &str)] = &[
+    ("log.acked_before_sync", "a batch counts as durable when its write begins"),
+    ("log.durable_out_of_order", "a batch counts as durable before those in front of it"),
+    ("log.failed_write_ignored", "a failed write or sync counts as done"),
+    ("log.bodies_unverified", "a recovery does not look at checksums of bodies"),
+    ("log.stale_batches_accepted", "a recovery takes batches of an earlier use of a segment, or after a gap"),
+    ("log.last_batch_dropped", "a recovery forgets the last batch"),
+    ("log.damage_taken_for_torn", "a recovery drops what was acknowledged as if it were a torn tail"),
+    ("log.torn_taken_for_damage", "a recovery takes a torn tail for damage"),
+    ("log.hard_states_not_replayed", "a recovery forgets terms and votes since the checkpoint"),
+    ("log.full_for_ever", "after a file could not be made the log stays full (seed 97, once)"),
+    ("snapshot.file_not_synced", "a snapshot gets its name before its bytes are durable"),
+    ("snapshot.directory_not_synced", "a snapshot is recorded before its name is durable"),
+    ("save.published_before_record", "the old snapshot goes before the record of the new one is durable"),
+    ("save.compacts_beyond_snapshot", "the log lets go of more than the snapshot holds"),
+    ("install.not_recorded", "an installed snapshot has no record in the log"),
+    ("install.keeps_old_state", "an installed snapshot does not replace the state"),
+    ("kv.merge_drops_writes", "what was written during a save is lost after it"),
+    ("kv.deleted_while_saving_stays", "what was deleted during a save comes back"),
+    ("write.wrong_entry_answers", "a writer whose entry was replaced is told that it was applied"),
+    ("write.hard_state_forgotten", "terms and votes are not written"),
+    ("request.write_repeated", "a write whose outcome is unknown is asked again"),
+    ("request.return_forgotten", "a way to a leader never becomes free again"),
+];
