@@ -22,6 +22,8 @@ const CONNECT_TIME: Duration = Duration::from_millis(500);
 /// Keys tried to find one of every group: each group misses all of them with a chance below 10^-9 at 64 groups.
 const KEYS_TRIED: u32 = 2_000;
 const SLOTS: u64 = 16_384;
+/// What is kept to explain a silence.
+const HEARD_MAX: usize = 40;
 
 /// One group's probe.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ struct Lane {
     writer: Mutex<Option<TcpStream>>,
     /// When probes were acknowledged, since the last mark and once before it.
     acknowledged: Mutex<Vec<Instant>>,
+    /// What else was heard since the last mark: refusals, and connections that came and went.
+    heard: Mutex<Vec<(Instant, String)>>,
 }
 
 #[derive(Debug)]
@@ -62,6 +66,7 @@ impl Probes {
             command: encode(&[b"SET", key.as_bytes(), b"x"]),
             writer: Mutex::new(None),
             acknowledged: Mutex::default(),
+            heard: Mutex::default(),
         };
         let lanes = (1..).zip(keys).map(lane).collect();
         let shared = Arc::new(Shared { targets, interval, stop: AtomicBool::new(false), lanes });
@@ -82,6 +87,7 @@ impl Probes {
             let mut acknowledged = lane.acknowledged();
             let keep = acknowledged.len().saturating_sub(1);
             acknowledged.drain(..keep);
+            lane.heard().clear();
         }
     }
 
@@ -99,6 +105,21 @@ impl Probes {
             (gaps.max().unwrap_or_default(), lane.group)
         };
         lanes.map(silence).max().unwrap_or_default()
+    }
+
+    /// What a group's probe heard since the mark, acknowledgements aside, in milliseconds after `since`.
+    pub fn heard(&self, group: u64, since: Instant) -> String {
+        let lanes = self.shared.lanes.iter().filter(|lane| lane.group == group);
+        let lines = lanes.flat_map(|lane| {
+            let acknowledged = lane.acknowledged().clone();
+            let heard = lane.heard().clone();
+            heard.into_iter().map(move |(at, what)| {
+                let served = acknowledged.iter().filter(|served| **served < at).count();
+                let at_ms = at.saturating_duration_since(since).as_millis();
+                format!("      {at_ms} ms: {what}, after {served} acknowledgements\n")
+            })
+        });
+        lines.collect()
     }
 
     /// True when every group has been acknowledged after `since`.
@@ -124,6 +145,17 @@ impl Drop for Probes {
 impl Lane {
     fn acknowledged(&self) -> std::sync::MutexGuard<'_, Vec<Instant>> {
         self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn heard(&self) -> std::sync::MutexGuard<'_, Vec<(Instant, String)>> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hears(&self, what: String) {
+        let mut heard = self.heard();
+        if heard.len() < HEARD_MAX {
+            heard.push((Instant::now(), what));
+        }
     }
 
     fn writer(&self) -> std::sync::MutexGuard<'_, Option<TcpStream>> {
@@ -166,14 +198,16 @@ impl Shared {
             };
             let Ok(writer) = stream.try_clone() else { continue };
             *lane.writer() = Some(writer);
+            lane.hears(format!("connected to {address}"));
             let mut replies = BufReader::new(stream);
-            while let Ok(reply) = read_reply(&mut replies)
-                && !self.stopped()
-            {
-                if reply == Value::Simple("OK".into()) {
-                    lane.acknowledged().push(Instant::now());
+            let broken = loop {
+                match read_reply(&mut replies) {
+                    Ok(Value::Simple(_)) => lane.acknowledged().push(Instant::now()),
+                    Ok(reply) => lane.hears(format!("{address} answers {reply:?}")),
+                    Err(error) => break error,
                 }
-            }
+            };
+            lane.hears(format!("{address}: {broken}"));
             *lane.writer() = None;
         }
     }

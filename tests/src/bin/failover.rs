@@ -18,6 +18,8 @@ const P50_MAX_S: f64 = 2.0;
 const P99_MAX_S: f64 = 3.0;
 /// A kill is watched at least this long: no silence that begins with it is cut off before the limit.
 const WATCH_TIME: Duration = Duration::from_millis(3_500);
+/// Silences longer than this are explained by what the probe heard.
+const EXPLAINED: Duration = Duration::from_secs(2);
 /// Every group is served again, and every node leads again, within this, or the run fails.
 const BACK_TIME: Duration = Duration::from_secs(60);
 
@@ -78,8 +80,12 @@ fn run(options: &Failover) -> Result<bool, String> {
         let victim = 1 + rng.u16(..options.nodes);
         let led: Vec<u64> =
             leaders.iter().filter(|(_, l)| *l == u64::from(victim)).map(|(g, _)| *g).collect();
+        let killed = Instant::now();
         let (silence, group) = kill_and_watch(&mut cluster, &probes, victim, &led)?;
         println!("{kill:>4}  {victim:>4}  {:>10}  {:>17.3}  {group:>8}", led.len(), silence.as_secs_f64());
+        if silence > EXPLAINED {
+            print!("{}", probes.heard(group, killed));
+        }
         silences.push(silence);
         cluster.start_node(victim)?;
     }

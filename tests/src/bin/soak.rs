@@ -121,7 +121,7 @@ fn break_until(
     let started = Instant::now();
     let mut told = started;
     while Instant::now() < end {
-        println!("  {:>4.0} s: {}", started.elapsed().as_secs_f64(), faults.next(probes)?);
+        print!("  {:>4.0} s: {}", started.elapsed().as_secs_f64(), faults.next(probes)?);
         // Until the faults so far are a small enough share of all that has passed, and at least for a second.
         let rest = faults.active().div_f64(ACTIVE_SHARE_MAX * 0.95).saturating_sub(started.elapsed());
         let until = Instant::now() + rest.max(Duration::from_secs(1));

@@ -13,6 +13,8 @@ use crate::process::Cluster;
 /// Every group is served again within this after a fault, or the run ends: 30 s were asked for, on machines where
 /// nodes, clients and judges share two cores.
 const BACK_TIME: Duration = Duration::from_secs(60);
+/// Silences longer than this, in seconds, are explained by what the probe heard.
+const EXPLAINED_S: f64 = 2.0;
 /// A change of members ends within this.
 const CHANGE_TIME: Duration = Duration::from_secs(120);
 /// A fault ends when every group has been served in the time just past.
@@ -127,7 +129,10 @@ impl Faults {
         toll.silence_max = toll.silence_max.max(silence);
         toll.active += active;
         let (active, silence) = (active.as_secs_f64(), silence.as_secs_f64());
-        Ok(format!("node {victim} {kind}: {active:.1} s, longest silence {silence:.2} s of group {group}"))
+        let heard = if silence > EXPLAINED_S { probes.heard(group, began) } else { String::new() };
+        Ok(format!(
+            "node {victim} {kind}: {active:.1} s, longest silence {silence:.2} s of group {group}\n{heard}"
+        ))
     }
 
     fn wait_served(&self, probes: &Probes, began: Instant, kind: Kind, victim: u16) -> Result<(), String> {
