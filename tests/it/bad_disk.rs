@@ -197,7 +197,8 @@ fn start_with(program: &str, before: &[&str]) -> Option<(Option<i32>, String)> {
     let Spec { name, program: node, args, log } = cluster.spec(1);
     let before = before.iter().map(std::ffi::OsString::from);
     let args = before.chain([node.into()]).chain(args).collect();
-    let mut process = Process::start(Spec { name, program, args, log: log.clone() }).expect("the program is there");
+    let mut process =
+        Process::start(Spec { name, program, args, log: log.clone() }).expect("the program is there");
     let ended = process.wait_exit(Instant::now() + PATIENCE);
     let said = std::fs::read_to_string(log).expect("the log was made at the start");
     Some((ended.and_then(|ended| ended.code()), said))
