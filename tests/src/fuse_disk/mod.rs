@@ -1,7 +1,7 @@
 //! A real file system on a disk that loses power, tears, fails, fills up and stalls on demand.
 //!
 //! ext4 on a loop device on a file that a process of ours serves through FUSE: the kernel's own paths from `write` to
-//! the disk, and below them a disk that knows what was synced ([`image`]) and does what a test tells it ([`faults`]).
+//! the disk, and below them a disk that knows what was synced (`image`) and does what a test tells it (`faults`).
 //! It takes root. Nothing is left behind: the process takes its mounts away when its standard input closes.
 
 mod faults;

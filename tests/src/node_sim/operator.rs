@@ -187,12 +187,17 @@ impl World {
     /// A disk of no more use is replaced: its node leaves, comes back empty, and is added again.
     pub fn replace_node(&mut self, machine: usize) {
         let node = self.machines[machine].node;
-        self.order([
+        let errands = [
             Errand::Remove(node),
             Errand::ReplaceDisk(machine),
             Errand::Start(machine),
             Errand::Add { node, machine },
-        ]);
+        ];
+        // Before everything else: what is dead may be in the way of what was wanted before.
+        for errand in errands.into_iter().rev() {
+            self.operator.errands.push_front(errand);
+        }
+        self.plan_operator(1_000);
     }
 
     /// A node whose directory is of no more use ended.

@@ -1,6 +1,6 @@
 //! Power cuts under load: nothing that was acknowledged may be lost, nothing may be there that nobody wrote.
 //!
-//! Each round starts the nodes, checks what the rounds before have left ([`ledger`]), loads them ([`load`]) and cuts the
+//! Each round starts the nodes, checks what the rounds before have left (`ledger`), loads them (`load`) and cuts the
 //! power of all their disks at a random moment: while they serve, now and then while they start. The disks are
 //! [`crate::fuse_disk`]s: what was not synced is gone, or torn by sectors.
 
