@@ -147,12 +147,13 @@ fn a_late_node_is_brought_up_by_snapshots_and_takes_the_place_of_another() {
     let nodes = Nodes::new(4);
     let mut engines: Vec<Option<Engine>> = (1..=3).map(|node| Some(nodes.start(node))).collect();
     count(engines[0].as_ref().unwrap(), 50);
-    for engine in engines.iter().flatten() {
-        engine.take_snapshots();
-    }
-    // The directory is saved, too: a node that comes late gets everything as files.
+    // The directory is saved, too: a node that comes late gets everything as files. A follower has nothing to save of a group
+    // before it has heard that its first entry is committed, so it is asked until it had.
     let files = GROUPS as usize + 1;
-    wait("all states are saved", || (1..=3).all(|node| nodes.snapshots(node) >= files));
+    wait("all states are saved", || {
+        engines.iter().flatten().for_each(Engine::take_snapshots);
+        (1..=3).all(|node| nodes.snapshots(node) >= files)
+    });
     engines.push(Some(nodes.start(4)));
     let first = engines[0].as_ref().unwrap();
     wait("node 4 is taken down", || first.add_member_blocking(4, nodes.address(4)).is_ok());
