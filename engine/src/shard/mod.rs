@@ -52,29 +52,23 @@ use raft::{GroupId, Time};
 use raftlog::{BatchSeq, Log, RecoveredGroup};
 use runtime::{Buffer, Disk};
 
-#[cfg(feature = "simulation")]
-pub use io::ClientData;
-pub use io::{Action, Dialer, Input};
-
 pub(crate) use control::{Handover, transfer_request};
 pub(crate) use driver::{ShardStart, run};
-#[cfg(feature = "simulation")]
-pub(crate) use message::MAILBOX_MESSAGES_MAX;
+pub use io::{Action, Dialer, Input};
 pub(crate) use message::{CallAnswer, ShardMessage};
 pub(crate) use opening::Places;
-#[cfg(feature = "simulation")]
-pub(crate) use opening::open;
-#[cfg(feature = "simulation")]
-pub(crate) use save_task::Pause;
-
 pub(crate) use request::{Kind, Outcome};
 pub(crate) use settings::{LEASE, ShardSettings, SharedDataDir};
+
+#[cfg(feature = "simulation")]
+pub use io::ClientData;
+#[cfg(feature = "simulation")]
+pub(crate) use {message::MAILBOX_MESSAGES_MAX, opening::open, save_task::Pause};
 
 use answers::Answers;
 use background::{Background, Backgrounds};
 use clients::Clients;
 use dispatch::{Buckets, Requests};
-
 use links::Links;
 use liveness::BatchClock;
 use loads::Loads;

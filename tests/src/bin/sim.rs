@@ -34,8 +34,9 @@ enum What {
     Node(Node),
 }
 
+/// Which lives to live.
 #[derive(Args)]
-struct Node {
+struct Lives {
     /// Lives this one seed and, if it fails, shows its last steps.
     seed: Option<u64>,
     /// Lives this many seeds.
@@ -47,6 +48,21 @@ struct Node {
     /// The threads to use; all cores by default.
     #[arg(long)]
     threads: Option<usize>,
+    /// Shows the last steps of a seed that passes, too.
+    #[arg(long)]
+    verbose: bool,
+}
+
+impl Lives {
+    fn threads(&self) -> usize {
+        self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+    }
+}
+
+#[derive(Args)]
+struct Node {
+    #[command(flatten)]
+    lives: Lives,
     /// Shows which branches of the recovery tables were reached, and fails if one was not that should be.
     #[arg(long)]
     marks: bool,
@@ -56,24 +72,12 @@ struct Node {
     /// How many of the last lines of a trace are shown.
     #[arg(long, default_value_t = 200)]
     lines: usize,
-    /// Shows the last steps of a seed that passes, too.
-    #[arg(long)]
-    verbose: bool,
 }
 
 #[derive(Args)]
 struct Core {
-    /// Lives this one seed and, if it fails, shows its last steps.
-    seed: Option<u64>,
-    /// Lives this many seeds.
-    #[arg(long, default_value_t = 1000)]
-    seeds: u64,
-    /// The first of them.
-    #[arg(long, default_value_t = 0)]
-    from: u64,
-    /// The threads to use; all cores by default.
-    #[arg(long)]
-    threads: Option<usize>,
+    #[command(flatten)]
+    lives: Lives,
     /// Takes three nodes through every order of events within small bounds, instead.
     #[arg(long, conflicts_with = "seed")]
     exhaustive: bool,
@@ -86,22 +90,19 @@ struct Core {
     /// How many of the last lines of a trace are shown.
     #[arg(long, default_value_t = 400)]
     lines: usize,
-    /// Shows the last steps of a seed that passes, too.
-    #[arg(long)]
-    verbose: bool,
 }
 
 fn main() -> ExitCode {
     // A panic of the core is caught, named and printed with its seed.
     std::panic::set_hook(Box::new(|_| {}));
     let good = match Sim::parse().what {
-        What::Core(core) => match core.seed {
-            Some(seed) => one(seed, core.lines, core.verbose),
+        What::Core(core) => match core.lives.seed {
+            Some(seed) => one(seed, core.lines, core.lives.verbose),
             None if core.exhaustive => small_scope(&core),
             None if core.graphs => partitions(&core),
             None => many(&core),
         },
-        What::Node(node) => match node.seed {
+        What::Node(node) => match node.lives.seed {
             Some(seed) => one_cluster(seed, &node),
             None if node.forever => clusters_forever(&node),
             None => many_clusters(&node),
@@ -126,17 +127,13 @@ fn one(seed: u64, lines: usize, verbose: bool) -> bool {
     result.is_ok()
 }
 
-fn threads(core: &Core) -> usize {
-    core.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
-}
-
 fn small_scope(core: &Core) -> bool {
     let (mut good, mut states) = (true, 0);
     let end = Instant::now() + Duration::from_secs(core.seconds);
     for ((what, bounds), left) in exhaustive::SCOPES.into_iter().zip((1..=SCOPES).rev()) {
         let started = Instant::now();
         let time = end.saturating_duration_since(started) / left;
-        let found = exhaustive::search(bounds, time, threads(core));
+        let found = exhaustive::search(bounds, time, core.lives.threads());
         let extent = if found.complete { "all of them" } else { "the time is up" };
         let seconds = started.elapsed().as_secs_f64();
         println!("{what}: {} states in {} steps, {extent}, in {seconds:.1} s", found.states, found.steps);
@@ -155,7 +152,7 @@ fn small_scope(core: &Core) -> bool {
 fn partitions(core: &Core) -> bool {
     let graphs: Vec<Cuts> = graphs::two_way(5).into_iter().chain(graphs::one_way()).collect();
     let started = Instant::now();
-    let failures = run::graphs(&graphs, threads(core));
+    let failures = run::graphs(&graphs, core.lives.threads());
     failures.iter().for_each(|failure| println!("{failure}"));
     println!("{} graphs in {:.1} s", graphs.len(), started.elapsed().as_secs_f64());
     println!("{} passed, {} failed", graphs.len() - failures.len(), failures.len());
@@ -164,8 +161,14 @@ fn partitions(core: &Core) -> bool {
 
 fn many(core: &Core) -> bool {
     let started = Instant::now();
-    let threads = threads(core);
-    let plan = Plan { from: core.from, count: core.seeds, threads, failures_max: FAILURES_MAX, spec: true };
+    let threads = core.lives.threads();
+    let plan = Plan {
+        from: core.lives.from,
+        count: core.lives.seeds,
+        threads,
+        failures_max: FAILURES_MAX,
+        spec: true,
+    };
     let summary = run::seeds(plan, || {});
     summary.failures.iter().for_each(show);
     println!("{:?} in {:.1} s", summary.worth, started.elapsed().as_secs_f64());
@@ -182,7 +185,7 @@ fn one_cluster(seed: u64, node: &Node) -> bool {
     let trace = Trace::aloud(node.lines);
     let started = Instant::now();
     let result = node_sim::run::seed(seed, &trace);
-    if node.verbose || result.is_err() {
+    if node.lives.verbose || result.is_err() {
         print!("{}", trace.text());
     }
     let seconds = started.elapsed().as_secs_f64();
@@ -205,13 +208,18 @@ fn one_cluster(seed: u64, node: &Node) -> bool {
 /// Ends with the first failure, after the batch of seeds it is in.
 fn clusters_forever(node: &Node) -> bool {
     let started = Instant::now();
-    let threads = node.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let mut from = node.from;
+    let threads = node.lives.threads();
+    let mut from = node.lives.from;
     loop {
-        let summary = node_sim::run::seeds(from, node.seeds, threads, FAILURES_MAX, || {});
-        from += node.seeds;
+        let summary = node_sim::run::seeds(from, node.lives.seeds, threads, FAILURES_MAX, || {});
+        from += node.lives.seeds;
         let hours = started.elapsed().as_secs_f64() / 3600.0;
-        println!("seeds {} to {}: {:.0} per hour", node.from, from - 1, (from - node.from) as f64 / hours);
+        println!(
+            "seeds {} to {}: {:.0} per hour",
+            node.lives.from,
+            from - 1,
+            (from - node.lives.from) as f64 / hours
+        );
         if !summary.failures.is_empty() {
             summary.failures.iter().for_each(show_cluster);
             return false;
@@ -221,8 +229,8 @@ fn clusters_forever(node: &Node) -> bool {
 
 fn many_clusters(node: &Node) -> bool {
     let started = Instant::now();
-    let threads = node.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let summary = node_sim::run::seeds(node.from, node.seeds, threads, FAILURES_MAX, || {});
+    let threads = node.lives.threads();
+    let summary = node_sim::run::seeds(node.lives.from, node.lives.seeds, threads, FAILURES_MAX, || {});
     summary.failures.iter().for_each(show_cluster);
     let seconds = started.elapsed().as_secs_f64();
     println!("{:?} in {seconds:.1} s, {:.1} seeds/s", summary.counts, summary.passed as f64 / seconds);

@@ -139,6 +139,16 @@ impl Judgement {
         self.faults.is_empty() && self.report.is_linearizable()
     }
 
+    /// Panics unless every judge saw that acknowledged writes are gone: those of single writes, of append lists, and the search
+    /// for each family of keys.
+    pub fn assert_forgetful(&self) {
+        for what in ["is lost", "key \"l"] {
+            assert!(self.faults.iter().any(|fault| fault.contains(what)), "nothing {what}: {self}");
+        }
+        let keys: Vec<u8> = self.report.violations.iter().map(|violation| violation.key[0]).collect();
+        assert!(b"rcw".iter().all(|family| keys.contains(family)), "{self}");
+    }
+
     /// Panics with all that is wrong.
     pub fn assert_clean(&self) {
         assert!(self.is_clean(), "{self}");
