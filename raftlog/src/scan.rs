@@ -6,7 +6,8 @@ use runtime::{Buffer, File};
 
 use crate::format::{
     BLOCK, BLOCK_U64, BatchHeader, Expected, Invalid, RecordHeader, RecordKind, SegmentHeader,
-    decode_batch_header, decode_directory, membership_entries, record_flags, usize_of, verify_bodies,
+    check_checkpoint_row, decode_batch_header, decode_directory, membership_entries, record_flags, usize_of,
+    verify_bodies,
 };
 
 /// Files are read in pieces of this size, or of a batch if that is larger.
@@ -240,6 +241,9 @@ fn read_batch(header: BatchHeader, batch: &[u8], verify: bool) -> Result<Scanned
         let start = usize_of(record.body_offset);
         let body = batch.get(start..start + usize_of(record.body_bytes));
         let body = body.ok_or(Invalid::new("a record's body is cut short"))?;
+        if record.kind == RecordKind::CheckpointRow.byte() {
+            check_checkpoint_row(body)?;
+        }
         if is_entries { membership_entries(record, body) } else { Ok(body.to_vec()) }
     };
     let bodies = records.iter().map(body).collect::<Result<_, _>>()?;

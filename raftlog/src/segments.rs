@@ -14,7 +14,7 @@ use raft::Time;
 
 use crate::{
     BatchSeq, Options,
-    format::{BLOCK_U64, SegmentRow},
+    format::{BLOCK_U64, NUMBER_MAX, SegmentRow},
     options::SEGMENTS_RESERVED,
     scan::End,
 };
@@ -107,7 +107,7 @@ pub(crate) fn slot_name(number: u64) -> String {
 /// The number in a slot's file name.
 pub(crate) fn slot_number(name: &str) -> Option<u64> {
     let number = name.strip_prefix("slot-")?.strip_suffix(".log")?.parse().ok()?;
-    (slot_name(number) == name).then_some(number)
+    (slot_name(number) == name && number <= NUMBER_MAX).then_some(number)
 }
 
 impl<F: runtime::File> Segments<F> {

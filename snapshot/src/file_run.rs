@@ -104,10 +104,12 @@ impl<F: File> FileRun<F> {
         let mut check = OrderCheck::new(&self.layout);
         let mut next_block = 0;
         while let Some(blocks) = self.read_blocks(next_block).await? {
-            next_block += blocks.entries.len();
             let damaged = |damage: Damage| damage.of(&self.path);
             for (entry, block) in blocks.entries.iter().zip(blocks.blocks()) {
-                block.and_then(|block| check.block(entry.block_offset, &block)).map_err(damaged)?;
+                let first_key = self.index().key(next_block);
+                let checked = block.and_then(|block| check.block(entry.block_offset, first_key, &block));
+                checked.map_err(damaged)?;
+                next_block += 1;
             }
         }
         check.end().map_err(|damage| damage.of(&self.path))

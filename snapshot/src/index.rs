@@ -76,7 +76,7 @@ impl<'a> IndexView<'a> {
     }
 
     /// The first key of a block, of an index that passed `check`.
-    fn key(&self, number: usize) -> &'a [u8] {
+    pub fn key(&self, number: usize) -> &'a [u8] {
         self.checked_key(&self.entry(number)).expect("checked when the index was loaded")
     }
 

@@ -95,7 +95,7 @@ impl<B: Deref<Target = [u8]>> Run<B> {
         for number in 0..index.len() {
             let entry = index.entry(number);
             let block = Block::decode(&self.bytes[block_range(&entry)], &entry, Trust::Check);
-            let checked = block.and_then(|block| check.block(entry.block_offset, &block));
+            let checked = block.and_then(|block| check.block(entry.block_offset, index.key(number), &block));
             checked.map_err(|damage| damage.of(&self.path))?;
         }
         check.end().map_err(|damage| damage.of(&self.path))
@@ -259,8 +259,13 @@ impl<'a> OrderCheck<'a> {
         OrderCheck { summary: &layout.summary, previous: None, items: 0, keys_bytes: 0, values_bytes: 0 }
     }
 
-    /// Takes the next block, which starts at `offset`.
-    pub fn block(&mut self, offset: u64, block: &Block<'_>) -> Result<(), Damage> {
+    /// Takes the next block, which starts at `offset` and, by the index, with `first_key`.
+    pub fn block(&mut self, offset: u64, first_key: &[u8], block: &Block<'_>) -> Result<(), Damage> {
+        if let Some(Ok(first)) = block.items().next()
+            && first.key != first_key
+        {
+            return Err(Damage::new(offset, "a block starts with another key than the index says"));
+        }
         for item in block.items() {
             let item = item?;
             let in_order = match &self.previous {

@@ -3,9 +3,9 @@
 use raft::{Check, EntryError, EntryKind, entries};
 
 use super::{
-    BATCH_HEADER_BYTES, BATCH_MAGIC, BLOCK, BODY_ALIGN, BatchHeader, FORMAT_VERSION, Invalid,
-    RECORD_HEADER_BYTES, RECORDS_MAX, RecordHeader, RecordKind, batch_flags, lsn, record_flags, u32_of,
-    usize_of,
+    BATCH_HEADER_BYTES, BATCH_MAGIC, BLOCK, BODY_ALIGN, BatchHeader, CheckpointRow, FORMAT_VERSION,
+    INDEX_MAX, Invalid, NUMBER_MAX, RECORD_HEADER_BYTES, RECORDS_MAX, RecordHeader, RecordKind, batch_flags,
+    lsn, record_flags, u32_of, usize_of,
 };
 use crate::BatchSeq;
 
@@ -136,7 +136,9 @@ pub(crate) fn decode_batch_header(block: &[u8]) -> Result<BatchHeader, Invalid> 
         && end.div_ceil(4096) == u64::from(header.blocks)
         && header.block > 0
         && header.durable_seq < header.batch_seq;
-    if !sizes_ok || header.key_id != 0 || header.aux != 0 || header.zero != [0; 7] {
+    let numbers = [header.segment_seq, header.batch_seq, header.boot_epoch];
+    let numbers_ok = numbers.iter().all(|number| *number <= NUMBER_MAX);
+    if !sizes_ok || !numbers_ok || header.key_id != 0 || header.aux != 0 || header.zero != [0; 7] {
         return Err(Invalid::new("a batch header with impossible fields"));
     }
     Ok(header)
@@ -177,11 +179,7 @@ fn check_record(record: &RecordHeader) -> Result<(), Invalid> {
     let vote_ok = record.aux == 0 || record.flags & record_flags::HAS_VOTE != 0;
     let fields_ok = match kind {
         RecordKind::Entries => {
-            record.count > 0
-                && record.first_index > 0
-                && record.term > 0
-                && record.commit == 0
-                && record.first_index.checked_add(u64::from(record.count)).is_some()
+            record.count > 0 && record.first_index > 0 && record.term > 0 && record.commit == 0
         }
         RecordKind::HardState => record.first_index == 0 && record.count == 0 && record.body_bytes == 0,
         RecordKind::Compact => record.commit == 0 && record.count == 0 && record.body_bytes == 0,
@@ -202,10 +200,22 @@ fn check_record(record: &RecordHeader) -> Result<(), Invalid> {
         }
     };
     let group_ok = u32::try_from(record.group).is_ok();
-    if !fields_ok || !vote_ok || !group_ok || record.flags & !kind.flags_allowed() != 0 {
+    let index_ok = record.first_index <= INDEX_MAX;
+    if !fields_ok || !vote_ok || !group_ok || !index_ok || record.flags & !kind.flags_allowed() != 0 {
         return Err(Invalid::new("a record with impossible fields"));
     }
     Ok(())
+}
+
+/// Checks the cursors in a CHECKPOINT_ROW's body, whose length is checked.
+pub(crate) fn check_checkpoint_row(body: &[u8]) -> Result<(), Invalid> {
+    let row: CheckpointRow = bytemuck::pod_read_unaligned(&body[..size_of::<CheckpointRow>()]);
+    let ordered = row.compacted_index <= row.last_index && row.last_index <= INDEX_MAX;
+    if ordered && row.snapshot_index <= INDEX_MAX {
+        Ok(())
+    } else {
+        Err(Invalid::new("a checkpoint row with impossible cursors"))
+    }
 }
 
 /// Checks every body of the batch against its directory row, entries down to their own checksums. Total.

@@ -11,7 +11,8 @@ use bytemuck::{Pod, Zeroable};
 use raft::{HardState, Standing};
 
 pub(crate) use batch::{
-    Expected, decode_batch_header, decode_directory, membership_entries, seal_batch, verify_bodies,
+    Expected, check_checkpoint_row, decode_batch_header, decode_directory, membership_entries, seal_batch,
+    verify_bodies,
 };
 pub(crate) use segment::{
     Identity, SegmentHeader, decode_segment_header, encode_segment_header, looks_unused,
@@ -33,6 +34,11 @@ pub(crate) const BATCH_HEADER_BYTES: usize = 128;
 pub(crate) const RECORD_HEADER_BYTES: usize = 64;
 /// Records of one batch; the place of a record in its batch fits 12 bits of its `lsn`.
 pub(crate) const RECORDS_MAX: usize = 4095;
+/// The greatest number of a batch, segment, slot or start. An `lsn` leaves 52 bits to a batch's number, which no log
+/// comes near; nothing that is counted on from a number within it overflows.
+pub(crate) const NUMBER_MAX: u64 = (1 << 52) - 1;
+/// The greatest index in a record, for the same reason.
+pub(crate) const INDEX_MAX: u64 = u64::MAX >> 1;
 /// Bodies start at multiples of this.
 pub(crate) const BODY_ALIGN: usize = 16;
 

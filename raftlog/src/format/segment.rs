@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{BLOCK, BLOCK_U64, FORMAT_VERSION, Invalid};
+use super::{BLOCK, BLOCK_U64, FORMAT_VERSION, Invalid, NUMBER_MAX};
 use crate::Options;
 
 const MAGIC: [u8; 8] = *b"RTLGSEG1";
@@ -142,7 +142,9 @@ pub(crate) fn decode_segment_header(block: &[u8]) -> Result<SegmentHeader, Inval
     let order_ok = header.segment_seq > header.previous_segment_seq
         && header.first_batch_seq > header.previous_last_seq
         && header.durable_seq < header.first_batch_seq;
-    if !geometry_ok || !zero_ok || !order_ok {
+    let numbers = [header.segment_seq, header.first_batch_seq, header.boot_epoch, header.slot];
+    let numbers_ok = numbers.iter().all(|number| *number <= NUMBER_MAX);
+    if !geometry_ok || !zero_ok || !order_ok || !numbers_ok {
         return Err(Invalid::unknown("segment header with impossible fields"));
     }
     Ok(header)

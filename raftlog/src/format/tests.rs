@@ -279,6 +279,42 @@ fn sealed_nonsense_is_refused() {
     }
 }
 
+/// Counting on from a number in a header overflows nowhere: what no log reaches is no number.
+#[test]
+fn numbers_that_no_log_reaches_are_refused() {
+    let mut block = vec![0; BLOCK];
+    let mut said = |header: SegmentHeader| {
+        encode_segment_header(&header, &mut block);
+        decode_segment_header(&block).is_ok()
+    };
+    let header = segment_header();
+    assert!(said(SegmentHeader { boot_epoch: NUMBER_MAX, slot: NUMBER_MAX, ..header }));
+    for value in [NUMBER_MAX + 1, u64::MAX] {
+        assert!(!said(SegmentHeader { boot_epoch: value, ..header }));
+        assert!(!said(SegmentHeader { slot: value, ..header }));
+        assert!(!said(SegmentHeader { segment_seq: value, ..header }));
+        assert!(!said(SegmentHeader { first_batch_seq: value, ..header }));
+        for header in [
+            BatchHeader { boot_epoch: value, ..batch_header() },
+            BatchHeader { segment_seq: value, ..batch_header() },
+            BatchHeader { batch_seq: value, ..batch_header() },
+        ] {
+            let mut batch = vec![0; BLOCK];
+            let header = BatchHeader { blocks: 1, magic: BATCH_MAGIC, version: FORMAT_VERSION, ..header };
+            batch[..128].copy_from_slice(bytemuck::bytes_of(&header));
+            let mut header: BatchHeader = bytemuck::pod_read_unaligned(&batch[..128]);
+            reseal(&mut header, &[]);
+            assert!(decode_batch_header(bytemuck::bytes_of(&header)).is_err(), "{header:?}");
+        }
+    }
+    let row = |compacted_index, last_index, snapshot_index| {
+        let row = CheckpointRow { compacted_index, last_index, snapshot_index, ..CheckpointRow::zeroed() };
+        check_checkpoint_row(bytemuck::bytes_of(&row)).is_ok()
+    };
+    assert!(row(3, 3, 3) && row(0, INDEX_MAX, INDEX_MAX));
+    assert!(!row(4, 3, 3) && !row(0, INDEX_MAX + 1, 0) && !row(0, 0, u64::MAX));
+}
+
 #[test]
 fn a_header_of_another_version_is_told_from_damage() {
     let mut block = vec![0; BLOCK];

@@ -126,6 +126,31 @@ fn reseal(bytes: &mut [u8]) {
     bytes[60..64].copy_from_slice(&sum.to_le_bytes());
 }
 
+/// Lookups go by the index: a file whose index leads them astray would hide keys, all checksums right.
+#[test]
+fn an_index_that_names_other_keys_than_the_blocks_have_is_found() {
+    let mut bytes = file_of(&small_items());
+    let footer = bytes.len() - 128;
+    let field = |bytes: &[u8], at: usize| {
+        usize::try_from(u64::from_le_bytes(bytes[footer + at..footer + at + 8].try_into().unwrap())).unwrap()
+    };
+    let (index, index_bytes, blocks) = (field(&bytes, 16), field(&bytes, 24), field(&bytes, 72));
+    let (table, table_bytes) = (field(&bytes, 48), field(&bytes, 56));
+    assert_eq!((bytes[index + 32 * blocks], table_bytes), (0, 4), "the first key, of one chunk");
+    bytes[index + 32 * blocks] = 1;
+    let sum = |bytes: &mut [u8], at: usize, of: std::ops::Range<usize>| {
+        let sum = crc32fast::hash(&bytes[of]);
+        bytes[at..at + 4].copy_from_slice(&sum.to_le_bytes());
+    };
+    sum(&mut bytes, footer + 88, index..index + index_bytes);
+    sum(&mut bytes, table, 0..table);
+    sum(&mut bytes, footer + 96, table..footer);
+    reseal(&mut bytes);
+    let expected = "f.run: corrupt at byte 4096: a block starts with another key than the index says";
+    assert_eq!(verify(&bytes).unwrap_err().to_string(), expected);
+    assert_eq!(verify_on_disk(&bytes).unwrap_err().to_string(), expected);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
