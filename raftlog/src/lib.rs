@@ -4,6 +4,7 @@ mod build;
 mod cache;
 mod checkpoint;
 mod error;
+mod extents;
 mod format;
 mod group;
 mod issue;

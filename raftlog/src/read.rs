@@ -1,15 +1,19 @@
 //! Entries back out of the log: from the cache in the turn, from the disk off it.
 
-use std::{path::PathBuf, rc::Rc};
+use std::path::PathBuf;
 
 use raft::{Check, EntryId, GroupId, Index, Term, entries};
 use runtime::{Buffer, Disk, File};
 
 use crate::{
     Log, ReadError,
+    extents::{Extents, Spot},
     format::{BLOCK_U64, usize_of},
     group::{GroupLog, Record},
 };
+
+/// Small buffers become one of so many bytes: several fit what a frame or a turn takes.
+const GATHERED_BYTES_MAX: usize = 64 << 10;
 
 /// What the entry cache had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,22 +79,16 @@ fn part(
 }
 
 /// One record's share of a read.
-struct Step<F> {
+struct Step {
     wanted: Wanted,
-    source: Source<F>,
+    source: Source,
 }
 
-enum Source<F> {
+enum Source {
     /// The body, from the cache.
     Memory(Buffer),
-    Disk {
-        file: F,
-        path: PathBuf,
-        offset: u64,
-        bytes: usize,
-        /// Keeps the segment from being reused.
-        _pin: Rc<()>,
-    },
+    /// The body, in one of the extents.
+    Disk(Spot),
 }
 
 impl<D: Disk> Log<D> {
@@ -164,8 +162,9 @@ impl<D: Disk> Log<D> {
         last: Index,
         bytes_max: usize,
     ) -> impl Future<Output = Result<Vec<Buffer>, ReadError>> + 'static + use<D> {
-        let steps = self.read_steps(group, first, last, bytes_max);
-        async move { run(steps?, bytes_max).await }
+        let mut extents = Extents::default();
+        let steps = self.read_steps(group, first, last, bytes_max, &mut extents);
+        async move { run(steps?, extents, bytes_max).await }
     }
 
     fn read_steps(
@@ -174,7 +173,8 @@ impl<D: Disk> Log<D> {
         first: Index,
         last: Index,
         bytes_max: usize,
-    ) -> Result<Vec<Step<D::File>>, ReadError> {
+        extents: &mut Extents<D::File>,
+    ) -> Result<Vec<Step>, ReadError> {
         let absent = ReadError::Absent { group, index: first };
         let Some(log) = self.groups.get(&group) else { return Err(absent) };
         if first <= log.compacted.index {
@@ -189,7 +189,10 @@ impl<D: Disk> Log<D> {
             }
             let source = match self.cache.get(record.batch) {
                 Some(batch) => Source::Memory(body_of(batch, record)),
-                None => self.on_disk(record),
+                None => match self.on_disk(record, extents) {
+                    Some(spot) => Source::Disk(spot),
+                    None => break,
+                },
             };
             let wanted = wanted(group, log, record, first, last);
             // A record entered in its middle may count for less than its size: never for the first, so the sum
@@ -200,16 +203,11 @@ impl<D: Disk> Log<D> {
         if steps.is_empty() { Err(absent) } else { Ok(steps) }
     }
 
-    fn on_disk(&self, record: &Record) -> Source<D::File> {
+    fn on_disk(&self, record: &Record, extents: &mut Extents<D::File>) -> Option<Spot> {
         let place = record.place.expect("visible records were issued");
         let segment = self.segments.get(place.segment).expect("a segment with live records is live");
-        Source::Disk {
-            file: segment.slot.file.clone(),
-            path: segment.slot.path.clone(),
-            offset: u64::from(place.block) * BLOCK_U64 + u64::from(record.body_offset),
-            bytes: usize_of(record.body_bytes),
-            _pin: Rc::clone(&segment.pin),
-        }
+        let offset = u64::from(place.block) * BLOCK_U64 + u64::from(record.body_offset);
+        extents.add(&segment.slot.file, &segment.slot.path, &segment.pin, offset, usize_of(record.body_bytes))
     }
 }
 
@@ -229,30 +227,71 @@ fn wanted(group: GroupId, log: &GroupLog, record: &Record, first: Index, last: I
     }
 }
 
-async fn run<F: File>(steps: Vec<Step<F>>, bytes_max: usize) -> Result<Vec<Buffer>, ReadError> {
-    let mut out: Vec<Buffer> = Vec::with_capacity(steps.len());
+async fn run<F: File>(
+    steps: Vec<Step>,
+    mut extents: Extents<F>,
+    bytes_max: usize,
+) -> Result<Vec<Buffer>, ReadError> {
+    let mut gathered = Gathered::default();
     let mut left = bytes_max;
     for step in steps {
         let wanted = step.wanted;
-        let (body, check, path, offset) = match step.source {
-            Source::Memory(body) => (body, Check::Shape, PathBuf::new(), 0),
-            Source::Disk { file, path, offset, bytes, _pin } => match file.read_at(offset, bytes).await {
-                Ok(body) => (body, Check::Checksum, path, offset),
-                Err(source) => return Err(ReadError::Io { path, offset, source }),
-            },
+        let (body, check, spot) = match step.source {
+            Source::Memory(body) => (body, Check::Shape, None),
+            Source::Disk(spot) => (extents.body(&spot).await?, Check::Checksum, Some(spot)),
         };
-        let taken = part(&body, wanted, check, left, out.is_empty()).map_err(|index| ReadError::Damaged {
-            group: wanted.group,
-            index,
-            path,
-            offset,
+        let taken = part(&body, wanted, check, left, gathered.is_empty()).map_err(|index| {
+            let (path, offset) = spot.map_or((PathBuf::new(), 0), |spot| (extents.path(&spot), spot.offset));
+            ReadError::Damaged { group: wanted.group, index, path, offset }
         })?;
         let Some((range, to)) = taken else { break };
         left = left.saturating_sub(range.len());
-        out.push(body.slice(range));
+        // A slice keeps all of its buffer in memory: of an extent that holds others' entries too, it is copied.
+        if spot.is_some_and(|spot| extents.is_shared(&spot)) {
+            gathered.copy(&body[range]);
+        } else {
+            gathered.push(body.slice(range));
+        }
         if to < wanted.last {
             break;
         }
     }
-    Ok(out)
+    Ok(gathered.end())
+}
+
+/// Buffers of consecutive entries; small ones become one.
+#[derive(Default)]
+struct Gathered {
+    buffers: Vec<Buffer>,
+    copied: Vec<u8>,
+}
+
+impl Gathered {
+    fn is_empty(&self) -> bool {
+        self.buffers.is_empty() && self.copied.is_empty()
+    }
+
+    fn copy(&mut self, bytes: &[u8]) {
+        if self.copied.len() + bytes.len() > GATHERED_BYTES_MAX {
+            self.flush();
+        }
+        self.copied.extend_from_slice(bytes);
+    }
+
+    fn push(&mut self, buffer: Buffer) {
+        self.flush();
+        self.buffers.push(buffer);
+    }
+
+    fn flush(&mut self) {
+        if !self.copied.is_empty() {
+            self.buffers.push(Buffer::copy_from(&self.copied));
+            self.copied.clear();
+        }
+    }
+
+    fn end(mut self) -> Vec<Buffer> {
+        self.flush();
+        self.buffers
+    }
 }
