@@ -27,10 +27,14 @@
 //!
 //! **Rot.** Bits flip, blocks are overwritten, files are cut, at rest, when the test says so.
 //!
-//! Not modelled: a disk that lies about syncs, misdirected writes, sectors of another size, latency in time.
+//! **Time.** With [`SimDisk::set_timing`] operations take simulated time, end in any order, fail at rates, and a write may go wrong
+//! in silence ([`SimDisk::arm`]): lost, some blocks off, into another file. A sync that fails drops what it was to make durable.
+//!
+//! Not modelled: a disk that lies about syncs for long, sectors of another size.
 //!
 //! Everything is deterministic: the same calls with the same seeds do the same.
 
+mod inode;
 mod machine;
 mod names;
 mod pages;

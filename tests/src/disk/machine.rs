@@ -11,13 +11,11 @@ use std::{
 use runtime::Buffer;
 
 use super::{
+    inode::{Change, Inode},
     names::Naming,
     pages::Pages,
-    timed::{Spoilt, Time, drop_unsynced, path_of},
+    timed::{Spoilt, Time, path_of},
 };
-
-/// What reaches the platter whole or not at all.
-const SECTOR_BYTES: usize = 512;
 
 /// Which operation is to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,25 +42,6 @@ pub(super) enum Operation {
     Write { offset: usize, data: Rc<[u8]>, durable: bool },
     Sync,
     SetLen { file_bytes: usize },
-}
-
-/// A change of a file's bytes that may be lost.
-#[derive(Clone)]
-pub(super) enum Change {
-    Write { offset: usize, data: Rc<[u8]> },
-    SetLen { file_bytes: usize },
-}
-
-#[derive(Clone, Default)]
-struct Inode {
-    /// What reads see.
-    seen: Pages,
-    /// What surely survives, before `unsynced`.
-    safe: Pages,
-    /// Completed changes in order; `true`: this one surely survives, too.
-    unsynced: Vec<(Change, bool)>,
-    /// Changes that were in `unsynced` once and are in `safe` now.
-    settled: usize,
 }
 
 #[derive(Clone)]
@@ -93,59 +72,6 @@ pub(super) struct Machine {
     pub(super) power: Option<u64>,
     pub(super) operations: u64,
     pub(super) time: Option<Time>,
-}
-
-fn apply(bytes: &mut Pages, change: &Change, mut sector_survives: impl FnMut() -> bool) {
-    match change {
-        Change::SetLen { file_bytes } => {
-            if sector_survives() {
-                bytes.resize(*file_bytes);
-            }
-        }
-        Change::Write { offset, data } => {
-            if bytes.len() < offset + data.len() {
-                bytes.resize(offset + data.len());
-            }
-            for (number, sector) in data.chunks(SECTOR_BYTES).enumerate() {
-                if sector_survives() {
-                    bytes.write(offset + number * SECTOR_BYTES, sector);
-                }
-            }
-        }
-    }
-}
-
-fn apply_whole(bytes: &mut Pages, change: &Change) {
-    match change {
-        Change::SetLen { file_bytes } => bytes.resize(*file_bytes),
-        Change::Write { offset, data } => bytes.write(*offset, data),
-    }
-}
-
-impl Inode {
-    fn change(&mut self, change: Change, durable: bool) {
-        apply_whole(&mut self.seen, &change);
-        self.unsynced.push((change, durable));
-        let settled = self.unsynced.iter().take_while(|(_, durable)| *durable).count();
-        self.settle(settled);
-    }
-
-    /// The first `count` of `unsynced` are durable.
-    fn settle(&mut self, count: usize) {
-        self.settled += count;
-        for (change, _) in self.unsynced.drain(..count) {
-            apply_whole(&mut self.safe, &change);
-        }
-    }
-
-    fn crash(&mut self, rng: &mut fastrand::Rng) {
-        for (change, durable) in std::mem::take(&mut self.unsynced) {
-            // Whole, absent and torn writes are equally common.
-            let odds = [0.0, 1.0, rng.f64()][rng.usize(..3)];
-            apply(&mut self.safe, &change, || durable || rng.f64() < odds);
-        }
-        self.seen = self.safe.clone();
-    }
 }
 
 impl Machine {
@@ -254,8 +180,8 @@ impl Machine {
         let (number, covers, waker) = (pending.inode, pending.covers, pending.waker.take());
         let operation = pending.operation.clone();
         if error.is_some() {
-            if matches!(operation, Operation::Sync) && self.time.is_some() {
-                drop_unsynced(&mut self.inode(number).unsynced);
+            if self.time.is_some() {
+                self.fail(number, covers, &operation);
             }
             return waker;
         }
@@ -273,12 +199,29 @@ impl Machine {
         waker
     }
 
+    /// What a timed disk does with an operation that fails: a sync drops what it covers, a write writes some of it.
+    fn fail(&mut self, number: u64, covers: usize, operation: &Operation) {
+        match operation {
+            Operation::Sync => {
+                let inode = self.inode(number);
+                inode.drop_first(covers.saturating_sub(inode.settled).min(inode.unsynced.len()));
+            }
+            Operation::Write { offset, data, .. } => {
+                for change in self.survivors(*offset, data) {
+                    self.inode(number).change(change, false);
+                }
+            }
+            Operation::SetLen { .. } => {}
+        }
+    }
+
     fn write(&mut self, number: u64, offset: usize, data: Rc<[u8]>, durable: bool) {
         let path = self.time.is_some().then(|| path_of(&self.names, number)).flatten();
         let file_bytes = self.inode(number).seen.len();
         match self.spoil(path, offset, data.len(), file_bytes) {
             None => self.inode(number).change(Change::Write { offset, data }, durable),
             Some(Spoilt::Lost) => {}
+            Some(Spoilt::Stray(other)) => self.inode(other).change(Change::Write { offset, data }, durable),
             Some(Spoilt::Moved(offset)) => self.inode(number).change(Change::Write { offset, data }, durable),
         }
     }

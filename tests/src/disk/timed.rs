@@ -11,7 +11,8 @@ use std::{
 
 use super::{
     SimDisk,
-    machine::{Change, HeldId, Machine, Operation},
+    inode::{Change, SECTOR_BYTES},
+    machine::{HeldId, Machine, Operation},
 };
 
 /// How fast a disk is, in microseconds. Each operation takes from the half to the double of its kind's number.
@@ -43,6 +44,8 @@ pub enum Silent {
     Lost,
     /// It lands so many blocks of 4096 bytes away in the same file, if there is such a place.
     Misdirected(i64),
+    /// It lands at its offset in another file, if there is one that reaches so far.
+    Stray,
 }
 
 /// A silent fault that came about.
@@ -241,8 +244,7 @@ impl Machine {
         len: usize,
         file_bytes: usize,
     ) -> Option<Spoilt> {
-        let time = self.time.as_mut()?;
-        let silent = time.armed.take()?;
+        let silent = self.time.as_mut()?.armed.take()?;
         let path = path?;
         let (spoilt, what) = match silent {
             Silent::Lost => (Spoilt::Lost, "a write was lost"),
@@ -251,9 +253,32 @@ impl Machine {
                 let to = usize::try_from(to).ok().filter(|to| to + len <= file_bytes)?;
                 (Spoilt::Moved(to), "a write landed elsewhere")
             }
+            Silent::Stray => {
+                (Spoilt::Stray(self.other_file(&path, offset + len)?), "a write landed in another file")
+            }
         };
-        time.damage.push(Damage { path, offset: offset as u64, what });
+        self.time.as_mut()?.damage.push(Damage { path, offset: offset as u64, what });
         Some(spoilt)
+    }
+
+    /// Some file but `path` that has at least so many bytes: the next by name, round and round.
+    fn other_file(&self, path: &Path, bytes_min: usize) -> Option<u64> {
+        let (before, after): (Vec<_>, Vec<_>) =
+            self.names.iter().filter(|(name, _)| *name != path).partition(|(name, _)| name.as_path() < path);
+        let mut inodes = after.into_iter().chain(before).map(|(_, inode)| *inode);
+        inodes.find(|inode| self.file_bytes(*inode) >= bytes_min as u64)
+    }
+
+    /// The sectors of a write that failed which were written all the same.
+    pub(super) fn survivors(&mut self, offset: usize, data: &[u8]) -> Vec<Change> {
+        let Some(time) = &mut self.time else { return Vec::new() };
+        let odds = [0.0, 1.0, time.rng.f64()][time.rng.usize(..3)];
+        let sectors = data.chunks(SECTOR_BYTES).enumerate().filter(|_| time.rng.f64() < odds);
+        let change = |(number, sector): (usize, &[u8])| Change::Write {
+            offset: offset + number * SECTOR_BYTES,
+            data: sector.into(),
+        };
+        sectors.map(change).collect()
     }
 
     fn abandon(&mut self, rng: &mut fastrand::Rng) {
@@ -276,14 +301,11 @@ impl Machine {
 pub(super) enum Spoilt {
     Lost,
     Moved(usize),
+    /// Into the file with this inode.
+    Stray(u64),
 }
 
 /// The path that names an inode, for reports.
 pub(super) fn path_of(names: &BTreeMap<PathBuf, u64>, inode: u64) -> Option<PathBuf> {
     names.iter().find(|(_, named)| **named == inode).map(|(path, _)| Path::to_path_buf(path))
-}
-
-/// A failed sync drops what it was to make durable.
-pub(super) fn drop_unsynced(unsynced: &mut Vec<(Change, bool)>) {
-    unsynced.retain(|(_, durable)| *durable);
 }

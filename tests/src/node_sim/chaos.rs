@@ -22,9 +22,10 @@ enum Fault {
     Members,
     Transfer,
     Save,
+    Reshape,
 }
 
-fn weighted(faults: &Faults) -> [(Fault, u8); 13] {
+fn weighted(faults: &Faults) -> [(Fault, u8); 14] {
     [
         (Fault::Kill, faults.kill),
         (Fault::Power, faults.power),
@@ -39,6 +40,7 @@ fn weighted(faults: &Faults) -> [(Fault, u8); 13] {
         (Fault::Members, faults.members),
         (Fault::Transfer, faults.transfer),
         (Fault::Save, faults.save),
+        (Fault::Reshape, faults.reshape),
     ]
 }
 
@@ -114,6 +116,11 @@ impl World {
                 self.order([Errand::Tell(format!("RINGRAFT TRANSFER {group} {to}"))]);
             }
             Fault::Save => self.save_all(machine),
+            Fault::Reshape => {
+                self.kill(machine);
+                self.reshape(machine);
+                self.start_later(machine);
+            }
         }
     }
 

@@ -87,11 +87,16 @@ impl World {
         let here = &self.machines[machine];
         let quiet = here.is_awake(self.now_us)
             && here.disks.iter().all(|disk| disk.next_due().is_none_or(|due| due > self.now_us + 1_000));
-        if !quiet || !self.operator.is_idle() || !self.is_whole() {
+        let is_allowed = self.profile.is_beyond || self.operator.is_idle() && self.is_whole();
+        if !quiet || !is_allowed {
             return;
         }
         let disk = here.disks[shard].clone();
-        let said = match self.random.u8(..3) {
+        let said = match self.random.u8(..4) {
+            3 => {
+                disk.arm(Silent::Stray);
+                "writes into another file next".to_owned()
+            }
             0 => {
                 disk.arm(Silent::Lost);
                 "loses its next write".to_owned()

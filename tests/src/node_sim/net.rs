@@ -133,6 +133,13 @@ impl Connection {
         self.early[to].insert(number, packet);
     }
 
+    /// Lets `data`, which arrives as packet `number`, change places with the one behind it, if that is here already.
+    pub fn overtake(&mut self, to: usize, number: u64, data: &mut Vec<u8>) {
+        if let Some(Packet::Data(next)) = self.early[to].get_mut(&(number + 1)) {
+            std::mem::swap(next, data);
+        }
+    }
+
     /// The next packet in the order sent, if it is there.
     pub fn next_in_line(&mut self, to: usize) -> Option<Packet> {
         let packet = self.early[to].remove(&(self.came_in[to] + 1))?;

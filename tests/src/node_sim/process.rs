@@ -89,6 +89,23 @@ impl World {
         }
     }
 
+    /// A node is to start with another number of shards than it was founded with: it refuses, and nothing is changed.
+    pub fn reshape(&mut self, machine: usize) {
+        let here = &self.machines[machine];
+        let dir = self.home.dir(machine, here.lives);
+        if !matches!(here.process, Process::Down) || !dir.exists() {
+            return;
+        }
+        let mut profile = self.profile.clone();
+        profile.shards += 1;
+        let builder = builder(&profile, machine, here.node, &self.known(machine), dir);
+        let opened = ringraft::simulation::open_data_dir(&builder, &mut |_| Ok(()));
+        let refused = matches!(&opened, Err(StartError::DataDir(text)) if text.contains(": shards is "));
+        let said = opened.err();
+        require!(refused, "reshape", "machine {machine} with another number of shards: {said:?}");
+        self.say(|| format!("machine {machine}: {} shards are refused", profile.shards));
+    }
+
     /// A node ended by itself: it refused to start, or its environment voided its promises.
     pub fn node_ended(&mut self, machine: usize, end: &End) {
         self.say(|| format!("machine {machine}: the node ended: {end:?}"));
@@ -111,7 +128,9 @@ impl World {
                     "damage",
                     "machine {machine} finds damage where there is none: {reason}"
                 );
-                self.replace_node(machine);
+                if !self.profile.is_beyond {
+                    self.replace_node(machine);
+                }
             }
             End::Fatal(Fatal::NoMember(_)) => {
                 if self.needs_replacement(machine) {

@@ -16,6 +16,9 @@ pub struct Links {
     pub lost_per_mille: u16,
     /// Of a thousand packets, how many arrive in two or more pieces.
     pub split_per_mille: u16,
+    /// Of a thousand packets between machines, how many are changed on their way as TCP's checksum does not see it: doubled, in
+    /// the place of the next, damaged.
+    pub mangled_per_mille: u16,
 }
 
 /// Which faults a life has. Numbers are chances in a hundred per step of chaos, relative to each other.
@@ -47,6 +50,8 @@ pub struct Faults {
     pub transfer: u8,
     /// Saves by hand.
     pub save: u8,
+    /// Starts with another number of shards, which must be refused.
+    pub reshape: u8,
 }
 
 /// A kind of life.
@@ -90,6 +95,8 @@ pub struct Profile {
     pub life_us: u64,
     /// The largest value that a client writes.
     pub value_bytes_max: usize,
+    /// More is damaged than the fault atlas allows: on any number of machines. Nothing must come right then, but nobody may lie.
+    pub is_beyond: bool,
 }
 
 /// A good solid-state disk.
@@ -98,6 +105,9 @@ const FAST: Timing = Timing { read_us: 60, write_us: 60, sync_us: 100 };
 const PLAIN: Timing = Timing { read_us: 400, write_us: 500, sync_us: 1_000 };
 /// A spinning disk.
 const SLOW: Timing = Timing { read_us: 4_000, write_us: 5_000, sync_us: 10_000 };
+
+/// Sets apart the chance of what came later.
+const LATER: u64 = 0x6c61_7465_7221_0001;
 
 fn pick<T: Copy>(random: &mut fastrand::Rng, of: &[T]) -> T {
     of[random.usize(..of.len())]
@@ -113,7 +123,9 @@ impl Profile {
         let heavy = random.u8(..12) == 0;
         let segment_bytes = pick(random, &[512 << 10, 1 << 20, 2 << 20]);
         let fault = |random: &mut fastrand::Rng, weight: u8| if random.u8(..3) == 0 { weight } else { 0 };
-        Profile {
+        // What came later is drawn elsewhere, so that seeds without it stay what they were.
+        let more = &mut fastrand::Rng::with_seed(random.clone().u64(..) ^ LATER);
+        let mut profile = Profile {
             founders,
             spares: if members { pick(random, &[1, 2]) } else { 0 },
             shards: pick(random, &[1, 1, 1, 2, 2, 4]),
@@ -132,6 +144,7 @@ impl Profile {
                 jitter_us: pick(random, &[0, 100, 2_000, 20_000]),
                 lost_per_mille: pick(random, &[0, 0, 5, 50]),
                 split_per_mille: pick(random, &[0, 20, 300]),
+                mangled_per_mille: pick(more, &[0, 0, 0, 0, 1, 20]),
             },
             timing: pick(random, &[FAST, FAST, PLAIN, SLOW]),
             faults: Faults {
@@ -148,11 +161,20 @@ impl Profile {
                 members: if members { 10 } else { 0 },
                 transfer: fault(random, 10),
                 save: fault(random, 10),
+                reshape: fault(more, 3),
             },
             chaos_us: pick(random, &[100_000, 400_000, 1_500_000]),
             life_us: if heavy { 3_000_000 } else { pick(random, &[5_000_000, 10_000_000, 20_000_000]) },
             value_bytes_max: if heavy { 40_000 } else { pick(random, &[16, 200, 4_000]) },
+            is_beyond: false,
+        };
+        if more.u8(..25) == 0 {
+            profile.is_beyond = true;
+            profile.faults.rot = 30;
+            // Nobody mends what is damaged in such a life.
+            (profile.spares, profile.faults.members, profile.faults.lose) = (0, 0, 0);
         }
+        profile
     }
 
     /// A calm cluster of so many nodes.
@@ -172,12 +194,19 @@ impl Profile {
             lease_reads: false,
             redirect: Redirect::Proxy,
             drift_ppm: 0,
-            links: Links { delay_us: 100, jitter_us: 20, lost_per_mille: 0, split_per_mille: 0 },
+            links: Links {
+                delay_us: 100,
+                jitter_us: 20,
+                lost_per_mille: 0,
+                split_per_mille: 0,
+                mangled_per_mille: 0,
+            },
             timing: FAST,
             faults: Faults::default(),
             chaos_us: 1_000_000,
             life_us: 5_000_000,
             value_bytes_max: 100,
+            is_beyond: false,
         }
     }
 }

@@ -138,10 +138,34 @@ impl World {
             let after_us = if packet == Packet::Syn { RECALL_US } else { RESEND_US };
             return self.plan(after_us, Happening::Arrive { connection, to, number, packet });
         }
+        let packet = match packet {
+            Packet::Data(data) if from.is_some() && target.is_some() => {
+                Packet::Data(self.mangle(connection, to, number, data))
+            }
+            other => other,
+        };
         self.connections[connection].wait_in_line(to, number, packet);
         while let Some(packet) = self.connections[connection].next_in_line(to) {
             self.come_in(connection, to, packet);
         }
+    }
+
+    /// What the network does to bytes that nobody notices but whoever reads them.
+    fn mangle(&mut self, connection: usize, to: usize, number: u64, mut data: Vec<u8>) -> Vec<u8> {
+        let per_mille = self.profile.links.mangled_per_mille;
+        if per_mille == 0 || self.random.u16(..1000) >= per_mille {
+            return data;
+        }
+        match self.random.u8(..3) {
+            0 => data.extend_from_within(..),
+            1 => self.connections[connection].overtake(to, number, &mut data),
+            _ => {
+                let (at, bit) = (self.random.usize(..data.len()), self.random.u8(..8));
+                data[at] ^= 1 << bit;
+            }
+        }
+        self.say(|| format!("packet {number} to side {to} of connection {connection} is mangled"));
+        data
     }
 
     fn come_in(&mut self, connection: usize, to: usize, packet: Packet) {
