@@ -16,5 +16,6 @@ mod pauses;
 mod power;
 mod raftlog;
 mod rest;
+mod scripted_sim;
 mod service;
 mod tidy;

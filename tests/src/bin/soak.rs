@@ -70,6 +70,9 @@ fn run(options: &Soak) -> Result<bool, String> {
     let mut rng = Rng::with_seed(seed);
     let nodes = options.nodes.unwrap_or_else(|| rng.u16(3..=5));
     println!("{nodes} nodes of {} shards for {} minutes, --seed {seed}", options.shards, options.minutes);
+    if let Some(dir) = &options.dir {
+        std::fs::create_dir_all(dir).map_err(|error| format!("--dir {}: {error}", dir.display()))?;
+    }
     let cluster = Cluster::start(&Options {
         nodes,
         shards: options.shards,

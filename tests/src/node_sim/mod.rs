@@ -21,6 +21,7 @@ mod operator;
 mod process;
 pub mod profile;
 pub mod run;
+pub mod script;
 mod sockets;
 mod told;
 mod watching;

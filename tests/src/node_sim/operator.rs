@@ -48,6 +48,12 @@ pub struct Operator {
     patience_until: u64,
     tries: u32,
     planned: bool,
+    /// The machine it goes through; any that answers otherwise.
+    pub through: Option<usize>,
+    /// What was said to the last command that is done with.
+    pub answer: Option<Value>,
+    /// It does what it is told to and nothing by itself.
+    pub is_scripted: bool,
 }
 
 impl Operator {
@@ -123,7 +129,8 @@ impl World {
         if up.is_empty() {
             return;
         }
-        let machine = up[self.random.usize(..up.len())];
+        let anyone = up[self.random.usize(..up.len())];
+        let machine = self.operator.through.unwrap_or(anyone);
         let socket = SocketId::simulated(u32::try_from(number).expect("few clients"), 0);
         let connection = self.call(Party::Client(number), socket, client_address(machine, 0));
         self.connections[connection].read(0, Reading::All);
@@ -181,11 +188,22 @@ impl World {
             Errand::Tell(_) => !unclear || self.operator.tries > TRIES_MAX,
             _ => !unclear,
         };
+        self.operator.answer = Some(reply);
         if done { self.errand_done() } else { self.plan_operator(RETRY_US) }
+    }
+
+    /// What was to be done is not done any more.
+    pub fn give_up_errands(&mut self) {
+        self.operator_hangs_up();
+        self.operator.errands.clear();
+        self.operator.tries = 0;
     }
 
     /// A disk of no more use is replaced: its node leaves, comes back empty, and is added again.
     pub fn replace_node(&mut self, machine: usize) {
+        if self.operator.is_scripted {
+            return;
+        }
         let node = self.machines[machine].node;
         let errands = [
             Errand::Remove(node),

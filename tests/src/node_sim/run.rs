@@ -34,6 +34,19 @@ pub fn seed_as(seed: u64, profile: &Profile, trace: &Trace) -> Result<Counts, Fa
         .map_err(|panic| Failure { seed, violation: violation_of(&*panic) })
 }
 
+/// Plays a scripted test.
+///
+/// # Errors
+/// The promise that was broken, or the step that did not come about.
+pub fn script(seed: u64, trace: &Trace, play: impl FnOnce(fastrand::Rng, Trace)) -> Result<(), Failure> {
+    let play = || {
+        super::witnessed::forget();
+        play(fastrand::Rng::with_seed(seed), trace.clone());
+    };
+    catch_unwind(AssertUnwindSafe(|| listen(trace, play)))
+        .map_err(|panic| Failure { seed, violation: violation_of(&*panic) })
+}
+
 fn live(seed: u64, trace: Trace) -> Counts {
     super::witnessed::forget();
     let mut random = fastrand::Rng::with_seed(seed);
