@@ -5,6 +5,7 @@
 mod crashes;
 mod damage;
 mod harness;
+mod marks;
 mod pipeline;
 mod reading;
 mod real;

@@ -5,7 +5,7 @@ use raft::{EntryId, Index, Term};
 use super::harness::{Life, check, open, options, tight_options};
 
 /// A life of some turns, ended by a crash with writes in flight.
-fn live(mut life: Life, rng: &mut fastrand::Rng) -> Life {
+pub(super) fn live(mut life: Life, rng: &mut fastrand::Rng) -> Life {
     life.disk.hold(true);
     for _ in 0..rng.usize(..60) {
         if life.log.is_full() {

@@ -11,59 +11,24 @@ pub enum Reached {
 
 use Reached::{BySeeds, Elsewhere};
 
+/// Needs several segments in flight at one crash.
+const CRASHES: &str = "tests/it/raftlog/marks.rs: crashes of logs alone reach it";
+/// Needs rot in a header that nothing newer replaced: a few seeds in thousands have that.
+const HEADERS: &str = "tests/it/raftlog/marks.rs: headers that are gone reach it";
+
 /// Every mark, where it stands, and who reaches it.
 pub const MARKS: &[(&str, Reached)] = &[
     ("log.case1.end", BySeeds),
-    (
-        "log.case2.torn",
-        Elsewhere(
-            "needs several segments in flight at one crash: tests/it/raftlog crashes at every write of such logs",
-        ),
-    ),
-    (
-        "log.case3.torn",
-        Elsewhere(
-            "needs several segments in flight at one crash: tests/it/raftlog crashes at every write of such logs",
-        ),
-    ),
-    (
-        "log.case4.torn",
-        Elsewhere(
-            "needs several segments in flight at one crash: tests/it/raftlog crashes at every write of such logs",
-        ),
-    ),
-    (
-        "log.case4.rot",
-        Elsewhere(
-            "rot in a header that nothing newer replaced: a few seeds in thousands; tests/it/raftlog does it on purpose",
-        ),
-    ),
+    ("log.case2.torn", Elsewhere(CRASHES)),
+    ("log.case3.torn", Elsewhere(CRASHES)),
+    ("log.case4.torn", Elsewhere(CRASHES)),
+    ("log.case4.rot", Elsewhere(HEADERS)),
     ("log.case5.new", BySeeds),
-    (
-        "log.case5.rot",
-        Elsewhere(
-            "rot in a header that nothing newer replaced: a few seeds in thousands; tests/it/raftlog does it on purpose",
-        ),
-    ),
-    (
-        "log.case6.torn",
-        Elsewhere(
-            "needs several segments in flight at one crash: tests/it/raftlog crashes at every write of such logs",
-        ),
-    ),
-    (
-        "log.case6.rot",
-        Elsewhere(
-            "rot in a header that nothing newer replaced: a few seeds in thousands; tests/it/raftlog does it on purpose",
-        ),
-    ),
+    ("log.case5.rot", Elsewhere(HEADERS)),
+    ("log.case6.torn", Elsewhere(CRASHES)),
+    ("log.case6.rot", Elsewhere(HEADERS)),
     ("log.stop.rot", BySeeds),
-    (
-        "log.torn.again",
-        Elsewhere(
-            "needs several segments in flight at one crash: tests/it/raftlog crashes at every write of such logs",
-        ),
-    ),
+    ("log.torn.again", Elsewhere(CRASHES)),
     ("snapshot.open.live", BySeeds),
     ("snapshot.open.partial", BySeeds),
     ("snapshot.open.unnamed", BySeeds),
