@@ -5,6 +5,9 @@ mod cache;
 mod checkpoint;
 mod error;
 mod format;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod group;
 mod issue;
 mod log;
