@@ -47,6 +47,6 @@ pub const TARGETS: &[Target] = &[
     target("log_recovery", log::recovery, log::recovery_seeds, 64),
     target("manifest", snapshots::manifest, snapshots::manifest_seeds, 2),
     target("snapshot_file", snapshots::file, snapshots::file_seeds, 32),
-    target("snapshot_transfer", transfer::transfer, transfer::transfer_seeds, 16),
+    target("snapshot_transfer", transfer::transfer, transfer::transfer_seeds, 64),
     target("settings", settings::settings, settings::settings_seeds, 4),
 ];
