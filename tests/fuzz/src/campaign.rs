@@ -11,17 +11,16 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::Target;
 
 /// What the compiler is told, so that libFuzzer sees which code an input reaches. Needs no nightly compiler.
-const COVERAGE: [&str; 7] = [
+const COVERAGE: [&str; 6] = [
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=4",
     "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
     "-Cllvm-args=-sanitizer-coverage-pc-table",
     "-Cllvm-args=-sanitizer-coverage-trace-compares",
-    "-Cdebug-assertions=yes",
     "--cfg=fuzzing",
 ];
-/// Named, although it is the host's own: then flags do not go to build scripts and procedural macros.
-const PLATFORM: &str = "x86_64-unknown-linux-gnu";
+/// Set for the compiler of the fuzzer's build; see [`compile_if_asked`].
+const COMPILING: &str = "RINGRAFT_FUZZ_COMPILING";
 /// An input that takes longer is a finding.
 const SECONDS_PER_INPUT_MAX: u32 = 10;
 /// The fuzzer's own memory.
@@ -70,21 +69,20 @@ impl Fuzzer {
         let target_dir =
             std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
         let target_dir = std::path::absolute(target_dir)?.join("fuzz");
-        let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
-        let flags = COVERAGE.iter().fold(flags, |flags, flag| format!("{flags} {flag}"));
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let status = Command::new(cargo)
-            .args(["build", "--locked", "--quiet", "--profile", "fuzz", "--target", PLATFORM])
+            .args(["build", "--locked", "--quiet", "--profile", "fuzz"])
             .args(["--package", "ringraft-fuzz", "--features", "engine", "--bin", "fuzz-engine"])
             .env("CARGO_TARGET_DIR", &target_dir)
-            .env("RUSTFLAGS", flags.trim())
+            .env("RUSTC_WORKSPACE_WRAPPER", std::env::current_exe()?)
+            .env(COMPILING, "1")
             .current_dir(&root)
             .status()
             .context("cargo builds the fuzzer")?;
         ensure!(status.success(), "the fuzzer was not built");
         let findings = target_dir.join("findings");
         fs::create_dir_all(&findings)?;
-        Ok(Fuzzer { binary: target_dir.join(PLATFORM).join("fuzz/fuzz-engine"), findings })
+        Ok(Fuzzer { binary: target_dir.join("fuzz/fuzz-engine"), findings })
     }
 
     fn command(&self, target: &Target) -> Command {
@@ -187,6 +185,23 @@ impl Fuzzer {
         })?;
         done.into_inner().map_err(|_| anyhow::anyhow!("a job panicked"))
     }
+}
+
+/// This program is also the wrapper through which cargo calls the compiler for the packages of the workspace, and only
+/// for them: so the fuzzer follows our code, and not that of dependencies, which it would only be slowed by. What the
+/// compiler ended with, if that is what this process is for.
+///
+/// # Errors
+/// The compiler cannot be called.
+pub fn compile_if_asked() -> Result<Option<u8>> {
+    if std::env::var_os(COMPILING).is_none() {
+        return Ok(None);
+    }
+    let mut arguments = std::env::args_os().skip(1);
+    let compiler = arguments.next().context("cargo names the compiler")?;
+    let status =
+        Command::new(compiler).args(arguments).args(COVERAGE).status().context("the compiler runs")?;
+    Ok(Some(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
 }
 
 fn copy_corpus(target: &Target, to: &Path) -> Result<()> {

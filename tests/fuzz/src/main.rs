@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use ringraft_fuzz::campaign::{Finding, Fuzzer, Outcome};
+use ringraft_fuzz::campaign::{Finding, Fuzzer, Outcome, compile_if_asked};
 use ringraft_fuzz::{TARGETS, Target};
 
 /// Fuzzes every decoder of ringraft.
@@ -43,6 +43,9 @@ enum What {
 }
 
 fn main() -> Result<ExitCode> {
+    if let Some(code) = compile_if_asked()? {
+        return Ok(ExitCode::from(code));
+    }
     match Arguments::parse().what {
         What::Run { seconds, jobs, keep, targets } => run(seconds, jobs, keep, &targets),
         What::Replay { target, input } => {
