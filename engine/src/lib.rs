@@ -26,6 +26,9 @@ mod directory;
 mod engine;
 mod error;
 mod fatal;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod group;
 pub mod kv;
 mod local;

@@ -6,6 +6,9 @@ mod checkpoint;
 mod error;
 mod extents;
 mod format;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod group;
 mod issue;
 mod log;

@@ -16,6 +16,9 @@ mod builder;
 mod error;
 mod file_run;
 mod format;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod index;
 mod layout;
 mod limits;

@@ -103,6 +103,12 @@ impl Command {
     }
 }
 
+/// A command's bytes as they are written again; `None`: they are no command.
+#[cfg(feature = "fuzzing")]
+pub fn command_again(bytes: &[u8]) -> Option<Vec<u8>> {
+    Command::decode(bytes).ok().map(|command| command.encode())
+}
+
 /// The question to group 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ask {

@@ -20,6 +20,8 @@ mod machine;
 mod reconcile;
 mod state;
 
+#[cfg(feature = "fuzzing")]
+pub use command::command_again;
 pub(crate) use command::{Ask, Command, Verdict};
 pub(crate) use reconcile::{Follower, Situation, is_as_wanted, is_done_with, reconcile};
 pub use state::{Member, MemberState};

@@ -290,7 +290,7 @@ impl Members {
         out
     }
 
-    /// Reads what [`Members::encode`] wrote. `None`: damaged, or of a newer version.
+    /// Reads what [`Members::encode`] wrote. `None`: damaged, or of a newer version, or what no cluster comes to.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Members> {
         Members::read(bytes).ok()
     }
@@ -325,7 +325,9 @@ impl Members {
         fields.end()?;
         let sound = members.nodes.is_sorted_by(|one, next| one.node < next.node)
             && members.nodes.len() <= MEMBERS_MAX
-            && members.removed.len() <= REMOVED_MAX;
+            && members.removed.len() <= REMOVED_MAX
+            // Other nodes are told of it.
+            && (members.is_unfounded() || members.roster().is_possible());
         if sound { Ok(members) } else { Err(Malformed) }
     }
 }

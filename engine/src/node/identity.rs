@@ -85,7 +85,7 @@ impl Identity {
         durable::replace(dir, FILE_NAME, self.to_text().as_bytes())
     }
 
-    fn to_text(&self) -> String {
+    pub(super) fn to_text(&self) -> String {
         let stored = Stored {
             format: FORMAT,
             cluster: self.cluster.map(|cluster| hex(&cluster.0)).unwrap_or_default(),
@@ -103,7 +103,7 @@ impl Identity {
         format!("{covered}{CHECKSUM_KEY}\"{checksum:08x}\"\n")
     }
 
-    fn parse(text: &str, path: &Path) -> Result<Identity, DataDirError> {
+    pub(super) fn parse(text: &str, path: &Path) -> Result<Identity, DataDirError> {
         let damaged = |problem: String| DataDirError::damaged(path, problem);
         let syntax = |error: toml::de::Error| damaged(error.message().to_string());
         let AnyFormat { format } = toml::from_str(text).map_err(syntax)?;

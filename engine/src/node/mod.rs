@@ -15,6 +15,8 @@ mod address;
 mod data_dir;
 mod durable;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod identity;
 mod lease;
 mod record;

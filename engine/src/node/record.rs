@@ -38,19 +38,27 @@ const CHECKSUM_END: usize = std::mem::offset_of!(Header, version);
 const _: () = assert!(HEADER_BYTES == 40 && CHECKSUM_END == 12);
 
 pub(super) fn write_record(dir: &Path, cluster: ClusterId, record: &[u8]) -> Result<(), DataDirError> {
+    durable::replace(dir, RECORD_FILE_NAME, &encode_record(cluster, record))
+}
+
+pub(super) fn encode_record(cluster: ClusterId, record: &[u8]) -> Vec<u8> {
     let record_bytes = record.len() as u64;
     let header = Header { magic: MAGIC, version: VERSION, checksum: 0, cluster: cluster.0, record_bytes };
     let mut content = [bytemuck::bytes_of(&header), record].concat();
     let checksum = crc32fast::hash(&content[CHECKSUM_END..]);
     content[CHECKSUM_END - 4..CHECKSUM_END].copy_from_slice(&checksum.to_le_bytes());
-    durable::replace(dir, RECORD_FILE_NAME, &content)
+    content
 }
 
 pub(super) fn read_record(dir: &Path) -> Result<Option<(ClusterId, Vec<u8>)>, DataDirError> {
-    let path = dir.join(RECORD_FILE_NAME);
     let bytes_max = (HEADER_BYTES + RECORD_BYTES_MAX) as u64;
     let Some(bytes) = durable::read(dir, RECORD_FILE_NAME, bytes_max)? else { return Ok(None) };
-    let damaged = |problem| DataDirError::damaged(&path, problem);
+    decode_record(&bytes, &dir.join(RECORD_FILE_NAME)).map(Some)
+}
+
+/// The record in its file's bytes; `path` is for the errors.
+pub(super) fn decode_record(bytes: &[u8], path: &Path) -> Result<(ClusterId, Vec<u8>), DataDirError> {
+    let damaged = |problem| DataDirError::damaged(path, problem);
     let (head, record) = bytes.split_at_checked(HEADER_BYTES).ok_or_else(|| damaged("it is cut off"))?;
     let header: Header = bytemuck::pod_read_unaligned(head);
     if header.magic != MAGIC {
@@ -62,15 +70,20 @@ pub(super) fn read_record(dir: &Path) -> Result<Option<(ClusterId, Vec<u8>)>, Da
         return Err(damaged("its checksum does not match"));
     }
     if header.version > VERSION {
+        let path = path.to_path_buf();
         return Err(DataDirError::NewerFormat { path, found: header.version, known: VERSION });
     }
-    Ok(Some((ClusterId(header.cluster), record.to_vec())))
+    Ok((ClusterId(header.cluster), record.to_vec()))
 }
 
 /// The number of the newest start: `17 5a3bc0de`, the checksum of the digits behind them.
 pub(super) fn write_boot(dir: &Path, boot: u64) -> Result<(), DataDirError> {
+    durable::replace(dir, BOOT_FILE_NAME, encode_boot(boot).as_bytes())
+}
+
+pub(super) fn encode_boot(boot: u64) -> String {
     let checksum = crc32fast::hash(boot.to_string().as_bytes());
-    durable::replace(dir, BOOT_FILE_NAME, format!("{boot} {checksum:08x}\n").as_bytes())
+    format!("{boot} {checksum:08x}\n")
 }
 
 pub(super) fn read_boot(dir: &Path) -> Result<u64, DataDirError> {
@@ -78,8 +91,13 @@ pub(super) fn read_boot(dir: &Path) -> Result<u64, DataDirError> {
     let Some(bytes) = durable::read(dir, BOOT_FILE_NAME, BOOT_BYTES_MAX)? else {
         return Err(DataDirError::Missing { path });
     };
-    let damaged = || DataDirError::damaged(&path, "it is not a boot number with its checksum");
-    let text = std::str::from_utf8(&bytes).map_err(|_| damaged())?;
+    decode_boot(&bytes, &path)
+}
+
+/// The number in its file's bytes; `path` is for the errors.
+pub(super) fn decode_boot(bytes: &[u8], path: &Path) -> Result<u64, DataDirError> {
+    let damaged = || DataDirError::damaged(path, "it is not a boot number with its checksum");
+    let text = std::str::from_utf8(bytes).map_err(|_| damaged())?;
     let (digits, checksum) =
         text.strip_suffix('\n').and_then(|line| line.split_once(' ')).ok_or_else(damaged)?;
     if checksum != format!("{:08x}", crc32fast::hash(digits.as_bytes())) {

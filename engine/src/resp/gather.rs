@@ -225,6 +225,14 @@ mod tests {
     }
 
     #[test]
+    fn a_length_that_no_answer_has_is_an_error() {
+        let parts: [&[u8]; 2] = [b"*9223372036854775807\r\n", b"*9223372036854775807\r\n"];
+        assert!(gathered(Gather::concat(2), &parts).starts_with(b"-ERR a part"));
+        assert!(gathered(Gather::random_key(2, 0), &parts).starts_with(b"-ERR a part"));
+        assert!(gathered(Gather::concat(1), &[b"*2\r\n$"]).starts_with(b"-ERR a part"));
+    }
+
+    #[test]
     fn random_keys_come_in_proportion_to_how_many_there_are() {
         let parts: [&[u8]; 3] = [b"*2\r\n:10\r\n$1\r\na\r\n", b"*1\r\n:0\r\n", b"*2\r\n:90\r\n$1\r\nb\r\n"];
         let a =

@@ -34,11 +34,13 @@ pub(super) fn split(reply: &[u8]) -> Option<(&[u8], &[u8])> {
     reply.split_at_checked(bytes)
 }
 
-/// The elements of an array of strings, integers or nulls; `None` if the reply is something else.
+/// The elements of an array of strings, integers or nulls; `None` if the reply is something else, or claims more
+/// elements than there are bytes.
 pub(super) fn array(reply: &[u8]) -> Option<(usize, &[u8])> {
     let (head, body) = split(reply)?;
     let len = net::resp::parse_integer(head.strip_prefix(b"*")?.strip_suffix(b"\r\n")?)?;
-    Some((usize::try_from(len).ok()?, body))
+    let len = usize::try_from(len).ok().filter(|len| *len <= body.len())?;
+    Some((len, body))
 }
 
 /// The integer that a reply is.

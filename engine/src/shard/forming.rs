@@ -149,7 +149,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
 /// configurations from before its time: they may name its id, borne by another disk then, perhaps as the only voter.
 /// So it starts as one that has to catch up with a leader before it campaigns: it has then the configuration
 /// that made it a member.
-fn restored(known: RecoveredGroup, founders: &[NodeId], founded: bool) -> Restored {
+pub(crate) fn restored(known: RecoveredGroup, founders: &[NodeId], founded: bool) -> Restored {
     const READABLE: &str = "checked when the log was opened";
     let decode = |bytes: &[u8]| Config::decode(bytes).expect(READABLE);
     let config = match &known.snapshot {

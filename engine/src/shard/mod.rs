@@ -60,10 +60,16 @@ pub(crate) use opening::Places;
 pub(crate) use request::{Kind, Outcome};
 pub(crate) use settings::{LEASE, ShardSettings, SharedDataDir};
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use forming::restored;
+#[cfg(feature = "fuzzing")]
+pub(crate) use frames::open_frame;
 #[cfg(feature = "simulation")]
 pub use io::ClientData;
+#[cfg(any(feature = "simulation", feature = "fuzzing"))]
+pub(crate) use opening::open;
 #[cfg(feature = "simulation")]
-pub(crate) use {message::MAILBOX_MESSAGES_MAX, opening::open, save_task::Pause};
+pub(crate) use {message::MAILBOX_MESSAGES_MAX, save_task::Pause};
 
 use answers::Answers;
 use background::{Background, Backgrounds};

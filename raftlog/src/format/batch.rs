@@ -274,3 +274,38 @@ fn verify_entries(record: &RecordHeader, body: &[u8], check: Check) -> Result<bo
     }
     Ok(memberships)
 }
+
+/// Makes checksums right again, for the fuzzer: what lies behind them is to be reached.
+#[cfg(feature = "fuzzing")]
+pub(crate) mod reseal {
+    use super::super::segment;
+    use super::*;
+
+    /// Of block 0.
+    pub(crate) fn segment_header(block: &mut [u8]) {
+        if block.len() == BLOCK {
+            segment::reseal(block);
+        }
+    }
+
+    /// Of a whole batch, which continues `chain` if given. Returns the chain value that the next one carries.
+    pub(crate) fn batch(batch: &mut [u8], chain: Option<u32>) -> u32 {
+        let mut header: BatchHeader = bytemuck::pod_read_unaligned(&batch[..BATCH_HEADER_BYTES]);
+        header.previous_chain = chain.unwrap_or(header.previous_chain);
+        let directory_end = (BATCH_HEADER_BYTES + usize_of(header.directory_bytes)).min(batch.len());
+        let (front, bodies) = batch.split_at_mut(directory_end);
+        let (front, directory) = front.split_at_mut(BATCH_HEADER_BYTES);
+        for row in directory.chunks_exact_mut(RECORD_HEADER_BYTES) {
+            let mut record: RecordHeader = bytemuck::pod_read_unaligned(row);
+            let start = usize_of(record.body_offset).checked_sub(directory_end);
+            let body =
+                start.and_then(|start| bodies.get(start..start.checked_add(usize_of(record.body_bytes))?));
+            record.body_crc = body.and_then(|body| body_checksum(record.kind, body).ok()).unwrap_or(0);
+            row.copy_from_slice(bytemuck::bytes_of(&record));
+        }
+        header.directory_crc = directory_checksum(header.salt, header.batch_seq, directory);
+        header.header_crc = header_checksum(&header);
+        front.copy_from_slice(bytemuck::bytes_of(&header));
+        header.header_crc
+    }
+}

@@ -10,6 +10,8 @@ mod tests;
 use bytemuck::{Pod, Zeroable};
 use raft::{HardState, Standing};
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use batch::reseal;
 pub(crate) use batch::{
     Expected, check_checkpoint_row, decode_batch_header, decode_directory, membership_entries, seal_batch,
     verify_bodies,

@@ -154,3 +154,10 @@ pub(crate) fn decode_segment_header(block: &[u8]) -> Result<SegmentHeader, Inval
 pub(crate) fn looks_unused(block: &[u8]) -> bool {
     block.iter().all(|byte| *byte == 0)
 }
+
+/// Makes the checksum right again, for the fuzzer.
+#[cfg(feature = "fuzzing")]
+pub(super) fn reseal(block: &mut [u8]) {
+    let crc = crc32fast::hash(&block[..CRC_OFFSET]);
+    block[CRC_OFFSET..].copy_from_slice(&crc.to_le_bytes());
+}

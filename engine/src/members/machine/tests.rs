@@ -172,3 +172,22 @@ fn a_directory_survives_a_save() {
     assert!(Members::default().restore_end().is_err());
     assert!(Members::default().restore_entry(b"other", &listed).is_err());
 }
+
+/// Saves come from disks and peers; what is read is told to other nodes, which assert that it is possible.
+#[test]
+fn a_directory_that_no_cluster_comes_to_is_refused() {
+    let bytes = founded().encode();
+    assert_eq!(Members::decode(&bytes), Some(founded()));
+    let shards_of_the_first = 1 + 8 + 2 + 2 + 2 + 8;
+    let mut without_shards = bytes.clone();
+    without_shards[shards_of_the_first..shards_of_the_first + 2].fill(0);
+    assert_eq!(Members::decode(&without_shards), None);
+
+    let mut in_and_out = founded();
+    in_and_out.removed.push(Tombstone { node: NodeId(2), incarnation: 102 });
+    assert_eq!(Members::decode(&in_and_out.encode()), None);
+
+    let mut unknown = founded();
+    unknown.nodes.iter_mut().for_each(|node| node.incarnation = 0);
+    assert_eq!(Members::decode(&unknown.encode()), None);
+}
