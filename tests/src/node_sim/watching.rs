@@ -59,6 +59,7 @@ impl World {
     /// The life is over, and all is calm.
     pub fn check_end(&mut self) {
         let (operations, durable) = self.clients.take_recorded();
+        self.check_by_index(&operations);
         let judgement = judge(operations, &durable, Vec::new());
         let is_wrong = !judgement.faults.is_empty() || !judgement.report.violations.is_empty();
         super::violated_if(is_wrong, "histories", || format!("{judgement}"));
