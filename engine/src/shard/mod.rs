@@ -19,6 +19,7 @@ mod frames;
 mod io;
 mod leading;
 mod leases;
+mod left_reads;
 mod links;
 mod liveness;
 mod loads;
