@@ -23,6 +23,8 @@ mod left_reads;
 mod links;
 mod liveness;
 mod loads;
+#[cfg(feature = "simulation")]
+pub(crate) mod looks;
 mod machine;
 mod membership;
 mod message;
