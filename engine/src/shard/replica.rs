@@ -201,7 +201,8 @@ impl<S: StateMachine> Replica<S> {
         if let Some(hard_state) = write.hard_state()
             && !runtime::mutant!("write.hard_state_forgotten")
         {
-            log.hard_state(self.group, hard_state);
+            let vote = hard_state.vote.filter(|_| !runtime::mutant!("write.vote_forgotten"));
+            log.hard_state(self.group, raft::HardState { vote, ..hard_state });
         }
         self.writes.push_back((log.building(), write));
         true

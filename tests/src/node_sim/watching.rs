@@ -16,6 +16,7 @@ impl World {
         let here = &mut self.machines[machine];
         let (node_id, life, start) = (NodeId(here.node), here.lives, here.starts);
         let Process::Up(node) = &mut here.process else { return };
+        self.checks.said((node_id, life), &node.said(shard));
         let mut touched = node.touched(shard);
         touched.sort_unstable();
         touched.dedup();

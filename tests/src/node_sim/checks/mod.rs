@@ -12,6 +12,7 @@ mod election_safety;
 mod leader_append_only;
 mod leader_completeness;
 mod log_matching;
+mod one_vote;
 mod restarts;
 #[cfg(test)]
 mod tests;
@@ -19,7 +20,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use raft::{Config, EntryId, GroupId, Index, NodeId, Role, Standing, Term};
-use ringraft::simulation::EntryLook;
+use ringraft::simulation::{EntryLook, Said};
 
 pub use bounds::BoundsLook;
 
@@ -128,6 +129,7 @@ impl Known {
 pub struct Checks {
     replicas: BTreeMap<(GroupId, NodeId, u64), Known>,
     leaders: election_safety::Leaders,
+    votes: one_vote::Votes,
     entries: log_matching::Entries,
     committed: committed::Committed,
 }
@@ -149,6 +151,7 @@ impl Checks {
                 && look.role == Role::Leader
                 && (before.term, before.start) == (look.term, look.start)
         });
+        self.votes.check(&look);
         if restarted {
             restarts::check(&known, &look);
         }
@@ -175,6 +178,11 @@ impl Checks {
         if look.committed > newly_committed {
             self.commit(&look, newly_committed);
         }
+    }
+
+    /// Replicas of a node, on its disk of this life, said this.
+    pub fn said(&mut self, node: (NodeId, u64), said: &[Said]) {
+        said.iter().for_each(|said| self.votes.said(node, said));
     }
 
     fn commit(&mut self, look: &Look, from: Index) {

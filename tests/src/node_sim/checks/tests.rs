@@ -1,5 +1,7 @@
 //! Every check condemns what it is there for, and lets pass what is right.
 
+use ringraft::simulation::Promise;
+
 use super::*;
 use crate::core_sim::run::violation_of;
 
@@ -99,6 +101,31 @@ fn what_is_wrong_is_condemned_by_the_check_of_its_name() {
         show(checks, Look { term: Term(2), role: Role::Leader, ..shorter(2, look(2)) }, 7);
     });
     assert_eq!(incomplete, Some("leader_completeness"));
+    let said = |node: u16, to: u16, term: u64, promise| {
+        let (group, to, term) = (GroupId(1), NodeId(to), Term(term));
+        ((NodeId(node), 0), [Said { group, to, term, promise }])
+    };
+    let votes = |second: ((NodeId, u64), [Said; 1])| {
+        condemned(|checks| {
+            let (node, first) = said(1, 2, 1, Promise::Vote);
+            checks.said(node, &first);
+            show(checks, look(1), 7);
+            show(checks, Look { start: 2, ..look(1) }, 7);
+            checks.said(second.0, &second.1);
+        })
+    };
+    assert_eq!(votes(said(1, 2, 1, Promise::Vote)), None, "said again");
+    assert_eq!(votes(said(1, 3, 2, Promise::Vote)), None, "in another term");
+    assert_eq!(votes(said(2, 3, 1, Promise::Vote)), None, "another node's");
+    assert_eq!(votes(said(1, 3, 1, Promise::Term)), None, "no vote");
+    assert_eq!(votes(said(1, 3, 1, Promise::Vote)), Some("one_vote"));
+    assert_eq!(votes(said(1, 3, 1, Promise::OwnVote)), Some("one_vote"));
+    let forgets = condemned(|checks| {
+        let (node, acked) = said(1, 2, 4, Promise::Term);
+        checks.said(node, &acked);
+        show(checks, Look { start: 2, ..look(1) }, 7);
+    });
+    assert_eq!(forgets, Some("one_vote"));
     let unbounded = condemned(|checks| {
         checks.bounds(&BoundsLook { log_file_bytes: 2, log_file_bytes_max: 1, ..BoundsLook::default() });
     });
