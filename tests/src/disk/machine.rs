@@ -34,6 +34,15 @@ pub enum Fault {
     SyncDir,
 }
 
+/// A file that was removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removed {
+    /// Its path.
+    pub path: PathBuf,
+    /// Somebody had it open.
+    pub was_open: bool,
+}
+
 /// An operation that waits to be released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HeldId(pub(super) u64);
@@ -55,6 +64,8 @@ pub(super) enum Change {
 
 #[derive(Clone, Default)]
 struct Inode {
+    /// As often as there are files open on it, and once more.
+    handle: Rc<()>,
     /// What reads see.
     seen: Pages,
     /// What surely survives, before `unsynced`.
@@ -79,6 +90,8 @@ struct Pending {
 
 #[derive(Clone, Default)]
 pub(super) struct Machine {
+    /// Names that were removed, and whether somebody had the file open.
+    pub(super) removed: Vec<Removed>,
     inodes: BTreeMap<u64, Inode>,
     pub(super) names: BTreeMap<PathBuf, u64>,
     pub(super) safe_names: BTreeMap<PathBuf, u64>,
@@ -149,6 +162,11 @@ impl Inode {
 }
 
 impl Machine {
+    /// What an open file holds on to.
+    pub(super) fn handle(&self, inode: u64) -> Rc<()> {
+        self.inodes.get(&inode).map(|inode| Rc::clone(&inode.handle)).unwrap_or_default()
+    }
+
     pub(super) fn powered(&self) -> io::Result<()> {
         if self.power == Some(0) { Err(io::Error::other("the power is out")) } else { Ok(()) }
     }

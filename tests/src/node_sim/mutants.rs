@@ -15,6 +15,7 @@ pub const MUTANTS: &[(&str, &str)] = &[
     ("log.full_for_ever", "after a file could not be made the log stays full (seed 97, once)"),
     ("snapshot.file_not_synced", "a snapshot gets its name before its bytes are durable"),
     ("snapshot.directory_not_synced", "a snapshot is recorded before its name is durable"),
+    ("snapshot.used_files_removed", "an old snapshot goes while it is sent to a peer"),
     ("save.published_before_record", "the old snapshot goes before the record of the new one is durable"),
     ("save.compacts_beyond_snapshot", "the log lets go of more than the snapshot holds"),
     ("install.not_recorded", "an installed snapshot has no record in the log"),

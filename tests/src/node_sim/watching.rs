@@ -16,6 +16,12 @@ impl World {
         let here = &mut self.machines[machine];
         let (node_id, life, start) = (NodeId(here.node), here.lives, here.starts);
         let Process::Up(node) = &mut here.process else { return };
+        let place = (node_id, life, shard);
+        self.checks.files.removed(place, start, &here.disks[usize::from(shard)].take_removed());
+        if node.log(shard).is_some() {
+            let is_pending = node.has_pending_records(shard);
+            self.checks.files.check(place, start, is_pending, || node.snapshots(shard));
+        }
         self.checks.said((node_id, life), &node.said(shard));
         let mut touched = node.touched(shard);
         touched.sort_unstable();

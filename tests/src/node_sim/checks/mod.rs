@@ -9,6 +9,7 @@ mod committed;
 mod cursors;
 mod durable_quorum;
 mod election_safety;
+mod files_in_use;
 mod leader_append_only;
 mod leader_completeness;
 mod log_matching;
@@ -23,6 +24,7 @@ use raft::{Config, EntryId, GroupId, Index, NodeId, Role, Standing, Term};
 use ringraft::simulation::{EntryLook, Said};
 
 pub use bounds::BoundsLook;
+pub use files_in_use::Files;
 
 /// A replica after a turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,6 +134,8 @@ pub struct Checks {
     votes: one_vote::Votes,
     entries: log_matching::Entries,
     committed: committed::Committed,
+    /// Snapshot files that are named.
+    pub files: Files,
 }
 
 impl Checks {

@@ -1,9 +1,10 @@
 //! Every check condemns what it is there for, and lets pass what is right.
 
-use ringraft::simulation::Promise;
+use ringraft::simulation::{Promise, SnapshotLook};
 
 use super::*;
 use crate::core_sim::run::violation_of;
+use crate::disk::Removed;
 
 fn look(node: u16) -> Look {
     Look {
@@ -130,4 +131,35 @@ fn what_is_wrong_is_condemned_by_the_check_of_its_name() {
         checks.bounds(&BoundsLook { log_file_bytes: 2, log_file_bytes_max: 1, ..BoundsLook::default() });
     });
     assert_eq!(unbounded, Some("bounds"));
+}
+
+#[test]
+fn files_that_are_open_or_named_must_stay() {
+    let place = (NodeId(1), 0, 0);
+    let removed =
+        |name: &str, was_open| [Removed { path: format!("/shard/snapshots/{name}").into(), was_open }];
+    let look = |published: &str, pending: &str| {
+        let files = |text: &str| text.split_whitespace().map(str::to_owned).collect();
+        vec![SnapshotLook { group: GroupId(1), published: files(published), pending: files(pending) }]
+    };
+    let after = |file: &'static str, was_open| {
+        condemned(|checks| {
+            checks.files.check(place, 1, false, || look("old", ""));
+            checks.files.check(place, 1, true, || look("old", "new"));
+            // Published too early: its record is not durable.
+            checks.files.check(place, 1, true, || look("new", "new"));
+            checks.files.removed(place, 1, &removed(file, was_open));
+        })
+    };
+    assert_eq!(after("other", false), None);
+    assert_eq!(after("other", true), Some("files_in_use"));
+    assert_eq!(after("old", false), Some("files_in_use"));
+    assert_eq!(after("new", false), Some("files_in_use"));
+    let later = condemned(|checks| {
+        checks.files.check(place, 1, true, || look("old", "new"));
+        checks.files.check(place, 1, false, || look("new", ""));
+        checks.files.removed(place, 1, &removed("old", false));
+        checks.files.removed(place, 2, &removed("new", false));
+    });
+    assert_eq!(later, None, "superseded, and another start's business");
 }
