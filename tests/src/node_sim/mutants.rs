@@ -36,5 +36,6 @@ pub const MUTANTS: &[(&str, &str)] = &[
         "every start of a node counts its requests from the same number (seed 781, once)",
     ),
     ("request.write_repeated", "a write whose outcome is unknown is asked again"),
+    ("request.keeps_its_place", "an answered request stays in the list of those that wait for answers"),
     ("request.return_forgotten", "a way to a leader never becomes free again"),
 ];

@@ -2,13 +2,16 @@
 
 use raft::NodeId;
 
-use super::checks::{BoundsLook, Look};
+use super::checks::{BoundsLook, Look, check_queues, check_rest};
 use super::machine::Process;
 use super::world::World;
 use crate::workload::judge;
 
 /// The log's own bound on what is not synced (8 MiB, or a segment), and a turn's worth above it.
 const UNSYNCED_BYTES_MAX: u64 = 16 << 20;
+
+/// Queues are looked at once in so many turns: what is in one stays for several.
+const QUEUES_EVERY: u64 = 8;
 
 impl World {
     /// A shard had a turn.
@@ -50,6 +53,9 @@ impl World {
                 |first| node.entries(shard, group, first, last),
             );
         }
+        if self.counts.visits.is_multiple_of(QUEUES_EVERY) {
+            check_queues(&node.bounds(shard));
+        }
         if let Some(log) = node.log(shard) {
             let stats = log.stats();
             self.checks.bounds(&BoundsLook {
@@ -65,6 +71,11 @@ impl World {
 
     /// The life is over, and all is calm.
     pub fn check_end(&mut self) {
+        for here in &mut self.machines {
+            let node_id = NodeId(here.node);
+            let Some(node) = here.running() else { continue };
+            (0..node.shards()).for_each(|shard| check_rest(node_id, &node.leftovers(shard)));
+        }
         let (operations, durable) = self.clients.take_recorded();
         self.check_by_index(&operations);
         let judgement = judge(operations, &durable, Vec::new());

@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use raft::{Config, EntryId, GroupId, Index, NodeId, Role, Standing, Term};
 use ringraft::simulation::{EntryLook, Said};
 
-pub use bounds::BoundsLook;
+pub use bounds::{BoundsLook, check_queues, check_rest};
 pub use files_in_use::Files;
 
 /// A replica after a turn.

@@ -1,6 +1,6 @@
 //! Every check condemns what it is there for, and lets pass what is right.
 
-use ringraft::simulation::{Promise, SnapshotLook};
+use ringraft::simulation::{Bound, Promise, SnapshotLook};
 
 use super::*;
 use crate::core_sim::run::violation_of;
@@ -131,6 +131,15 @@ fn what_is_wrong_is_condemned_by_the_check_of_its_name() {
         checks.bounds(&BoundsLook { log_file_bytes: 2, log_file_bytes_max: 1, ..BoundsLook::default() });
     });
     assert_eq!(unbounded, Some("bounds"));
+}
+
+#[test]
+fn queues_keep_their_limits_and_are_empty_at_rest() {
+    let bound = |is| Bound { what: "requests", is, max: 3 };
+    assert_eq!(condemned(|_| check_queues(&[bound(0), bound(3)])), None);
+    assert_eq!(condemned(|_| check_queues(&[bound(0), bound(4)])), Some("bounds"));
+    assert_eq!(condemned(|_| check_rest(NodeId(1), &[("reads", 0)])), None);
+    assert_eq!(condemned(|_| check_rest(NodeId(1), &[("reads", 0), ("writes", 1)])), Some("leftovers"));
 }
 
 #[test]
