@@ -5,6 +5,8 @@
 //! something, or it asked to be visited again ([`Node::wants_visit`]). A visit is what one pass of the production
 //! driver's loop is.
 
+mod looks;
+
 use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
@@ -16,6 +18,7 @@ use raft::{EntryId, EntryKind, GroupId, Index, Raft, Time};
 use raftlog::Cached;
 use runtime::{Disk, Doorbell, Mailbox, MailboxSender, SocketId};
 
+pub use crate::shard::looks::{Bound, Promise, Said, SnapshotLook};
 pub use crate::shard::{Action, ClientData, Dialer, Input};
 
 use crate::builder::Builder;

@@ -124,6 +124,9 @@ impl Registry {
     }
 
     fn release(&mut self, name: SnapshotName, usage: Use) {
+        if runtime::mutant!("snapshot.used_files_removed") && !self.files.contains_key(&name) {
+            return;
+        }
         let uses = &mut self.files.get_mut(&name).expect("a used file is not forgotten").uses;
         let count = uses.get_mut(&usage).expect("counted when the guard was made");
         *count -= 1;
@@ -167,7 +170,11 @@ impl Registry {
 
     /// One file that is neither live nor used, for removal; nobody can begin to use it now.
     pub fn take_garbage(&mut self) -> Option<(SnapshotName, Stage)> {
-        let unwanted = |entry: &Entry| !entry.live && !entry.leaving && entry.uses.is_empty();
+        let unused = |entry: &Entry| {
+            let sent = entry.stage == Stage::Complete && runtime::mutant!("snapshot.used_files_removed");
+            entry.uses.is_empty() || sent
+        };
+        let unwanted = |entry: &Entry| !entry.live && !entry.leaving && unused(entry);
         let (name, entry) = self.files.iter_mut().find(|(_, entry)| unwanted(entry))?;
         entry.leaving = true;
         Some((*name, entry.stage))

@@ -33,7 +33,9 @@ fn the_same_seed_makes_the_same_life() {
 /// Seeds that found bugs, once. What each was stands in docs/TESTING.md.
 #[test]
 fn seeds_that_failed_once_pass() {
-    for seed in [43, 60, 72, 81, 88, 97, 141, 219, 258, 436, 512, 781, 978, 1095] {
+    let seeds =
+        [43, 60, 72, 81, 88, 97, 141, 148, 219, 258, 344, 397, 425, 436, 512, 627, 693, 781, 978, 1030, 1095];
+    for seed in seeds {
         if let Err(failure) = run::seed(seed, &Trace::silent()) {
             panic!("{failure:?}");
         }

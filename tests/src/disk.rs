@@ -54,7 +54,7 @@ use machine::{Machine, Operation};
 use runtime::{Buffer, Disk, File};
 use timed::Cost;
 
-pub use machine::{Fault, HeldId};
+pub use machine::{Fault, HeldId, Removed};
 pub use timed::{Damage, Rates, Silent, Timing};
 
 /// A disk in memory. Clones are the same disk; [`SimDisk::image`] makes another one with the same bytes.
@@ -71,6 +71,8 @@ pub struct SimFile {
     inode: u64,
     /// The disk's start in which it was opened: dead after the next crash.
     boot: u64,
+    /// Says that it is open.
+    _handle: Rc<()>,
 }
 
 impl SimDisk {
@@ -169,6 +171,16 @@ impl SimDisk {
         self.machine.borrow_mut().take_away(path);
     }
 
+    fn opened(&self, machine: &Machine, path: &Path, inode: u64) -> SimFile {
+        let (path, boot, handle) = (path.to_owned(), machine.boot, machine.handle(inode));
+        SimFile { disk: self.clone(), path, inode, boot, _handle: handle }
+    }
+
+    /// What was removed since this was last asked, in order.
+    pub fn take_removed(&self) -> Vec<Removed> {
+        std::mem::take(&mut self.machine.borrow_mut().removed)
+    }
+
     /// What reads see of a file; `None` if there is none.
     pub fn bytes(&self, path: &Path) -> Option<Vec<u8>> {
         self.machine.borrow().bytes(path)
@@ -207,7 +219,7 @@ impl Disk for SimDisk {
         let machine = self.machine.borrow();
         machine.powered()?;
         let inode = machine.lookup(path)?;
-        Ok(SimFile { disk: self.clone(), path: path.to_owned(), inode, boot: machine.boot })
+        Ok(self.opened(&machine, path, inode))
     }
 
     async fn create(&self, path: &Path, file_bytes: u64) -> io::Result<SimFile> {
@@ -215,7 +227,7 @@ impl Disk for SimDisk {
         self.take_time(Cost::Sync).await?;
         let mut machine = self.machine.borrow_mut();
         let inode = machine.create(path, file_bytes)?;
-        Ok(SimFile { disk: self.clone(), path: path.to_owned(), inode, boot: machine.boot })
+        Ok(self.opened(&machine, path, inode))
     }
 
     async fn create_dir(&self, path: &Path) -> io::Result<()> {

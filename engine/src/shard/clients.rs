@@ -10,8 +10,12 @@ use raft::Time;
 use runtime::{Part, SocketId};
 
 use super::client::Client;
+#[cfg(feature = "simulation")]
+use super::client::UNANSWERED_REQUESTS_MAX;
 use super::client::UNWRITTEN_BYTES_MAX;
 use super::io::{Action, ClientData};
+#[cfg(feature = "simulation")]
+use super::looks::Bound;
 use super::request::{Outcome, ReplyTo};
 use super::settings::ShardSettings;
 use crate::directory::Directory;
@@ -258,6 +262,42 @@ impl Clients {
                 self.close(slot, actions);
             }
         }
+    }
+
+    /// How full what has a limit is.
+    #[cfg(feature = "simulation")]
+    pub(super) fn bounds(&self, bounds: &mut Vec<Bound>) {
+        let clients = || self.table.iter().flatten();
+        let most = |count: fn(&Client) -> usize| clients().map(|client| count(client)).max().unwrap_or(0);
+        // One answer may be above what makes the next ones be dropped.
+        let answer_max = raft::COMMAND_BYTES_MAX;
+        let input_max = Limits::default().command_bytes_max as usize;
+        bounds.extend([
+            Bound::new("requests of a client", most(|client| client.replies.len()), UNANSWERED_REQUESTS_MAX),
+            Bound::new("unread bytes of a client", most(Client::unwritten), UNREAD_BYTES_MAX + answer_max),
+            Bound::new(
+                "unread bytes of all clients",
+                self.unread_bytes,
+                SHARD_UNREAD_BYTES_MAX + UNREAD_BYTES_MAX,
+            ),
+            Bound::new(
+                "input of a client",
+                most(|client| client.rest.len()),
+                input_max + super::transfers::CHUNK_BYTES as usize,
+            ),
+        ]);
+    }
+
+    /// What is owed to clients.
+    #[cfg(feature = "simulation")]
+    pub(super) fn leftovers(&self, left: &mut Vec<(&'static str, usize)>) {
+        let clients = || self.table.iter().flatten();
+        left.extend([
+            ("replies to clients", clients().map(|client| client.replies.len()).sum()),
+            ("parts of replies to clients", clients().map(|client| client.gathering.len()).sum()),
+            ("unread bytes of clients", clients().map(|client| client.unwritten()).sum()),
+            ("unread bytes counted", self.unread_bytes),
+        ]);
     }
 
     /// True when input that waited can go on at once.

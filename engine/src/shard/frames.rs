@@ -24,6 +24,9 @@ pub(crate) struct FrameBuilder {
     tail: Vec<Part>,
     tail_bytes: usize,
     slices: Vec<Buffer>,
+    /// What replicas said and to whom, for the simulator.
+    #[cfg(feature = "simulation")]
+    pub(crate) said: Vec<super::looks::Said>,
 }
 
 /// Why a replica's appends stopped filling a frame.
@@ -41,6 +44,8 @@ impl FrameBuilder {
     /// Votes, acks, beats and rounds: they go first and are small.
     pub(crate) fn add_messages<S>(&mut self, replica: &mut Replica<S>, now: Time, to: NodeId) {
         while let Some(message) = replica.raft.take_message(now, to) {
+            #[cfg(feature = "simulation")]
+            self.said.push(super::looks::Said::new(to, &message));
             self.body.messages.push(message);
         }
     }

@@ -287,6 +287,7 @@ impl Links {
                 tracing::info!(node = %peer.node, shard = peer.shard, "peer is connected");
                 self.directory.learn_client(identity.node, &identity.client_address);
                 entry.up = true;
+                self.greeted(link, now, &identity);
                 self.directory.set_reachable(peer.node, true);
                 let reborn = self.liveness.connected(link, now, identity.boot);
                 events.push(LinkEvent::Up { link, reborn });

@@ -19,9 +19,12 @@ mod frames;
 mod io;
 mod leading;
 mod leases;
+mod left_reads;
 mod links;
 mod liveness;
 mod loads;
+#[cfg(feature = "simulation")]
+pub(crate) mod looks;
 mod machine;
 mod membership;
 mod message;

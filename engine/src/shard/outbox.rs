@@ -176,6 +176,28 @@ impl Outbox {
         }
     }
 
+    /// How full what has a limit is.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn bounds(&self) -> [super::looks::Bound; 3] {
+        use super::looks::Bound;
+        let calls = self.call_bytes.len() - self.framed_bytes;
+        let replies = self.reply_bytes.len() - self.framed_reply_bytes;
+        // A single one may be larger, and small answers are kept whatever waits.
+        let call_max = CALL_BYTES_MAX.max(raft::COMMAND_BYTES_MAX);
+        let reply_max = REPLY_BYTES_MAX + CALLS_MAX * SMALL_REPLY_BYTES;
+        [
+            Bound::new("requests passed on, of a link", self.sent.len(), CALLS_MAX),
+            Bound::new("bytes of requests for a link", calls, call_max),
+            Bound::new("bytes of answers for a link", replies, reply_max),
+        ]
+    }
+
+    /// How many requests were passed on and not answered.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn unanswered(&self) -> usize {
+        self.sent.len()
+    }
+
     /// True when there is something to put into a frame.
     pub(crate) fn is_pending(&self) -> bool {
         !self.calls.is_empty() || !self.replies.is_empty()
@@ -185,7 +207,7 @@ impl Outbox {
     pub(crate) fn answered(&mut self, sequence: u64) -> Option<RequestHead> {
         let place = usize::try_from(sequence.checked_sub(self.sent_first)?).ok()?;
         let sent = self.sent.get_mut(place)?.take();
-        while self.sent.front().is_some_and(Option::is_none) {
+        while self.sent.front().is_some_and(Option::is_none) && !runtime::mutant!("request.keeps_its_place") {
             self.sent.pop_front();
             self.sent_first += 1;
         }

@@ -11,7 +11,7 @@
 
 use std::collections::VecDeque;
 
-use raft::{Index, ReadId, Time};
+use raft::{EntryId, Index, ReadId, Time};
 
 use super::request::{ReplyTo, Request, RequestHead};
 
@@ -32,20 +32,20 @@ struct WaitingRead {
     id: ReadId,
     /// A lease held when it was registered.
     by_lease: bool,
-    /// The last index proposed when the read arrived: it sees at least this and, from this leader's term,
-    /// nothing later than what is applied when it is answered.
-    at: Index,
+    /// The leader's term, and the last index proposed when the read arrived: it sees at least this and, from this
+    /// term, nothing later than what is applied when it is answered.
+    at: EntryId,
     start: usize,
     end: usize,
 }
 
 impl ReadQueue {
-    /// Adds a read that arrived after `at` was proposed; `fill` appends the encoded query.
+    /// Adds a read that arrived after `at` was proposed, in the term of `at`; `fill` appends the encoded query.
     pub(crate) fn push(
         &mut self,
         head: RequestHead,
         (id, by_lease): (ReadId, bool),
-        at: Index,
+        at: EntryId,
         fill: impl FnOnce(&mut Vec<u8>),
     ) {
         let start = self.bytes.len();
@@ -69,8 +69,9 @@ impl ReadQueue {
         mut answer: impl FnMut(ReplyTo, &[u8]) -> Option<usize>,
     ) -> bool {
         while let Some(read) = self.queue.front() {
-            let proven = self.confirmed >= Some(read.id) || next_commits;
-            if read.at > applied || !proven {
+            let proven =
+                self.confirmed >= Some(read.id) || next_commits || runtime::mutant!("read.without_round");
+            if read.at.index > applied || !proven {
                 break; // who is behind arrived later, or waits for less; each connection's come in order
             }
             let Some(place) = answer(read.head.reply_to, &self.bytes[read.start..read.end]) else {
@@ -111,13 +112,13 @@ impl ReadQueue {
         }
     }
 
-    /// Takes every waiting read out, to be asked again elsewhere: nothing has been answered.
-    pub(crate) fn take_all(&mut self) -> Vec<Request> {
+    /// Takes every waiting read out, with the term and the index that it arrived at: nothing has been answered.
+    pub(crate) fn take_all(&mut self) -> Vec<(EntryId, Request)> {
         let bytes = &self.bytes;
         let all = self
             .queue
             .drain(..)
-            .map(|read| Request { head: read.head, bytes: bytes[read.start..read.end].to_vec() });
+            .map(|read| (read.at, Request { head: read.head, bytes: bytes[read.start..read.end].to_vec() }));
         let all = all.collect();
         self.bytes.clear();
         self.confirmed = None;
@@ -139,7 +140,7 @@ impl ReadQueue {
 
 #[cfg(test)]
 mod tests {
-    use raft::GroupId;
+    use raft::{GroupId, Term};
 
     use super::super::request::Kind;
     use super::*;
@@ -148,7 +149,8 @@ mod tests {
         let reply_to = ReplyTo::Handle { call };
         let head =
             RequestHead { group: GroupId(1), kind: Kind::Read, reply_to, deadline: Time(9), proxied: false };
-        reads.push(head, (ReadId(call), by_lease), Index(at), |out| out.push(u8::try_from(call).unwrap()));
+        let at = EntryId::new(Term(1), Index(at));
+        reads.push(head, (ReadId(call), by_lease), at, |out| out.push(u8::try_from(call).unwrap()));
     }
 
     fn served(reads: &mut ReadQueue, applied: u64, next_commits: bool) -> Vec<u8> {

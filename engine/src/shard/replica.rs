@@ -12,6 +12,7 @@ use runtime::{Buffer, Disk};
 
 use super::accepted::write_accepted;
 use super::answers::Answers;
+use super::left_reads::LeftReads;
 use super::machine::Machine;
 use super::reads::ReadQueue;
 use super::request::{Encode, Kind, Outcome, ReplyTo, RequestHead};
@@ -43,8 +44,10 @@ pub(crate) struct Replica<S> {
     pub(crate) disks: Vec<(NodeId, u64)>,
     pub(crate) route: Route,
     /// Those who proposed, in the order of their entries.
-    waiters: VecDeque<Waiter>,
+    pub(super) waiters: VecDeque<Waiter>,
     pub(super) reads: ReadQueue,
+    /// Reads from when it led, in front of writes that wait.
+    pub(super) left: LeftReads,
     /// What was handed to the log and is not yet durable.
     writes: VecDeque<(BatchSeq, Write)>,
     /// True while it stands in the shard's list of replicas with something to do.
@@ -55,8 +58,8 @@ pub(crate) struct Replica<S> {
     pub(crate) loading: bool,
 }
 
-struct Waiter {
-    id: EntryId,
+pub(super) struct Waiter {
+    pub(super) id: EntryId,
     to: ReplyTo,
     deadline: Time,
 }
@@ -86,6 +89,7 @@ impl<S: StateMachine> Replica<S> {
             route: Route::default(),
             waiters: VecDeque::new(),
             reads: ReadQueue::default(),
+            left: LeftReads::default(),
             writes: VecDeque::new(),
             dirty: false,
             watched: false,
@@ -147,7 +151,7 @@ impl<S: StateMachine> Replica<S> {
                 Kind::Control => {}
                 Kind::Read => {
                     let Ok(id) = self.raft.read(now) else { return Led::NotLeader };
-                    self.reads.push(head, (id, leased), Index(next.0 - 1), |out| {
+                    self.reads.push(head, (id, leased), EntryId::new(term, next.previous()), |out| {
                         let start = out.len();
                         out.resize(start + body.encoded_bytes(), 0);
                         body.encode(&mut out[start..]);
@@ -197,7 +201,8 @@ impl<S: StateMachine> Replica<S> {
         if let Some(hard_state) = write.hard_state()
             && !runtime::mutant!("write.hard_state_forgotten")
         {
-            log.hard_state(self.group, hard_state);
+            let vote = hard_state.vote.filter(|_| !runtime::mutant!("write.vote_forgotten"));
+            log.hard_state(self.group, raft::HardState { vote, ..hard_state });
         }
         self.writes.push_back((log.building(), write));
         true
@@ -267,7 +272,8 @@ impl<S: StateMachine> Replica<S> {
                 break;
             }
             assert_eq!(entry.id.index.0, applied.0 + 1, "{}: entries apply in order", self.group);
-            if entry.id.term == self.raft.term() && !self.serve_reads(true, answers) {
+            let is_ours = entry.id.term == self.raft.term();
+            if !self.serve_left(entry.id, answers) || is_ours && !self.serve_reads(true, answers) {
                 return false;
             }
             let to = self.waiter_for(entry.id, answers);
@@ -327,14 +333,6 @@ impl<S: StateMachine> Replica<S> {
         ReplyTo::Nobody
     }
 
-    /// This replica no longer leads: its unanswered reads can be asked elsewhere. Writers keep waiting: their
-    /// entries may still commit, and applying tells which did.
-    pub(crate) fn stepped_down(&mut self) {
-        self.disks.clear();
-        let reads = self.reads.take_all();
-        self.route.hold_in_front(reads);
-    }
-
     /// The state jumped to `to` by a snapshot: who waited for an entry below can no longer be told its fate.
     pub(crate) fn restored(&mut self, to: Index, machine: Machine<S>, config: Config, answers: &mut Answers) {
         if !runtime::mutant!("install.keeps_old_state") {
@@ -345,6 +343,7 @@ impl<S: StateMachine> Replica<S> {
             let waiter = self.waiters.pop_front().expect("just seen");
             answers.fail(waiter.to, Outcome::Unknown);
         }
+        self.left.drop_before(to, |to| answers.fail(to, Outcome::Refused));
     }
 
     /// Answers what waited past its deadline: writers with "unknown", the rest with "not applied".
@@ -353,13 +352,14 @@ impl<S: StateMachine> Replica<S> {
             let waiter = self.waiters.pop_front().expect("just seen");
             answers.fail(waiter.to, Outcome::Unknown);
         }
+        self.left.expire(now, |to| answers.fail(to, Outcome::Refused));
         self.reads.expire(now, |to| answers.fail(to, Outcome::Refused));
         self.route.expire(now, |to| answers.fail(to, Outcome::Refused));
     }
 
     /// True when somebody waits here, so that deadlines must be looked at.
     pub(crate) fn has_waiting(&self) -> bool {
-        !self.waiters.is_empty() || !self.reads.is_empty() || self.route.has_held()
+        !self.waiters.is_empty() || !self.reads.is_empty() || !self.left.is_empty() || self.route.has_held()
     }
 }
 

@@ -87,6 +87,18 @@ impl Route {
         !self.held.is_empty() || !self.refused.is_empty()
     }
 
+    /// How many requests it holds, and their bytes.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn held(&self) -> (usize, usize) {
+        (self.held.len() + self.refused.len(), self.held_bytes)
+    }
+
+    /// How many requests passed on are unanswered.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn outstanding(&self) -> usize {
+        self.outstanding
+    }
+
     /// Removes and names the held requests whose deadline has passed.
     pub(crate) fn expire(&mut self, now: Time, mut expired: impl FnMut(ReplyTo)) {
         while self.held.front().is_some_and(|request| request.head.deadline <= now) {

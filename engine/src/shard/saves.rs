@@ -79,6 +79,12 @@ impl<D: Disk> Saves<D> {
         }
     }
 
+    /// The snapshots whose records are on their way to the disk.
+    #[cfg(feature = "simulation")]
+    pub(super) fn pending(&self) -> impl Iterator<Item = &Manifest> {
+        self.recorded.iter().map(|recorded| &recorded.built.manifest)
+    }
+
     /// Whether `replica` must not apply now: see `holding`.
     pub(super) fn holds(&self, replica: usize) -> bool {
         self.holding == Some(replica)

@@ -25,7 +25,7 @@ use crate::state_machine::StateMachine;
 pub(super) const CHUNK_BYTES: u32 = 512 << 10;
 
 /// Connections for snapshots that were accepted, at most: more than may be received at the same time.
-const CALLERS_MAX: usize = 16;
+pub(super) const CALLERS_MAX: usize = 16;
 
 /// A caller that has not said what it brings is cut off after so long.
 const BEGIN_WITHIN: Duration = Duration::from_secs(5);

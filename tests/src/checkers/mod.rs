@@ -3,6 +3,7 @@
 //!
 //! - [`linearizable`]: any mix of requests on a key, by search.
 //! - [`append_list`]: keys that are only appended to and read, in linear time.
+//! - [`witness`]: everything, where the order of the log is known.
 
 pub mod append_list;
 pub mod linearizable;
@@ -10,3 +11,4 @@ mod prepare;
 mod search;
 mod table;
 mod values;
+pub mod witness;

@@ -16,6 +16,8 @@ pub(super) enum Change {
 
 #[derive(Clone, Default)]
 pub(super) struct Inode {
+    /// As often as there are files open on it, and once more.
+    pub(super) handle: Rc<()>,
     /// What reads see.
     pub(super) seen: Pages,
     /// What surely survives, before `unsynced`.

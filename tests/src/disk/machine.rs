@@ -32,6 +32,15 @@ pub enum Fault {
     SyncDir,
 }
 
+/// A file that was removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removed {
+    /// Its path.
+    pub path: PathBuf,
+    /// Somebody had it open.
+    pub was_open: bool,
+}
+
 /// An operation that waits to be released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HeldId(pub(super) u64);
@@ -58,6 +67,8 @@ struct Pending {
 
 #[derive(Clone, Default)]
 pub(super) struct Machine {
+    /// Names that were removed, and whether somebody had the file open.
+    pub(super) removed: Vec<Removed>,
     inodes: BTreeMap<u64, Inode>,
     pub(super) names: BTreeMap<PathBuf, u64>,
     pub(super) safe_names: BTreeMap<PathBuf, u64>,
@@ -75,6 +86,11 @@ pub(super) struct Machine {
 }
 
 impl Machine {
+    /// What an open file holds on to.
+    pub(super) fn handle(&self, inode: u64) -> Rc<()> {
+        self.inodes.get(&inode).map(|inode| Rc::clone(&inode.handle)).unwrap_or_default()
+    }
+
     pub(super) fn powered(&self) -> io::Result<()> {
         if self.power == Some(0) { Err(io::Error::other("the power is out")) } else { Ok(()) }
     }

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     at,
-    machine::{Fault, Machine},
+    machine::{Fault, Machine, Removed},
     pages::Pages,
 };
 
@@ -103,7 +103,10 @@ impl Machine {
 
     pub(super) fn remove(&mut self, path: &Path) -> io::Result<()> {
         self.count(None)?;
-        self.names.remove(path).ok_or(io::ErrorKind::NotFound)?;
+        let inode = self.names.remove(path).ok_or(io::ErrorKind::NotFound)?;
+        // One is the inode's own, one this look's.
+        let was_open = std::rc::Rc::strong_count(&self.handle(inode)) > 2;
+        self.removed.push(Removed { path: path.to_owned(), was_open });
         self.unsynced_names.push(Naming::Remove(path.to_owned()));
         Ok(())
     }

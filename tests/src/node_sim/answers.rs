@@ -7,7 +7,7 @@ use ringraft::simulation::Input;
 use super::clients::{RETRY_US, Waiting};
 use super::world::World;
 use crate::client::{Value, read_reply};
-use crate::history::{Outcome, Reply, Request};
+use crate::history::{Outcome, Reply, Request, printable};
 use crate::workload::session::{Answer, answer};
 
 impl World {
@@ -65,7 +65,9 @@ impl World {
                     (Request::Get, Reply::Value(seen), Some(b'p')) if waiting.pipelined => {
                         let seen_it = wrote.is_none() || *seen == *wrote;
                         super::violated_if(!seen_it, "pipelines", || {
-                            format!("client {number}: a GET did not see the SET before it: {seen:?}")
+                            let (wrote, seen) =
+                                (wrote.as_deref().map(printable), seen.as_deref().map(printable));
+                            format!("client {number}: a GET saw {seen:?}, not the SET before it of {wrote:?}")
                         });
                         *wrote = None;
                     }

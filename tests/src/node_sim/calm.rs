@@ -1,10 +1,13 @@
 //! The end of a life: faults end, and then everything must come right by itself, without new writes.
 
 use ringraft::Redirect;
+use ringraft::simulation::Node;
 
-use super::machine::Process;
+use super::machine::{Process, Replicated};
+use super::operator::Errand;
 use super::world::{Happening, World};
 use crate::core_sim::violation::require;
+use crate::disk::SimDisk;
 
 /// Within this a healed cluster serves again, all requests are answered, and all replicas are alike.
 const CALM_US: u64 = 60_000_000;
@@ -14,6 +17,8 @@ const BEYOND_US: u64 = 10_000_000;
 const SAVES_US: u64 = 5_000_000;
 /// Between two looks.
 const LOOK_US: u64 = 500_000;
+
+type Running = Node<Replicated, SimDisk>;
 
 impl World {
     /// Ends all faults and sees to it that the cluster comes right.
@@ -60,6 +65,9 @@ impl World {
             require!(self.now_us < until_us, "liveness", "{} s after {after}: {why}", CALM_US / 1_000_000);
             self.run_until(self.now_us + LOOK_US);
             self.replace_ended();
+            if self.now_us + CALM_US / 2 > until_us && self.operator.is_idle() {
+                self.add_forgotten();
+            }
         }
     }
 
@@ -68,6 +76,18 @@ impl World {
         for machine in 0..self.machines.len() {
             if self.needs_replacement(machine) {
                 self.replace_node(machine);
+            }
+        }
+    }
+
+    /// A node that was removed before it had joined does not hear of it, and waits for ever: it is added once more.
+    fn add_forgotten(&mut self) {
+        for machine in 0..self.machines.len() {
+            let node = self.machines[machine].node;
+            let waits =
+                |running: &mut Running| running.is_ready() && running.raft(0, raft::GroupId(0)).is_none();
+            if self.machines[machine].running().is_some_and(waits) {
+                self.order([Errand::Add { node, machine }]);
             }
         }
     }

@@ -11,6 +11,7 @@ use super::machine::client_address;
 use super::net::{Party, Reading};
 use super::profile::Profile;
 use super::world::{Happening, World};
+use crate::client::encode;
 use crate::history::{Bytes, Operation, Outcome, Request, printable};
 use crate::workload::session::bytes;
 
@@ -129,6 +130,20 @@ impl Clients {
             value.resize(bytes_min, b'x');
         }
         value
+    }
+
+    /// What nobody adds twice, a little more than any before.
+    fn unique_by(&mut self, more: i64) -> i64 {
+        self.written += 1;
+        4 * i64::try_from(self.written).expect("a life is short") + more
+    }
+
+    /// The bytes of the next operation. No two writes are alike, so that each entry of a log tells which of them it is.
+    fn next_bytes(&self, key: &[u8], request: &Request) -> Vec<u8> {
+        match request {
+            Request::Del => encode(&[b"DEL", key, &unused_key(key, self.operations.len())]),
+            _ => bytes(key, request),
+        }
     }
 
     /// The operation ended so, and nothing was read.
@@ -255,7 +270,7 @@ impl World {
         let pipelined = requests.len() > 1;
         self.say(|| format!("client {number} asks on {connection}: {}", in_words(&requests)));
         for (key, request) in requests {
-            sent.extend(bytes(&key, &request));
+            sent.extend(self.clients.next_bytes(&key, &request));
             let client = &mut self.clients.list[number];
             client.waiting.push_back(Waiting {
                 operation: self.clients.operations.len(),
@@ -302,7 +317,7 @@ impl World {
                 return requests.push((key, Request::Set(value)));
             }
         };
-        let by = random.i64(1..4);
+        let by = self.clients.unique_by(random.i64(1..4));
         let request = match kind {
             0 => Request::Get,
             1 => Request::Set(self.clients.unique(number, bytes_min)),
@@ -312,6 +327,12 @@ impl World {
         };
         requests.push((key, request));
     }
+}
+
+/// A key in the slot of `key` that never exists, another one for each operation: deleted beside `key`, it tells one DEL from
+/// another.
+pub(super) fn unused_key(key: &[u8], operation: usize) -> Bytes {
+    [b"{", key, b"}", operation.to_string().as_bytes()].concat()
 }
 
 fn in_words(requests: &[(Bytes, Request)]) -> String {

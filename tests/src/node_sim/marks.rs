@@ -41,6 +41,7 @@ pub const MARKS: &[(&str, Reached)] = &[
         "install.overtaken",
         Elsewhere("needs an install and the log to meet within a turn: a few seeds in thousands do"),
     ),
+    ("read.left_behind", BySeeds),
     ("start.from_snapshot", BySeeds),
     ("start.newcomer", BySeeds),
     ("start.joining", BySeeds),

@@ -6,6 +6,7 @@
 //! in the end.
 
 mod answers;
+mod by_index;
 mod calm;
 mod chaos;
 mod checks;

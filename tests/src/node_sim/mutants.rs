@@ -15,6 +15,7 @@ pub const MUTANTS: &[(&str, &str)] = &[
     ("log.full_for_ever", "after a file could not be made the log stays full (seed 97, once)"),
     ("snapshot.file_not_synced", "a snapshot gets its name before its bytes are durable"),
     ("snapshot.directory_not_synced", "a snapshot is recorded before its name is durable"),
+    ("snapshot.used_files_removed", "an old snapshot goes while it is sent to a peer"),
     ("save.published_before_record", "the old snapshot goes before the record of the new one is durable"),
     ("save.compacts_beyond_snapshot", "the log lets go of more than the snapshot holds"),
     ("install.not_recorded", "an installed snapshot has no record in the log"),
@@ -23,6 +24,18 @@ pub const MUTANTS: &[(&str, &str)] = &[
     ("kv.deleted_while_saving_stays", "what was deleted during a save comes back"),
     ("write.wrong_entry_answers", "a writer whose entry was replaced is told that it was applied"),
     ("write.hard_state_forgotten", "terms and votes are not written"),
+    ("write.vote_forgotten", "terms are written without the votes in them"),
+    ("read.without_round", "a read is answered without asking a quorum"),
+    (
+        "read.behind_later_writes",
+        "a read in front of writes is asked elsewhere when the leader steps down (seed 148, once)",
+    ),
+    ("request.overtakes_held", "a request goes to the leader in front of older ones that are held"),
+    (
+        "request.numbers_repeat",
+        "every start of a node counts its requests from the same number (seed 781, once)",
+    ),
     ("request.write_repeated", "a write whose outcome is unknown is asked again"),
+    ("request.keeps_its_place", "an answered request stays in the list of those that wait for answers"),
     ("request.return_forgotten", "a way to a leader never becomes free again"),
 ];

@@ -20,6 +20,11 @@ pub fn turn_of(now_us: u64, machine: usize) {
     TURN.set((now_us, machine));
 }
 
+/// The time of the world in the turn that runs.
+pub fn now_us() -> u64 {
+    TURN.get().0
+}
+
 /// Runs `life` with the nodes' logs in `trace`, if anybody listens to that.
 pub fn listen<T>(trace: &Trace, life: impl FnOnce() -> T) -> T {
     if !trace.is_aloud() {

@@ -2,7 +2,7 @@
 
 use raft::NodeId;
 
-use super::checks::{BoundsLook, Look};
+use super::checks::{BoundsLook, Look, check_queues, check_rest};
 use super::machine::Process;
 use super::world::World;
 use crate::workload::judge;
@@ -10,12 +10,22 @@ use crate::workload::judge;
 /// The log's own bound on what is not synced (8 MiB, or a segment), and a turn's worth above it.
 const UNSYNCED_BYTES_MAX: u64 = 16 << 20;
 
+/// Queues are looked at once in so many turns: what is in one stays for several.
+const QUEUES_EVERY: u64 = 8;
+
 impl World {
     /// A shard had a turn.
     pub fn check_visit(&mut self, machine: usize, shard: u16) {
         let here = &mut self.machines[machine];
         let (node_id, life, start) = (NodeId(here.node), here.lives, here.starts);
         let Process::Up(node) = &mut here.process else { return };
+        let place = (node_id, life, shard);
+        self.checks.files.removed(place, start, &here.disks[usize::from(shard)].take_removed());
+        if node.log(shard).is_some() {
+            let is_pending = node.has_pending_records(shard);
+            self.checks.files.check(place, start, is_pending, || node.snapshots(shard));
+        }
+        self.checks.said((node_id, life), &node.said(shard));
         let mut touched = node.touched(shard);
         touched.sort_unstable();
         touched.dedup();
@@ -43,6 +53,9 @@ impl World {
                 |first| node.entries(shard, group, first, last),
             );
         }
+        if self.counts.visits.is_multiple_of(QUEUES_EVERY) {
+            check_queues(&node.bounds(shard));
+        }
         if let Some(log) = node.log(shard) {
             let stats = log.stats();
             self.checks.bounds(&BoundsLook {
@@ -58,7 +71,13 @@ impl World {
 
     /// The life is over, and all is calm.
     pub fn check_end(&mut self) {
+        for here in &mut self.machines {
+            let node_id = NodeId(here.node);
+            let Some(node) = here.running() else { continue };
+            (0..node.shards()).for_each(|shard| check_rest(node_id, &node.leftovers(shard)));
+        }
         let (operations, durable) = self.clients.take_recorded();
+        self.check_by_index(&operations);
         let judgement = judge(operations, &durable, Vec::new());
         let is_wrong = !judgement.faults.is_empty() || !judgement.report.violations.is_empty();
         super::violated_if(is_wrong, "histories", || format!("{judgement}"));

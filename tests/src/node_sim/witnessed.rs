@@ -1,28 +1,60 @@
 //! The production state machine with a witness beside it, who writes down what is applied, saved and restored, and
-//! sees at once when two replicas differ. Neither the machine nor the engine notices.
+//! sees at once when two replicas differ. Neither the machine nor the engine notices. `by_index` judges the clients by
+//! what stands in the ledger.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use ringraft::{
     Applied, EntryId, Frozen, GroupId, Index, Progress, RestoreError, SaveSink, StateMachine, Term,
 };
 
-use crate::core_sim::violation::require;
+use super::told;
+use crate::core_sim::violation::{require, violated};
 
 const CHECK: &str = "state_machine_safety";
 
 /// What all replicas of a life did, by group.
 #[derive(Default)]
-struct Ledger {
-    /// What was applied at each index: term, command, reply.
-    applied: BTreeMap<(GroupId, Index), (Term, u64, u64)>,
+pub struct Ledger {
+    /// What was applied at each index.
+    pub applied: BTreeMap<(GroupId, Index), Entry>,
+    /// The reads that were answered, by whichever replica.
+    pub answers: Vec<Answer>,
     /// The states that were saved, by the last command in them.
     saved: BTreeMap<(GroupId, Index), u64>,
-    /// All digests of saved states.
-    digests: BTreeSet<(GroupId, u64)>,
+    /// All digests of saved states, with the last command that may be in them.
+    digests: BTreeMap<(GroupId, u64), Span>,
 }
+
+/// A command as it was applied first.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The term of its entry.
+    term: Term,
+    /// Its [digest](hash_of).
+    pub command: u64,
+    /// What was answered.
+    pub reply: Vec<u8>,
+}
+
+/// A read as a machine answered it.
+pub struct Answer {
+    /// The group.
+    pub group: GroupId,
+    /// The last command in the state.
+    pub state: Span,
+    /// When, by the world's clock.
+    pub at_us: u64,
+    /// The digest of what was asked.
+    pub query: u64,
+    /// What was answered.
+    pub reply: Vec<u8>,
+}
+
+/// The last command in a state: one of these, as different commands may leave the same state behind.
+pub type Span = (Index, Index);
 
 thread_local! {
     /// Machines are made by a function that any thread may call, so they find their ledger here; a life stays on its thread.
@@ -34,7 +66,13 @@ pub fn forget() {
     LEDGER.take();
 }
 
-fn hash_of(value: impl Hash) -> u64 {
+/// What was written down in this life.
+pub fn ledger<T>(look: impl FnOnce(&Ledger) -> T) -> T {
+    LEDGER.with_borrow(look)
+}
+
+/// The digest of a command.
+pub fn hash_of(value: impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
     hasher.finish()
@@ -44,8 +82,8 @@ fn hash_of(value: impl Hash) -> u64 {
 pub struct Witnessed<S> {
     group: GroupId,
     machine: S,
-    /// The last command in the state; unknown after a restore until the next.
-    last: Option<Index>,
+    /// The last command in the state.
+    last: Span,
     restoring: Digest,
 }
 
@@ -76,36 +114,45 @@ impl Digest {
 impl<S: StateMachine> Witnessed<S> {
     /// The machine of `group`, which begins empty.
     pub fn new(group: GroupId, machine: S) -> Self {
-        Witnessed { group, machine, last: Some(Index(0)), restoring: Digest::default() }
+        Witnessed { group, machine, last: (Index(0), Index(0)), restoring: Digest::default() }
     }
 }
 
 impl<S: StateMachine> StateMachine for Witnessed<S> {
     fn apply(&mut self, entry: EntryId, command: &[u8], reply: &mut Vec<u8>) -> Applied {
         require!(
-            self.last.is_none_or(|last| last < entry.index),
+            self.last.0 < entry.index,
             CHECK,
             "group {}: {entry} is applied after {:?}",
             self.group,
             self.last
         );
-        self.last = Some(entry.index);
+        self.last = (entry.index, entry.index);
         let start = reply.len();
         let applied = self.machine.apply(entry, command, reply);
-        let now = (entry.term, hash_of(command), hash_of(&reply[start..]));
-        let first =
-            LEDGER.with_borrow_mut(|ledger| *ledger.applied.entry((self.group, entry.index)).or_insert(now));
-        require!(
-            first == now,
-            CHECK,
-            "group {}: two replicas apply {entry} in two ways: {first:?}, {now:?}",
-            self.group
-        );
+        let (command, reply) = (hash_of(command), &reply[start..]);
+        LEDGER.with_borrow_mut(|ledger| {
+            let first = ledger.applied.entry((self.group, entry.index)).or_insert_with(|| Entry {
+                term: entry.term,
+                command,
+                reply: reply.to_vec(),
+            });
+            require!(
+                (first.term, first.command, &*first.reply) == (entry.term, command, reply),
+                CHECK,
+                "group {}: two replicas apply {entry} in two ways: {first:?}, {command} {reply:?}",
+                self.group
+            );
+        });
         applied
     }
 
     fn query(&self, query: &[u8], reply: &mut Vec<u8>) {
+        let start = reply.len();
         self.machine.query(query, reply);
+        let (group, state, at_us, query) = (self.group, self.last, told::now_us(), hash_of(query));
+        let answer = Answer { group, state, at_us, query, reply: reply[start..].to_vec() };
+        LEDGER.with_borrow_mut(|ledger| ledger.answers.push(answer));
     }
 
     fn freeze(&mut self) -> Box<dyn Frozen> {
@@ -122,17 +169,18 @@ impl<S: StateMachine> StateMachine for Witnessed<S> {
     }
 
     fn restore_entry(&mut self, key: &[u8], value: &[u8]) -> Result<(), RestoreError> {
-        self.last = None;
         self.restoring.key(key, value.len());
         self.restoring.value(value);
         self.machine.restore_entry(key, value)
     }
 
     fn restore_end(&mut self) -> Result<(), RestoreError> {
-        self.last = None;
         let digest = self.restoring.end();
-        let known = LEDGER.with_borrow(|ledger| ledger.digests.contains(&(self.group, digest)));
-        require!(known, CHECK, "group {}: a state is restored that nobody saved", self.group);
+        let known = LEDGER.with_borrow(|ledger| ledger.digests.get(&(self.group, digest)).copied());
+        let Some(last) = known else {
+            violated(CHECK, format!("group {}: a state is restored that nobody saved", self.group));
+        };
+        self.last = last;
         self.machine.restore_end()
     }
 
@@ -144,7 +192,7 @@ impl<S: StateMachine> StateMachine for Witnessed<S> {
 /// An image whose content is looked at while it is written.
 struct Image {
     group: GroupId,
-    last: Option<Index>,
+    last: Span,
     image: Box<dyn Frozen>,
     digest: Digest,
 }
@@ -173,8 +221,12 @@ impl Frozen for Image {
         if progress == Progress::Done {
             let digest = self.digest.end();
             LEDGER.with_borrow_mut(|ledger| {
-                ledger.digests.insert((self.group, digest));
-                let Some(last) = self.last else { return };
+                let (earliest, last) = self.last;
+                let span = ledger.digests.entry((self.group, digest)).or_insert(self.last);
+                *span = (span.0.min(earliest), span.1.max(last));
+                if earliest < last {
+                    return;
+                }
                 let first = *ledger.saved.entry((self.group, last)).or_insert(digest);
                 require!(
                     first == digest,

@@ -44,6 +44,29 @@ impl Links {
         }
     }
 
+    /// What replicas said since this was last asked.
+    #[cfg(feature = "simulation")]
+    pub(in crate::shard) fn take_said(&mut self) -> Vec<crate::shard::looks::Said> {
+        std::mem::take(&mut self.builder.said)
+    }
+
+    /// How full what has a limit is.
+    #[cfg(feature = "simulation")]
+    pub(in crate::shard) fn bounds(&self, bounds: &mut Vec<crate::shard::looks::Bound>) {
+        bounds.extend(self.entries.iter().flat_map(|entry| entry.outbox.bounds()));
+    }
+
+    /// What waits for peers.
+    #[cfg(feature = "simulation")]
+    pub(in crate::shard) fn leftovers(&self, left: &mut Vec<(&'static str, usize)>) {
+        let outboxes = || self.entries.iter().map(|entry| &entry.outbox);
+        left.extend([
+            ("unanswered requests on links", outboxes().map(|outbox| outbox.unanswered()).sum()),
+            ("links with something to say", outboxes().filter(|outbox| outbox.is_pending()).count()),
+            ("entries read for peers", self.entries.iter().map(|entry| entry.loaded.len()).sum()),
+        ]);
+    }
+
     /// Entries read back from disk for the peer of `link`.
     pub(in crate::shard) fn loaded(&mut self, link: usize, replica: usize, buffers: Vec<Buffer>) {
         self.entries[link].loaded.extend(buffers.into_iter().map(|entries| (replica, entries)));

@@ -26,7 +26,7 @@ pub(super) enum Standing {
     Awaited,
     /// It called, unformed and unknown, and waits to be added.
     Caller,
-    /// It called, a member that knows more than this node: it was added while this node was away. From such a one alone
+    /// It greeted as a member and knows more than this node: it joined while this node was away. From such a one alone
     /// this node may learn who the members are now.
     Unheard,
     /// None of these any more.
@@ -67,6 +67,16 @@ impl Links {
         // Nothing is dialled there: it calls.
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
         Some(self.make(now, peer, shards, nowhere, standing))
+    }
+
+    /// The peer of `link` greeted as a member. If it is one that this node still waits for, it joined while this node was
+    /// away, and may lead those that tell of it.
+    pub(super) fn greeted(&mut self, link: usize, now: Time, peer: &Identity) {
+        let entry = &mut self.entries[link];
+        if entry.standing == Standing::Awaited {
+            let address = entry.address;
+            entry.stand(now, peer.shard_count, address, Standing::Unheard);
+        }
     }
 
     fn make(
@@ -111,7 +121,8 @@ impl Links {
         }
         // From another place at every start, by its seed, and in every outbox of a start.
         self.outboxes += 1;
-        let outbox = Outbox::counting_from((self.seed >> 1) ^ (self.outboxes << OUTBOX_SHIFT));
+        let start = if runtime::mutant!("request.numbers_repeat") { 0 } else { self.seed >> 1 };
+        let outbox = Outbox::counting_from(start ^ (self.outboxes << OUTBOX_SHIFT));
         Entry {
             peer,
             address,
@@ -137,7 +148,7 @@ impl Links {
                 (Standing::Gone { .. }, _) => {}
                 (_, Some(known)) => link.keep_only(now, known.incarnation),
                 (Standing::Caller, None) => {}
-                (Standing::Awaited, None) if is_wanted(entry.peer.node) => {}
+                (Standing::Awaited | Standing::Unheard, None) if is_wanted(entry.peer.node) => {}
                 // One that was unheard of and still is: it calls again if it knows yet more.
                 (Standing::Member | Standing::Awaited | Standing::Unheard, None) => {
                     link.stop(now);
@@ -165,7 +176,8 @@ impl Entry {
         let link = self.link.as_mut().expect("not away between frames");
         match (self.standing, standing) {
             // More than a stranger already.
-            (Standing::Member | Standing::Awaited, Standing::Caller | Standing::Unheard) => return,
+            (Standing::Member, Standing::Caller | Standing::Unheard) => return,
+            (Standing::Awaited, Standing::Caller) | (Standing::Unheard, Standing::Awaited) => return,
             (_, Standing::Caller) => {}
             (_, Standing::Unheard) => self.shards = shards,
             (Standing::Gone { .. } | Standing::Caller | Standing::Unheard, _) => link.start(now),

@@ -9,9 +9,11 @@ mod committed;
 mod cursors;
 mod durable_quorum;
 mod election_safety;
+mod files_in_use;
 mod leader_append_only;
 mod leader_completeness;
 mod log_matching;
+mod one_vote;
 mod restarts;
 #[cfg(test)]
 mod tests;
@@ -19,9 +21,10 @@ mod tests;
 use std::collections::BTreeMap;
 
 use raft::{Config, EntryId, GroupId, Index, NodeId, Role, Standing, Term};
-use ringraft::simulation::EntryLook;
+use ringraft::simulation::{EntryLook, Said};
 
-pub use bounds::BoundsLook;
+pub use bounds::{BoundsLook, check_queues, check_rest};
+pub use files_in_use::Files;
 
 /// A replica after a turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,8 +131,11 @@ impl Known {
 pub struct Checks {
     replicas: BTreeMap<(GroupId, NodeId, u64), Known>,
     leaders: election_safety::Leaders,
+    votes: one_vote::Votes,
     entries: log_matching::Entries,
     committed: committed::Committed,
+    /// Snapshot files that are named.
+    pub files: Files,
 }
 
 impl Checks {
@@ -149,6 +155,7 @@ impl Checks {
                 && look.role == Role::Leader
                 && (before.term, before.start) == (look.term, look.start)
         });
+        self.votes.check(&look);
         if restarted {
             restarts::check(&known, &look);
         }
@@ -175,6 +182,11 @@ impl Checks {
         if look.committed > newly_committed {
             self.commit(&look, newly_committed);
         }
+    }
+
+    /// Replicas of a node, on its disk of this life, said this.
+    pub fn said(&mut self, node: (NodeId, u64), said: &[Said]) {
+        said.iter().for_each(|said| self.votes.said(node, said));
     }
 
     fn commit(&mut self, look: &Look, from: Index) {

@@ -1,7 +1,10 @@
 //! Every check condemns what it is there for, and lets pass what is right.
 
+use ringraft::simulation::{Bound, Promise, SnapshotLook};
+
 use super::*;
 use crate::core_sim::run::violation_of;
+use crate::disk::Removed;
 
 fn look(node: u16) -> Look {
     Look {
@@ -99,8 +102,73 @@ fn what_is_wrong_is_condemned_by_the_check_of_its_name() {
         show(checks, Look { term: Term(2), role: Role::Leader, ..shorter(2, look(2)) }, 7);
     });
     assert_eq!(incomplete, Some("leader_completeness"));
+    let said = |node: u16, to: u16, term: u64, promise| {
+        let (group, to, term) = (GroupId(1), NodeId(to), Term(term));
+        ((NodeId(node), 0), [Said { group, to, term, promise }])
+    };
+    let votes = |second: ((NodeId, u64), [Said; 1])| {
+        condemned(|checks| {
+            let (node, first) = said(1, 2, 1, Promise::Vote);
+            checks.said(node, &first);
+            show(checks, look(1), 7);
+            show(checks, Look { start: 2, ..look(1) }, 7);
+            checks.said(second.0, &second.1);
+        })
+    };
+    assert_eq!(votes(said(1, 2, 1, Promise::Vote)), None, "said again");
+    assert_eq!(votes(said(1, 3, 2, Promise::Vote)), None, "in another term");
+    assert_eq!(votes(said(2, 3, 1, Promise::Vote)), None, "another node's");
+    assert_eq!(votes(said(1, 3, 1, Promise::Term)), None, "no vote");
+    assert_eq!(votes(said(1, 3, 1, Promise::Vote)), Some("one_vote"));
+    assert_eq!(votes(said(1, 3, 1, Promise::OwnVote)), Some("one_vote"));
+    let forgets = condemned(|checks| {
+        let (node, acked) = said(1, 2, 4, Promise::Term);
+        checks.said(node, &acked);
+        show(checks, Look { start: 2, ..look(1) }, 7);
+    });
+    assert_eq!(forgets, Some("one_vote"));
     let unbounded = condemned(|checks| {
         checks.bounds(&BoundsLook { log_file_bytes: 2, log_file_bytes_max: 1, ..BoundsLook::default() });
     });
     assert_eq!(unbounded, Some("bounds"));
+}
+
+#[test]
+fn queues_keep_their_limits_and_are_empty_at_rest() {
+    let bound = |is| Bound { what: "requests", is, max: 3 };
+    assert_eq!(condemned(|_| check_queues(&[bound(0), bound(3)])), None);
+    assert_eq!(condemned(|_| check_queues(&[bound(0), bound(4)])), Some("bounds"));
+    assert_eq!(condemned(|_| check_rest(NodeId(1), &[("reads", 0)])), None);
+    assert_eq!(condemned(|_| check_rest(NodeId(1), &[("reads", 0), ("writes", 1)])), Some("leftovers"));
+}
+
+#[test]
+fn files_that_are_open_or_named_must_stay() {
+    let place = (NodeId(1), 0, 0);
+    let removed =
+        |name: &str, was_open| [Removed { path: format!("/shard/snapshots/{name}").into(), was_open }];
+    let look = |published: &str, pending: &str| {
+        let files = |text: &str| text.split_whitespace().map(str::to_owned).collect();
+        vec![SnapshotLook { group: GroupId(1), published: files(published), pending: files(pending) }]
+    };
+    let after = |file: &'static str, was_open| {
+        condemned(|checks| {
+            checks.files.check(place, 1, false, || look("old", ""));
+            checks.files.check(place, 1, true, || look("old", "new"));
+            // Published too early: its record is not durable.
+            checks.files.check(place, 1, true, || look("new", "new"));
+            checks.files.removed(place, 1, &removed(file, was_open));
+        })
+    };
+    assert_eq!(after("other", false), None);
+    assert_eq!(after("other", true), Some("files_in_use"));
+    assert_eq!(after("old", false), Some("files_in_use"));
+    assert_eq!(after("new", false), Some("files_in_use"));
+    let later = condemned(|checks| {
+        checks.files.check(place, 1, true, || look("old", "new"));
+        checks.files.check(place, 1, false, || look("new", ""));
+        checks.files.removed(place, 1, &removed("old", false));
+        checks.files.removed(place, 2, &removed("new", false));
+    });
+    assert_eq!(later, None, "superseded, and another start's business");
 }

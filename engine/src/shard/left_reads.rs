@@ -1,0 +1,176 @@
+//! Reads that a leader left unanswered when it stepped down, in front of writes that it had proposed.
+//!
+//! One connection's requests take effect in the order sent. The writes may still be committed, by whoever leads now, and a
+//! read asked elsewhere could see them, though it was sent before them. So it waits where they wait:
+//! - An entry of the term in which it arrived is applied behind the state that the read may see: the read is answered just
+//!   before. What was acknowledged before the read arrived is in the state, for it stands in the log before this entry,
+//!   which was proposed later.
+//! - Another entry takes that place: the writes are lost, so the read is refused as they are.
+//!
+//! Reads without writes behind them are asked elsewhere.
+
+use std::collections::VecDeque;
+
+use raft::{EntryId, Index, Time};
+
+use super::answers::Answers;
+use super::replica::Replica;
+use super::request::{Outcome, ReplyTo, Request};
+use crate::state_machine::StateMachine;
+
+/// Such reads of one group, in order of arrival.
+#[derive(Default)]
+pub(crate) struct LeftReads(VecDeque<(EntryId, Request)>);
+
+impl LeftReads {
+    /// Keeps those of `reads` that have an entry of their term behind them, up to `newest`, which somebody waits for;
+    /// returns the others. Each comes with the term and the last index when it arrived.
+    fn keep(&mut self, reads: Vec<(EntryId, Request)>, newest: Option<EntryId>) -> Vec<Request> {
+        let mut rest = Vec::new();
+        for (at, request) in reads {
+            let waits = newest.is_some_and(|newest| newest.term == at.term && newest.index > at.index);
+            if waits && !runtime::mutant!("read.behind_later_writes") {
+                runtime::mark!("read.left_behind");
+                self.0.push_back((at, request));
+            } else {
+                rest.push(request);
+            }
+        }
+        rest
+    }
+
+    /// Entry `next` is about to be applied: hands out those that are to be answered or refused (`false`) before. Ends, and
+    /// returns false, as soon as `answer` does.
+    fn settle(&mut self, next: EntryId, mut answer: impl FnMut(&Request, bool) -> bool) -> bool {
+        while let Some((at, request)) = self.0.front().filter(|(at, _)| at.index < next.index) {
+            if !answer(request, at.term == next.term) {
+                return false;
+            }
+            self.0.pop_front();
+        }
+        true
+    }
+
+    /// The state jumped to `to`: what would have been seen on the way is not known.
+    pub(crate) fn drop_before(&mut self, to: Index, mut dropped: impl FnMut(ReplyTo)) {
+        self.drop_while(|(at, _)| at.index < to, &mut dropped);
+    }
+
+    /// Removes and names those at the front whose deadline has passed.
+    pub(crate) fn expire(&mut self, now: Time, mut expired: impl FnMut(ReplyTo)) {
+        self.drop_while(|(_, request)| request.head.deadline <= now, &mut expired);
+    }
+
+    fn drop_while(
+        &mut self,
+        is_over: impl Fn(&(EntryId, Request)) -> bool,
+        dropped: &mut dyn FnMut(ReplyTo),
+    ) {
+        while let Some((_, request)) = self.0.pop_front_if(|left| is_over(left)) {
+            dropped(request.head.reply_to);
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<S: StateMachine> Replica<S> {
+    /// This replica no longer leads. Writers keep waiting: their entries may still commit, and applying tells which did.
+    /// Reads in front of writes wait with them; the others can be asked elsewhere.
+    pub(crate) fn stepped_down(&mut self) {
+        self.disks.clear();
+        let newest = self.waiters.back().map(|waiter| waiter.id);
+        let reads = self.left.keep(self.reads.take_all(), newest);
+        self.route.hold_in_front(reads);
+    }
+
+    /// Answers or refuses the reads that were left in front of `next`, which is about to be applied. False: the turn is
+    /// full, some must wait, and so must the entry.
+    pub(super) fn serve_left(&mut self, next: EntryId, answers: &mut Answers) -> bool {
+        let machine = &self.machine;
+        self.left.settle(next, |request, ours| {
+            let (to, full) = (request.head.reply_to, answers.are_full());
+            match ours {
+                true if full => return false,
+                true => answers.push(to, Outcome::Done, |out| machine.query(&request.bytes, out)),
+                false => answers.fail(to, Outcome::Refused),
+            }
+            true
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use raft::{GroupId, Term};
+
+    use super::super::request::{Kind, RequestHead};
+    use super::*;
+
+    fn id(term: u64, index: u64) -> EntryId {
+        EntryId::new(Term(term), Index(index))
+    }
+
+    /// Reads that arrived at these places, by number.
+    fn reads(places: &[EntryId]) -> Vec<(EntryId, Request)> {
+        let request = |call: usize| {
+            let (reply_to, deadline) = (ReplyTo::Handle { call: call as u64 }, Time(call as u64));
+            let head =
+                RequestHead { group: GroupId(1), kind: Kind::Read, reply_to, deadline, proxied: false };
+            Request { head, bytes: Vec::new() }
+        };
+        places.iter().enumerate().map(|(call, at)| (*at, request(call))).collect()
+    }
+
+    fn call(to: ReplyTo) -> u64 {
+        let ReplyTo::Handle { call } = to else { panic!("{to:?}") };
+        call
+    }
+
+    fn settled(left: &mut LeftReads, next: EntryId) -> Vec<(u64, bool)> {
+        let mut settled = Vec::new();
+        assert!(left.settle(next, |request, ours| {
+            settled.push((call(request.head.reply_to), ours));
+            true
+        }));
+        settled
+    }
+
+    #[test]
+    fn a_read_in_front_of_writes_waits_for_them_and_the_others_are_asked_elsewhere() {
+        let mut left = LeftReads::default();
+        let rest = left.keep(reads(&[id(2, 5), id(2, 5), id(2, 7), id(2, 8)]), Some(id(2, 8)));
+        assert_eq!(rest.iter().map(|read| call(read.head.reply_to)).collect::<Vec<_>>(), [3]);
+        assert_eq!(settled(&mut left, id(1, 5)), [], "they have to see this");
+        assert_eq!(settled(&mut left, id(2, 6)), [(0, true), (1, true)]);
+        assert_eq!(settled(&mut left, id(2, 7)), []);
+        assert_eq!(settled(&mut left, id(3, 8)), [(2, false)], "the write is lost, and the read with it");
+        assert!(left.is_empty());
+    }
+
+    #[test]
+    fn writes_of_an_earlier_term_keep_no_read() {
+        let mut left = LeftReads::default();
+        assert_eq!(left.keep(reads(&[id(2, 5)]), Some(id(1, 9))).len(), 1);
+        assert_eq!(left.keep(reads(&[id(2, 5)]), None).len(), 1);
+        assert!(left.is_empty());
+    }
+
+    #[test]
+    fn a_full_turn_keeps_the_rest_and_jumps_and_deadlines_drop_them() {
+        let mut left = LeftReads::default();
+        let _ = left.keep(reads(&[id(2, 5), id(2, 5), id(2, 7), id(2, 9)]), Some(id(2, 10)));
+        let mut room = 1;
+        assert!(!left.settle(id(2, 6), |_, _| {
+            room -= 1;
+            room >= 0
+        }));
+        assert_eq!(left.0.len(), 3);
+        let mut dropped = Vec::new();
+        left.drop_before(Index(7), |to| dropped.push(call(to)));
+        left.expire(Time(2), |to| dropped.push(call(to)));
+        assert_eq!((dropped, left.0.len()), (vec![1, 2], 1));
+    }
+}
