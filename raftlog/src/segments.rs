@@ -259,6 +259,11 @@ impl<F: runtime::File> Segments<F> {
         self.ready.len() + usize::from(self.preparing) + self.may_grow() <= SEGMENTS_RESERVED
     }
 
+    /// Whether the last try to make a file failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed
+    }
+
     /// Work that keeps `segments_ready` slots prepared; at most one job is out at a time.
     pub(crate) fn wanted(&mut self, dir: &Path, now: Time) -> Option<SegmentJob> {
         // After a failure one more is made even if those that were freed meanwhile would do: until it is known that there

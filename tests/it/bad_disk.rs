@@ -181,7 +181,13 @@ fn a_full_disk_refuses_writes_and_serves_reads_until_there_is_space() {
     });
     let refused = refused.expect("48 MiB do not hold 100 MiB");
     println!("a full disk says {refused:?}");
-    assert!(matches!(refused, Ok(Value::Error(_))), "{refused:?}\n{}", bench.cluster.log(1));
+    let words = ["NOSPACE", "disk", "full", "not applied"];
+    let named = matches!(&refused, Ok(Value::Error(text)) if words.iter().all(|word| text.contains(word)));
+    assert!(named, "{refused:?}\n{}", bench.cluster.log(1));
+    let mut readers = bench.cluster.client(1).unwrap();
+    let answers = readers.pipeline(&[vec![b"SET", b"early", b"no"], vec![b"GET", b"early"]]).unwrap();
+    assert_eq!(answers[0].error_code(), Some("NOSPACE"), "{answers:?}");
+    assert_eq!(answers[1], Value::Bulk(b"yes".to_vec()), "a read behind a refused write is answered");
     assert_eq!(bench.cluster.client(1).unwrap().line("GET early").unwrap(), Value::Bulk(b"yes".to_vec()));
     std::fs::remove_file(&ballast).unwrap();
     bench.assert_served(1, "there is space again");

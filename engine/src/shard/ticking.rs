@@ -86,7 +86,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             self.beat();
             self.expire();
             self.give_up_overdue();
-            self.unstarted.expire(self.now, |to| self.answers.fail(to, Outcome::Refused));
+            self.unstarted.expire(self.now, |head| self.answers.fail(head.reply_to, Outcome::Refused));
             self.clients.tick(self.now, &mut self.actions);
             self.save_if_due();
             self.lead_as_preferred();
@@ -111,7 +111,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
     fn expire(&mut self) {
         for number in std::mem::take(&mut self.watched.waiting) {
             let replica = &mut self.replicas[number];
-            replica.expire(self.now, &mut self.answers);
+            replica.expire(self.now, self.log.is_full(), &mut self.answers);
             replica.watched = replica.has_waiting();
             if replica.watched {
                 self.watched.waiting.push(number);
