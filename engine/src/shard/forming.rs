@@ -11,6 +11,7 @@ use runtime::Disk;
 use snapshot::Manifest;
 
 use super::Shard;
+use super::backlog::Backlog;
 use super::machine::Machine;
 use super::message::ShardMessage;
 use super::neighbours::Neighbours;
@@ -107,6 +108,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         let founders: Vec<NodeId> = cluster.record.members.iter().map(|member| member.node).collect();
         let shards_min = cluster.roster.members.iter().map(|member| member.shard_count).min().unwrap_or(1);
         let nodes: Vec<NodeId> = cluster.roster.members.iter().map(|member| member.node).collect();
+        self.backlog = Backlog::of(recovered.iter().map(|(known, _)| known));
         for group in self.directory.placement.hosted_by(self.shard) {
             let found = recovered.iter().position(|(known, _)| known.group == group);
             let (known, mut machine) = match found {
@@ -124,7 +126,11 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                 _ => Rc::new(restored.config.clone()),
             };
             let preferred = preferred_leader(group, shards_min, &nodes) == Some(self.directory.node);
-            let raft = Raft::new(&self.raft_settings, group, preferred, restored, self.now);
+            let mut raft = Raft::new(&self.raft_settings, group, preferred, restored, self.now);
+            if self.backlog.is_large() {
+                raft.let_others_lead();
+            }
+            self.backlog.is_in(self.replicas.len(), &raft);
             self.replicas.push(Replica::new(group, raft, machine, config));
             self.mark_dirty(self.replicas.len() - 1);
         }

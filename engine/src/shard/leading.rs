@@ -70,6 +70,8 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             let of = status.followers.iter().find(|follower| follower.node == node);
             let has_all = |of: &FollowerStatus| !of.learner && of.matched >= status.committed;
             let caught_up = of.is_some_and(|of| of.state == FollowerState::Replicate && has_all(of));
+            let link = self.links.for_group(node, replica.group);
+            let caught_up = caught_up && link.is_some_and(|link| !self.links.liveness.is_behind(link));
             let mut since = if caught_up { since.or(Some(self.now)) } else { None };
             if since.is_some_and(|since| self.now.saturating_sub(since) >= CAUGHT_UP_FOR) {
                 since = None;
@@ -124,7 +126,11 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             let status = replica.raft.status();
             let reachable =
                 status.followers.iter().filter(|of| !of.learner && self.directory.is_reachable(of.node));
-            if let Some(best) = reachable.max_by_key(|follower| follower.matched) {
+            let links = &self.links;
+            let is_behind = |node| {
+                links.for_group(node, replica.group).is_some_and(|link| links.liveness.is_behind(link))
+            };
+            if let Some(best) = reachable.max_by_key(|of| (!is_behind(of.node), of.matched)) {
                 let _refused = replica.raft.transfer(self.now, best.node);
                 self.mark_dirty(number);
             }

@@ -6,6 +6,7 @@ mod accepted;
 mod alone;
 mod answers;
 mod background;
+mod backlog;
 mod callers;
 mod client;
 mod clients;
@@ -118,6 +119,7 @@ pub(crate) struct Shard<S: StateMachine, D: Disk> {
     saves: saves::Saves<D>,
     transfers: transfers::Transfers<D>,
     preferences: leading::Preferences,
+    backlog: backlog::Backlog,
     membership: membership::Membership,
     slices: Vec<Buffer>,
     timers: Timers,
@@ -191,6 +193,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             saves,
             transfers: transfers::Transfers::new(now, &settings),
             preferences: leading::Preferences::default(),
+            backlog: backlog::Backlog::default(),
             membership: membership::Membership::default(),
             slices: Vec::new(),
             timers: Timers::default(),

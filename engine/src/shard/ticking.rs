@@ -89,6 +89,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             self.unstarted.expire(self.now, |head| self.answers.fail(head.reply_to, Outcome::Refused));
             self.clients.tick(self.now, &mut self.actions);
             self.save_if_due();
+            self.look_at_backlog();
             self.lead_as_preferred();
             self.follow_directory();
             self.stop_if_due();
@@ -101,7 +102,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         let vouches = self.batches.vouches(self.now, ELECTION_TIMEOUT_MIN / 2);
         // Starts are counted from 1 and by far fewer than 2^48: a replica that stopped is like a new start to the peers.
         let boot = self.settings.boot ^ (self.faults << 48);
-        self.links.beat(Beat { boot, vouches });
+        self.links.beat(Beat { boot, vouches, is_behind: self.backlog.is_large() });
         while let Some(link) = self.links.liveness.take_silent(self.now) {
             self.peer_is_lost(link);
         }
