@@ -27,6 +27,14 @@ struct Bench {
 impl Bench {
     /// `None`, with a notice, when this machine does not allow such disks.
     fn start(nodes: u16, disk_bytes: u64, args: &[&str]) -> Option<Bench> {
+        let mut bench = Bench::prepare(nodes, disk_bytes, args)?;
+        bench.cluster.start_all().expect("a cluster starts");
+        bench.cluster.wait_leaders(PATIENCE).expect("it finds its leaders");
+        Some(bench)
+    }
+
+    /// As [`Bench::start`], with no node started.
+    fn prepare(nodes: u16, disk_bytes: u64, args: &[&str]) -> Option<Bench> {
         if !available() {
             return None;
         }
@@ -36,10 +44,7 @@ impl Bench {
             Options { nodes, groups: Some(4), args, dir: Some(dir.path().into()), ..Options::default() };
         let cluster = Cluster::prepare(&options).expect("free ports");
         let disk = Disk::start(&cluster.data(1), disk_bytes).expect("a disk");
-        let mut bench = Bench { cluster, disk, _dir: dir };
-        bench.cluster.start_all().expect("a cluster starts");
-        bench.cluster.wait_leaders(PATIENCE).expect("it finds its leaders");
-        Some(bench)
+        Some(Bench { cluster, disk, _dir: dir })
     }
 
     fn load(&self) -> Workload {
@@ -191,6 +196,47 @@ fn a_full_disk_refuses_writes_and_serves_reads_until_there_is_space() {
     assert_eq!(bench.cluster.client(1).unwrap().line("GET early").unwrap(), Value::Bulk(b"yes".to_vec()));
     std::fs::remove_file(&ballast).unwrap();
     bench.assert_served(1, "there is space again");
+}
+
+/// Starts node 1, the founder, alone, breaks its disk by `fault` once it waits for the others, and starts these.
+fn form_on(fault: impl FnOnce(&mut Bench)) -> Option<Bench> {
+    let mut bench = Bench::prepare(3, DISK_BYTES, &[])?;
+    bench.cluster.launch(1).expect("the binary is there");
+    bench.cluster.wait_ready(1).expect("it listens, and waits for the others");
+    fault(&mut bench);
+    bench.cluster.launch(2).expect("the binary is there");
+    bench.cluster.launch(3).expect("the binary is there");
+    Some(bench)
+}
+
+#[test]
+fn a_cluster_forms_once_the_founders_full_disk_has_room() {
+    let fill = |bench: &mut Bench| {
+        let ballast = bench.cluster.data(1).join("ballast");
+        let mut ballast = std::fs::File::create(ballast).expect("there is space yet");
+        for bytes in [1 << 20, 4096] {
+            while ballast.write_all(&vec![7; bytes]).is_ok() {}
+        }
+    };
+    let Some(bench) = form_on(fill) else { return };
+    let waits = || bench.cluster.log(1).matches("cannot store the cluster's record; tries again").count() > 1;
+    assert!(poll::until(Instant::now() + PATIENCE, waits), "{}", bench.cluster.log(1));
+    std::fs::remove_file(bench.cluster.data(1).join("ballast")).expect("it is ours");
+    bench.assert_served(1, "there is space again");
+}
+
+#[test]
+fn a_founder_who_can_never_store_that_the_cluster_has_formed_ends() {
+    let in_the_way = |cluster: &Cluster| cluster.data(1).join("cluster.tmp");
+    let block = |bench: &mut Bench| std::fs::create_dir(in_the_way(&bench.cluster)).expect("it is not there");
+    let Some(mut bench) = form_on(block) else { return };
+    let ended = bench.cluster.wait_end(1, PATIENCE).expect("this does not pass by itself");
+    let log = bench.cluster.log(1);
+    assert_eq!(ended.code(), Some(6), "{ended}\n{log}");
+    assert!(log.contains("cannot store that the cluster has formed"), "{log}");
+    std::fs::remove_dir(in_the_way(&bench.cluster)).expect("it is ours");
+    bench.cluster.start_node(1).expect("nothing is in the way any more");
+    bench.assert_served(1, "the return of the founder");
 }
 
 /// Starts a lone node through `program` with `before` its own command line; how it ended and what it said.

@@ -108,6 +108,8 @@ pub(crate) struct Shard<S: StateMachine, D: Disk> {
     links: Links,
     /// On shard 0: the cluster's forming.
     former: Option<net::forming::Former>,
+    /// On shard 0: the record that the disk has no room for yet.
+    unstored: Option<forming::Unstored>,
     /// Those the cluster formed with.
     founders: Vec<net::forming::Tombstone>,
     clients: Clients,
@@ -172,6 +174,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             raft_settings: Rc::new(settings.raft()),
             links: Links::new(&settings),
             former: None,
+            unstored: None,
             founders: Vec::new(),
             clients: Clients::new(&settings),
             directory,

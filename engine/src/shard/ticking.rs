@@ -81,6 +81,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         if let Some(former) = self.former.as_mut().filter(|former| former.deadline() <= self.now) {
             former.tick(self.now);
         }
+        self.store_if_due();
         if self.next_beat <= self.now {
             self.next_beat = Time((self.now.0 / BEAT_INTERVAL_US + 1) * BEAT_INTERVAL_US);
             self.beat();
@@ -125,6 +126,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
     pub(crate) fn deadline(&self) -> Time {
         let former = self.former.as_ref().map_or(Time::NEVER, |former| former.deadline());
         let own = self.timers.next().min(self.next_beat).min(self.transfers.wake_at);
-        own.min(self.log.deadline()).min(self.links.deadline()).min(former)
+        let unstored = self.unstored.as_ref().map_or(Time::NEVER, |unstored| unstored.due);
+        own.min(self.log.deadline()).min(self.links.deadline()).min(former).min(unstored)
     }
 }
