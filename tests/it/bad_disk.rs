@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use ringraft_tests::client::{Client, Value};
 use ringraft_tests::fuse_disk::{Disk, Operation, available};
 use ringraft_tests::poll;
-use ringraft_tests::process::{Cluster, Options, Process, Spec, TempDir, data_dir, find_program};
+use ringraft_tests::process::{Cluster, Options, Place, Process, Spec, TempDir, data_dir, find_program};
 use ringraft_tests::workload::{Plan, Workload};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -272,6 +272,49 @@ fn a_kernel_that_refuses_rings_is_named() {
         let right = !allowed || (said.contains(words) && !said.contains("io_uring_disabled"));
         assert!(plain && right, "{error}: {code:?}\n{said}");
     }
+}
+
+/// A cluster whose nodes' rings are refused an entry again and again, each with another error that passes.
+#[test]
+fn rings_that_fail_for_a_moment_cost_nothing() {
+    if find_program("strace").is_none() {
+        println!("skipped: strace is not installed");
+        return;
+    }
+    let before = |error: &str| {
+        let inject = format!("inject=io_uring_enter:error={error}:when=1+7");
+        // -D: the node is the child, so that signals reach it; strace looks on from aside.
+        let words = ["strace", "-D", "-f", "-o", "/dev/null", "-e", "trace=io_uring_enter", "-e", &inject];
+        Place { before: words.map(String::from).to_vec(), ..Place::default() }
+    };
+    let places = ["EAGAIN", "EINTR", "EBUSY"].map(before).to_vec();
+    let mut cluster =
+        Cluster::start(&Options { groups: Some(4), places, ..Options::default() }).expect("a cluster starts");
+    cluster.wait_leaders(PATIENCE).expect("it finds its leaders");
+    let workload = Workload::start(cluster.addresses(), Plan::default());
+    let let_work = || {
+        let target = workload.acknowledged() + 1_500;
+        let moved = poll::until(Instant::now() + PATIENCE, || workload.acknowledged() >= target);
+        assert!(moved, "the clients get no answers");
+    };
+    let_work();
+    for id in 1..=3 {
+        cluster.kill(id);
+        cluster.start_node(id).expect("it starts again");
+        let_work();
+    }
+    let mut recorded = workload.stop();
+    for target in cluster.addresses() {
+        recorded.read_back(target).expect("every node answers");
+    }
+    for id in 1..=3 {
+        assert!(cluster.stop(id).expect("it ends").success(), "{}", cluster.log(id));
+        assert!(!cluster.log(id).contains("panicked"), "{}", cluster.log(id));
+    }
+    let judgement = recorded.judge();
+    println!("{judgement}");
+    judgement.assert_clean();
+    assert!(judgement.durable > 50, "the run did too little to show anything: {judgement}");
 }
 
 #[test]
