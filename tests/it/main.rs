@@ -16,5 +16,6 @@ mod pauses;
 mod power;
 mod raftlog;
 mod rest;
+mod returning;
 mod service;
 mod tidy;
