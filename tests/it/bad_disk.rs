@@ -198,6 +198,32 @@ fn a_full_disk_refuses_writes_and_serves_reads_until_there_is_space() {
     bench.assert_served(1, "there is space again");
 }
 
+/// One full disk of three refuses nothing for long: those with room take over what its node leads.
+#[test]
+fn groups_led_on_a_full_disk_move_to_nodes_with_room() {
+    let Some(bench) = Bench::start(3, 128 << 20, &["--log-bytes-max", "1073741824"]) else { return };
+    let ballast = bench.cluster.data(1).join("ballast");
+    std::fs::write(&ballast, vec![7; 80 << 20]).expect("there is space yet");
+    let mut client = bench.cluster.client(2).expect("a ready node");
+    let value = vec![b'x'; 256 << 10];
+    let moved = || bench.cluster.log(1).contains("handing over, as the disk is full here");
+    for at in 0..400 {
+        client.call(&[b"SET", format!("big{at}").as_bytes(), &value]).expect("an answer");
+        if moved() {
+            break;
+        }
+    }
+    assert!(moved(), "{}", bench.cluster.log(1));
+    bench.assert_served(2, "a disk filled up");
+    std::fs::remove_file(&ballast).unwrap();
+    let leads = || {
+        let status = bench.cluster.status(2).ok();
+        status.is_some_and(|status| status.groups.iter().any(|of| of.leader == Some(1)))
+    };
+    assert!(poll::until(Instant::now() + PATIENCE, leads), "it leads again\n{}", bench.cluster.log(1));
+    bench.assert_served(1, "there is space again");
+}
+
 /// Starts node 1, the founder, alone, breaks its disk by `fault` once it waits for the others, and starts these.
 fn form_on(fault: impl FnOnce(&mut Bench)) -> Option<Bench> {
     let mut bench = Bench::prepare(3, DISK_BYTES, &[])?;
@@ -239,7 +265,7 @@ fn a_founder_who_can_never_store_that_the_cluster_has_formed_ends() {
     bench.assert_served(1, "the return of the founder");
 }
 
-/// Starts a lone node through `program` with `before` its own command line; how it ended and what it said.
+/// Starts a lone node through `program`, with `before` its command line: how it ended and what it said.
 fn start_with(program: &str, before: &[&str]) -> Option<(Option<i32>, String)> {
     let Some(program) = find_program(program) else {
         println!("skipped: {program} is not installed");
@@ -331,8 +357,7 @@ fn limits_that_are_too_small_are_named() {
     }
 }
 
-/// A snapshot with one wrong bit: the node refuses to start and says where; the
-/// others serve.
+/// A snapshot with one wrong bit: the node refuses to start and says where; the others serve.
 #[test]
 fn a_rotten_snapshot_is_named_and_the_others_serve() {
     let args = ["--segment-bytes", "2097152", "--snapshot-after-mib", "1"].map(String::from).to_vec();

@@ -31,11 +31,11 @@ struct Peer {
     vouched: Time,
     /// Nothing rests on it: it was given up, or was never heard.
     lost: bool,
-    /// It said that it has much to apply.
-    is_behind: bool,
+    /// It said that it should not be made to lead.
+    is_unfit: bool,
 }
 
-const UNKNOWN: Peer = Peer { boot: 0, vouched: Time(0), lost: true, is_behind: false };
+const UNKNOWN: Peer = Peer { boot: 0, vouched: Time(0), lost: true, is_unfit: false };
 
 impl Liveness {
     /// A peer's shard is lost after `silence_max` without a beat that vouches.
@@ -67,7 +67,7 @@ impl Liveness {
         if beat.vouches {
             (peer.vouched, peer.lost) = (now, false);
         }
-        peer.is_behind = beat.is_behind;
+        peer.is_unfit = beat.is_unfit;
         let before = std::mem::replace(&mut peer.boot, beat.boot);
         before != 0 && before != beat.boot
     }
@@ -85,9 +85,9 @@ impl Liveness {
         self.peers.get(link).is_none_or(|peer| peer.lost)
     }
 
-    /// Whether the peer of this link said last that it has much to apply.
-    pub(super) fn is_behind(&self, link: usize) -> bool {
-        self.peers.get(link).is_some_and(|peer| peer.is_behind)
+    /// Whether the peer of this link said last that it should not be made to lead.
+    pub(super) fn is_unfit(&self, link: usize) -> bool {
+        self.peers.get(link).is_some_and(|peer| peer.is_unfit)
     }
 
     /// The link is another peer's from now on.
@@ -142,7 +142,7 @@ mod tests {
     }
 
     fn beat(boot: u64, vouches: bool) -> Beat {
-        Beat { boot, vouches, is_behind: false }
+        Beat { boot, vouches, is_unfit: false }
     }
 
     fn silent(liveness: &mut Liveness, millis: u64) -> Vec<usize> {
@@ -196,11 +196,11 @@ mod tests {
         liveness.heard(0, at(1100), beat(2, true));
         assert!(liveness.heard(0, at(1200), beat(3, true)));
         assert!(!liveness.heard(0, at(1300), beat(3, true)));
-        assert!(!liveness.is_behind(0) && !liveness.is_behind(7));
-        liveness.heard(0, at(1350), Beat { is_behind: true, ..beat(3, true) });
-        assert!(liveness.is_behind(0));
+        assert!(!liveness.is_unfit(0) && !liveness.is_unfit(7));
+        liveness.heard(0, at(1350), Beat { is_unfit: true, ..beat(3, true) });
+        assert!(liveness.is_unfit(0));
         liveness.forget(0);
-        assert!(liveness.is_lost(0) && !liveness.is_behind(0));
+        assert!(liveness.is_lost(0) && !liveness.is_unfit(0));
         assert!(!liveness.connected(0, at(1400), 9), "another peer");
     }
 

@@ -103,7 +103,8 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         let vouches = self.batches.vouches(self.now, ELECTION_TIMEOUT_MIN / 2);
         // Starts are counted from 1 and by far fewer than 2^48: a replica that stopped is like a new start to the peers.
         let boot = self.settings.boot ^ (self.faults << 48);
-        self.links.beat(Beat { boot, vouches, is_behind: self.backlog.is_large() });
+        let is_unfit = self.backlog.is_large() || self.log.is_stuck();
+        self.links.beat(Beat { boot, vouches, is_unfit });
         while let Some(link) = self.links.liveness.take_silent(self.now) {
             self.peer_is_lost(link);
         }
