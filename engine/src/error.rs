@@ -13,6 +13,10 @@ pub enum ProposeError {
     /// applied; only a command that may be applied twice may be repeated blindly.
     #[error("outcome unknown: the command may or may not have been applied")]
     Unknown,
+    /// The disk of the group's leader is full, or its log is at its cap. Surely not applied; queries are still answered,
+    /// and commands again as soon as there is room.
+    #[error("not applied: the disk of the group's leader is full, or its log is at its cap")]
+    NoSpace,
     /// The command is larger than [`crate::COMMAND_BYTES_MAX`]. Not applied.
     #[error("the command has {bytes} bytes, the limit is {bytes_max}")]
     TooLarge {
@@ -32,7 +36,7 @@ pub enum ProposeError {
 impl ProposeError {
     /// True when asking again can succeed and cannot apply the command twice.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, ProposeError::Unavailable)
+        matches!(self, ProposeError::Unavailable | ProposeError::NoSpace)
     }
 
     /// True when the command may have been applied.

@@ -14,6 +14,12 @@ pub enum Fatal {
         /// What the operating system said, with file and offset.
         reason: String,
     },
+    /// The disk failed while the cluster's record was written to the data directory.
+    #[error("cannot store that the cluster has formed: {reason}")]
+    DataDir {
+        /// What the operating system said, with the file.
+        reason: String,
+    },
     /// Acknowledged data on this node's disk is damaged.
     #[error("acknowledged data is damaged on shard {shard}: {reason}")]
     Corruption {
@@ -35,7 +41,7 @@ impl Fatal {
     /// The exit code of a process that ends for this reason (design 8).
     pub fn exit_code(&self) -> i32 {
         match self {
-            Fatal::Log { .. } => 6,
+            Fatal::Log { .. } | Fatal::DataDir { .. } => 6,
             Fatal::Corruption { .. } => 5,
             Fatal::NoMember(_) => 1,
             Fatal::Panic(_) => 101,

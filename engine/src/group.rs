@@ -106,6 +106,7 @@ fn propose_result(answer: Option<CallAnswer>) -> Result<Vec<u8>, ProposeError> {
         Some((Outcome::Done, bytes)) => Ok(bytes),
         Some((Outcome::NotLeader | Outcome::Refused, _)) => Err(ProposeError::Unavailable),
         Some((Outcome::Unknown, _)) => Err(ProposeError::Unknown),
+        Some((Outcome::NoSpace, _)) => Err(ProposeError::NoSpace),
         None => Err(ProposeError::Dead),
     }
 }

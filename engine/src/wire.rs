@@ -26,6 +26,8 @@ pub(crate) struct Beat {
     pub(crate) boot: u64,
     /// No batch of the shard's log has been under way for half an election timeout: its disk answers.
     pub(crate) vouches: bool,
+    /// The shard should not be made to lead: it has much to apply since its start, or its disk is full.
+    pub(crate) is_unfit: bool,
 }
 
 /// A request passed on to the node that leads its group (design 8, "at most once").

@@ -275,9 +275,14 @@ impl<D: Disk> Log<D> {
         !self.is_full()
     }
 
-    /// The log is at its cap: all but the segments reserved for hard states and snapshots are in use.
+    /// The log is at its cap, or its disk is full: all but the segments reserved for hard states and snapshots are in use.
     pub fn is_full(&self) -> bool {
         self.segments.is_full()
+    }
+
+    /// The log is full and could not grow when it last tried: the disk has no room. It tries again by itself.
+    pub fn is_stuck(&self) -> bool {
+        self.segments.is_full() && self.segments.has_failed()
     }
 
     /// The moment is `now`: called once per turn, after [`Log::submit`]. Seals the last batch once the pipe has been

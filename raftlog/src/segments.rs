@@ -256,7 +256,14 @@ impl<F: runtime::File> Segments<F> {
 
     /// Whether entries must stop so that votes and snapshots can go on.
     pub(crate) fn is_full(&self) -> bool {
-        self.ready.len() + usize::from(self.preparing) + self.may_grow() <= SEGMENTS_RESERVED
+        // After a failure it is not known that the next one succeeds: what is kept back would be used up try by try.
+        let coming = self.preparing && !self.failed;
+        self.ready.len() + usize::from(coming) + self.may_grow() <= SEGMENTS_RESERVED
+    }
+
+    /// Whether the last try to make a file failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed
     }
 
     /// Work that keeps `segments_ready` slots prepared; at most one job is out at a time.

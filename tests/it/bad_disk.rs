@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use ringraft_tests::client::{Client, Value};
 use ringraft_tests::fuse_disk::{Disk, Operation, available};
 use ringraft_tests::poll;
-use ringraft_tests::process::{Cluster, Options, Process, Spec, TempDir, data_dir, find_program};
+use ringraft_tests::process::{Cluster, Options, Place, Process, Spec, TempDir, data_dir, find_program};
 use ringraft_tests::workload::{Plan, Workload};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -27,6 +27,14 @@ struct Bench {
 impl Bench {
     /// `None`, with a notice, when this machine does not allow such disks.
     fn start(nodes: u16, disk_bytes: u64, args: &[&str]) -> Option<Bench> {
+        let mut bench = Bench::prepare(nodes, disk_bytes, args)?;
+        bench.cluster.start_all().expect("a cluster starts");
+        bench.cluster.wait_leaders(PATIENCE).expect("it finds its leaders");
+        Some(bench)
+    }
+
+    /// As [`Bench::start`], with no node started.
+    fn prepare(nodes: u16, disk_bytes: u64, args: &[&str]) -> Option<Bench> {
         if !available() {
             return None;
         }
@@ -36,10 +44,7 @@ impl Bench {
             Options { nodes, groups: Some(4), args, dir: Some(dir.path().into()), ..Options::default() };
         let cluster = Cluster::prepare(&options).expect("free ports");
         let disk = Disk::start(&cluster.data(1), disk_bytes).expect("a disk");
-        let mut bench = Bench { cluster, disk, _dir: dir };
-        bench.cluster.start_all().expect("a cluster starts");
-        bench.cluster.wait_leaders(PATIENCE).expect("it finds its leaders");
-        Some(bench)
+        Some(Bench { cluster, disk, _dir: dir })
     }
 
     fn load(&self) -> Workload {
@@ -181,13 +186,86 @@ fn a_full_disk_refuses_writes_and_serves_reads_until_there_is_space() {
     });
     let refused = refused.expect("48 MiB do not hold 100 MiB");
     println!("a full disk says {refused:?}");
-    assert!(matches!(refused, Ok(Value::Error(_))), "{refused:?}\n{}", bench.cluster.log(1));
+    let words = ["NOSPACE", "disk", "full", "not applied"];
+    let named = matches!(&refused, Ok(Value::Error(text)) if words.iter().all(|word| text.contains(word)));
+    assert!(named, "{refused:?}\n{}", bench.cluster.log(1));
+    let mut readers = bench.cluster.client(1).unwrap();
+    let answers = readers.pipeline(&[vec![b"SET", b"early", b"no"], vec![b"GET", b"early"]]).unwrap();
+    assert_eq!(answers[0].error_code(), Some("NOSPACE"), "{answers:?}");
+    assert_eq!(answers[1], Value::Bulk(b"yes".to_vec()), "a read behind a refused write is answered");
     assert_eq!(bench.cluster.client(1).unwrap().line("GET early").unwrap(), Value::Bulk(b"yes".to_vec()));
     std::fs::remove_file(&ballast).unwrap();
     bench.assert_served(1, "there is space again");
 }
 
-/// Starts a lone node through `program` with `before` its own command line; how it ended and what it said.
+/// One full disk of three refuses nothing for long: those with room take over what its node leads.
+#[test]
+fn groups_led_on_a_full_disk_move_to_nodes_with_room() {
+    let Some(bench) = Bench::start(3, 128 << 20, &["--log-bytes-max", "1073741824"]) else { return };
+    let ballast = bench.cluster.data(1).join("ballast");
+    std::fs::write(&ballast, vec![7; 80 << 20]).expect("there is space yet");
+    let mut client = bench.cluster.client(2).expect("a ready node");
+    let value = vec![b'x'; 256 << 10];
+    let moved = || bench.cluster.log(1).contains("handing over, as the disk is full here");
+    for at in 0..400 {
+        client.call(&[b"SET", format!("big{at}").as_bytes(), &value]).expect("an answer");
+        if moved() {
+            break;
+        }
+    }
+    assert!(moved(), "{}", bench.cluster.log(1));
+    bench.assert_served(2, "a disk filled up");
+    std::fs::remove_file(&ballast).unwrap();
+    let leads = || {
+        let status = bench.cluster.status(2).ok();
+        status.is_some_and(|status| status.groups.iter().any(|of| of.leader == Some(1)))
+    };
+    assert!(poll::until(Instant::now() + PATIENCE, leads), "it leads again\n{}", bench.cluster.log(1));
+    bench.assert_served(1, "there is space again");
+}
+
+/// Starts node 1, the founder, alone, breaks its disk by `fault` once it waits for the others, and starts these.
+fn form_on(fault: impl FnOnce(&mut Bench)) -> Option<Bench> {
+    let mut bench = Bench::prepare(3, DISK_BYTES, &[])?;
+    bench.cluster.launch(1).expect("the binary is there");
+    bench.cluster.wait_ready(1).expect("it listens, and waits for the others");
+    fault(&mut bench);
+    bench.cluster.launch(2).expect("the binary is there");
+    bench.cluster.launch(3).expect("the binary is there");
+    Some(bench)
+}
+
+#[test]
+fn a_cluster_forms_once_the_founders_full_disk_has_room() {
+    let fill = |bench: &mut Bench| {
+        let ballast = bench.cluster.data(1).join("ballast");
+        let mut ballast = std::fs::File::create(ballast).expect("there is space yet");
+        for bytes in [1 << 20, 4096] {
+            while ballast.write_all(&vec![7; bytes]).is_ok() {}
+        }
+    };
+    let Some(bench) = form_on(fill) else { return };
+    let waits = || bench.cluster.log(1).matches("cannot store the cluster's record; tries again").count() > 1;
+    assert!(poll::until(Instant::now() + PATIENCE, waits), "{}", bench.cluster.log(1));
+    std::fs::remove_file(bench.cluster.data(1).join("ballast")).expect("it is ours");
+    bench.assert_served(1, "there is space again");
+}
+
+#[test]
+fn a_founder_who_can_never_store_that_the_cluster_has_formed_ends() {
+    let in_the_way = |cluster: &Cluster| cluster.data(1).join("cluster.tmp");
+    let block = |bench: &mut Bench| std::fs::create_dir(in_the_way(&bench.cluster)).expect("it is not there");
+    let Some(mut bench) = form_on(block) else { return };
+    let ended = bench.cluster.wait_end(1, PATIENCE).expect("this does not pass by itself");
+    let log = bench.cluster.log(1);
+    assert_eq!(ended.code(), Some(6), "{ended}\n{log}");
+    assert!(log.contains("cannot store that the cluster has formed"), "{log}");
+    std::fs::remove_dir(in_the_way(&bench.cluster)).expect("it is ours");
+    bench.cluster.start_node(1).expect("nothing is in the way any more");
+    bench.assert_served(1, "the return of the founder");
+}
+
+/// Starts a lone node through `program`, with `before` its command line: how it ended and what it said.
 fn start_with(program: &str, before: &[&str]) -> Option<(Option<i32>, String)> {
     let Some(program) = find_program(program) else {
         println!("skipped: {program} is not installed");
@@ -204,16 +282,65 @@ fn start_with(program: &str, before: &[&str]) -> Option<(Option<i32>, String)> {
     Some((ended.and_then(|ended| ended.code()), said))
 }
 
+/// The refusals that are injected leave the sysctl as it is: it is named only if it is what forbids.
 #[test]
 fn a_kernel_that_refuses_rings_is_named() {
-    let inject =
-        ["-f", "-o", "/dev/null", "-e", "trace=io_uring_setup", "-e", "inject=io_uring_setup:error=EPERM"];
-    let Some((code, said)) = start_with("strace", &inject) else { return };
-    println!("{code:?}: {said}");
-    assert!(
-        matches!(code, Some(1..=3)) && said.contains("io_uring") && !said.contains("panicked"),
-        "{code:?}\n{said}"
-    );
+    let disabled = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled");
+    let allowed = disabled.is_ok_and(|setting| setting.trim() == "0");
+    for (error, words) in
+        [("EPERM", "is forbidden"), ("ENOSYS", "answers that it has no"), ("ENOMEM", "memory.max")]
+    {
+        let inject = format!("inject=io_uring_setup:error={error}");
+        let strace = ["-f", "-o", "/dev/null", "-e", "trace=io_uring_setup", "-e", &inject];
+        let Some((code, said)) = start_with("strace", &strace) else { return };
+        println!("{code:?}: {said}");
+        let plain = matches!(code, Some(1..=3)) && said.contains("io_uring") && !said.contains("panicked");
+        let right = !allowed || (said.contains(words) && !said.contains("io_uring_disabled"));
+        assert!(plain && right, "{error}: {code:?}\n{said}");
+    }
+}
+
+/// A cluster whose nodes' rings are refused an entry again and again, each with another error that passes.
+#[test]
+fn rings_that_fail_for_a_moment_cost_nothing() {
+    if find_program("strace").is_none() {
+        println!("skipped: strace is not installed");
+        return;
+    }
+    let before = |error: &str| {
+        let inject = format!("inject=io_uring_enter:error={error}:when=1+7");
+        // -D: the node is the child, so that signals reach it; strace looks on from aside.
+        let words = ["strace", "-D", "-f", "-o", "/dev/null", "-e", "trace=io_uring_enter", "-e", &inject];
+        Place { before: words.map(String::from).to_vec(), ..Place::default() }
+    };
+    let places = ["EAGAIN", "EINTR", "EBUSY"].map(before).to_vec();
+    let mut cluster =
+        Cluster::start(&Options { groups: Some(4), places, ..Options::default() }).expect("a cluster starts");
+    cluster.wait_leaders(PATIENCE).expect("it finds its leaders");
+    let workload = Workload::start(cluster.addresses(), Plan::default());
+    let let_work = || {
+        let target = workload.acknowledged() + 1_500;
+        let moved = poll::until(Instant::now() + PATIENCE, || workload.acknowledged() >= target);
+        assert!(moved, "the clients get no answers");
+    };
+    let_work();
+    for id in 1..=3 {
+        cluster.kill(id);
+        cluster.start_node(id).expect("it starts again");
+        let_work();
+    }
+    let mut recorded = workload.stop();
+    for target in cluster.addresses() {
+        recorded.read_back(target).expect("every node answers");
+    }
+    for id in 1..=3 {
+        assert!(cluster.stop(id).expect("it ends").success(), "{}", cluster.log(id));
+        assert!(!cluster.log(id).contains("panicked"), "{}", cluster.log(id));
+    }
+    let judgement = recorded.judge();
+    println!("{judgement}");
+    judgement.assert_clean();
+    assert!(judgement.durable > 50, "the run did too little to show anything: {judgement}");
 }
 
 #[test]
@@ -230,8 +357,7 @@ fn limits_that_are_too_small_are_named() {
     }
 }
 
-/// A snapshot with one wrong bit: the node refuses to start and says where; the
-/// others serve.
+/// A snapshot with one wrong bit: the node refuses to start and says where; the others serve.
 #[test]
 fn a_rotten_snapshot_is_named_and_the_others_serve() {
     let args = ["--segment-bytes", "2097152", "--snapshot-after-mib", "1"].map(String::from).to_vec();

@@ -125,6 +125,47 @@ fn break_things(args: &[&str], seconds: u64) {
     assert!(judgement.durable > 100, "the run did too little to show anything: {judgement}");
 }
 
+/// Who leads group 1 in the eyes of node 2, and in which term.
+fn leads_first_group(cluster: &Cluster) -> Option<(u64, u64)> {
+    let group = cluster.status(2).ok()?.groups.into_iter().find(|of| of.group == 1)?;
+    Some((group.leader?, group.term))
+}
+
+/// Who has a whole log to apply could be elected at once, but would answer nothing for long: others lead until it has.
+#[test]
+fn a_node_with_much_to_apply_does_not_lead_at_once() {
+    const ENTRIES: usize = 240_000;
+    const PIPELINE: usize = 8_000;
+    let options = Options { groups: Some(3), ..Options::default() };
+    let mut cluster = Cluster::start(&options).expect("a cluster starts");
+    cluster.wait_leaders(Duration::from_secs(20)).expect("it finds its leaders");
+    let mut client = cluster.client(1).expect("a ready node");
+    let keys: Vec<String> = (0..PIPELINE).map(|at| format!("key{at}")).collect();
+    let sets: Vec<Vec<&[u8]>> = keys.iter().map(|key| vec![b"SET", key.as_bytes(), b"x"]).collect();
+    for _ in 0..ENTRIES / PIPELINE {
+        client.pipeline(&sets).expect("answers");
+    }
+    let is_led_by =
+        |cluster: &Cluster, node| leads_first_group(cluster).is_some_and(|(leader, _)| leader == node);
+    let preferred = poll::until(Instant::now() + Duration::from_secs(30), || is_led_by(&cluster, 1));
+    assert!(preferred, "node 1 leads the first group when all is well");
+    let (_, before) = leads_first_group(&cluster).expect("just seen");
+
+    let begin = Instant::now();
+    cluster.kill(1);
+    cluster.start_node(1).expect("a killed node starts again");
+    let next = poll::until_some(Instant::now() + Duration::from_secs(20), || {
+        leads_first_group(&cluster).filter(|(_, term)| *term > before)
+    });
+    let (next, _) = next.expect("somebody leads again");
+    assert_ne!(next, 1, "it leads with nothing applied");
+    assert_back_in_service(&cluster, "the quick restart");
+    println!("full service {:?} after the death of a node", begin.elapsed());
+    let back = poll::until(Instant::now() + Duration::from_secs(30), || is_led_by(&cluster, 1));
+    assert!(back, "it leads again once it has applied its log\n{}", cluster.log(1));
+    println!("led by the preferred node {:?} after its death", begin.elapsed());
+}
+
 #[test]
 fn the_workload_and_its_judges_agree_with_redis() {
     let Some(redis) = Redis::start() else { return };

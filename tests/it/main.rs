@@ -16,6 +16,7 @@ mod pauses;
 mod power;
 mod raftlog;
 mod rest;
+mod returning;
 mod scripted_sim;
 mod service;
 mod tidy;

@@ -33,6 +33,16 @@ impl Raft {
         }
     }
 
+    /// Puts the first election off until others, who heard of a leader before this start, have had theirs: this replica would lead, but could not answer for a while.
+    /// To be called right after [`Raft::new`]; nothing happens if nobody else could lead.
+    pub fn let_others_lead(&mut self) {
+        if !self.configs.membership.is_alone(self.settings.node) && self.standing == Standing::Normal {
+            let (min, max) = (self.settings.election_timeout_min, self.settings.election_timeout_max);
+            let from = self.now.max(self.vote_not_before);
+            self.election_deadline = self.random.deadline(from, max, max * 2 - min);
+        }
+    }
+
     pub(crate) fn reset_election_deadline(&mut self) {
         let (min, max) = (self.settings.election_timeout_min, self.settings.election_timeout_max);
         self.election_deadline = self.random.deadline(self.now, min, max);

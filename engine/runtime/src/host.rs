@@ -1,6 +1,6 @@
 //! What the host must offer, asked before anything depends on it.
 
-use std::{io, path::Path};
+use std::path::Path;
 
 use rustix::{
     fs::{FsWord, Mode, OFlags},
@@ -9,10 +9,10 @@ use rustix::{
     thread::{CpuSet, sched_getaffinity, sched_setaffinity},
 };
 
-use crate::{BLOCK_BYTES, BufferMut, sys};
+use crate::{BLOCK_BYTES, BufferMut, refusal::ring_error, sys};
 
 /// glommio asks for this much memory that may be locked.
-const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
+pub(crate) const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
 /// Descriptors of a shard's thread: its ring and glommio's three, eventfds, and copies of them.
 const DESCRIPTORS_PER_SHARD: u64 = 24;
 /// A shard takes this many clients even where descriptors are few: an operator must get in.
@@ -98,33 +98,8 @@ fn check_ring() -> Result<(), StartError> {
     Ok(())
 }
 
-/// What a failure to set up a ring means.
-pub(crate) fn ring_error(error: &io::Error) -> StartError {
-    match error.raw_os_error() {
-        Some(libc::ENOSYS) => {
-            StartError::IoUring("this kernel has no io_uring: Linux 6.0 or newer is needed".to_owned())
-        }
-        Some(libc::EPERM | libc::EACCES) => {
-            let setting = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled");
-            let setting = setting.as_deref().map_or("unknown", str::trim);
-            StartError::IoUring(format!(
-                "io_uring is forbidden: set sysctl kernel.io_uring_disabled=0 (it is {setting}), and in a container \
-                 allow it with docker run --security-opt seccomp=unconfined or a profile that permits \
-                 io_uring_setup, io_uring_enter and io_uring_register"
-            ))
-        }
-        Some(libc::ENOMEM) => StartError::Limits(format!(
-            "too little memory for io_uring, or too little that may be locked: raise `ulimit -l` (it is {})",
-            kibibytes(getrlimit(Resource::Memlock).current)
-        )),
-        Some(libc::EMFILE | libc::ENFILE) => {
-            StartError::Limits("file descriptors ran out: raise `ulimit -n`".to_owned())
-        }
-        _ => StartError::IoUring(format!("cannot set up an io_uring: {error}")),
-    }
-}
-
-fn kibibytes(limit: Option<u64>) -> String {
+/// A limit in words.
+pub(crate) fn kibibytes(limit: Option<u64>) -> String {
     limit.map_or_else(|| "unlimited".to_owned(), |bytes| format!("{} KiB", bytes / 1024))
 }
 
@@ -259,18 +234,5 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let error = check_host(dir.path(), 1_000_000_000).unwrap_err();
         assert!(error.to_string().contains("ulimit -n"), "{error}");
-    }
-
-    #[test]
-    fn each_refusal_of_io_uring_says_what_to_do() {
-        let text = |errno| ring_error(&io::Error::from_raw_os_error(errno)).to_string();
-        assert!(text(libc::ENOSYS).contains("no io_uring"));
-        let forbidden = text(libc::EPERM);
-        assert!(
-            forbidden.contains("kernel.io_uring_disabled") && forbidden.contains("seccomp"),
-            "{forbidden}"
-        );
-        assert!(text(libc::ENOMEM).contains("ulimit -l"));
-        assert!(text(libc::EMFILE).contains("ulimit -n"));
     }
 }

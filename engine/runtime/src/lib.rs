@@ -42,6 +42,7 @@ mod host;
 mod mailbox;
 pub mod probe;
 mod real_disk;
+mod refusal;
 mod ring;
 mod shard;
 mod slots;

@@ -189,7 +189,7 @@ fn ask_any<T>(
 
 /// Whether a refusal is about the moment.
 fn passes(text: &str) -> bool {
-    ["LOADING", "CLUSTERDOWN", "TIMEOUT", "TRYAGAIN"].iter().any(|word| text.starts_with(word))
+    ["LOADING", "CLUSTERDOWN", "TIMEOUT", "TRYAGAIN", "NOSPACE"].iter().any(|word| text.starts_with(word))
 }
 
 /// Waits, if asked to, until the state of `node` is what it should be; answers with the state it has then.

@@ -133,21 +133,20 @@ impl DataDir {
     /// again changes nothing.
     ///
     /// # Errors
-    ///
-    /// `FormedAlready` when another record is stored; `Io` when it is unknown whether the record is durable: end
-    /// the process.
+    /// `FormedAlready` when another record is stored; `Io` when it is unknown whether the record is durable: store
+    /// it again if the error [is passing](DataDirError::is_passing), else end the process.
     ///
     /// # Panics
-    ///
     /// When the record is longer than [`RECORD_BYTES_MAX`](super::RECORD_BYTES_MAX).
     pub fn store_record(&mut self, cluster: ClusterId, record: &[u8]) -> Result<(), DataDirError> {
         assert!(record.len() <= record::RECORD_BYTES_MAX, "a forming record is small");
-        if let Some(stored) = &self.record {
-            let same = stored.as_slice() == record && self.identity.cluster == Some(cluster);
-            let path = self.dir.join(record::RECORD_FILE_NAME);
-            return if same { Ok(()) } else { Err(DataDirError::FormedAlready { path }) };
+        let same = self.record.as_deref().is_none_or(|stored| stored == record);
+        if !same || self.identity.cluster.is_some_and(|known| known != cluster) {
+            return Err(DataDirError::FormedAlready { path: self.dir.join(record::RECORD_FILE_NAME) });
         }
-        record::write_record(&self.dir, cluster, record)?;
+        if self.record.is_none() {
+            record::write_record(&self.dir, cluster, record)?;
+        }
         self.finish_forming(Some((cluster, record.to_vec())))
     }
 
@@ -165,8 +164,9 @@ impl DataDir {
         let Some((cluster, record)) = record else { return Ok(()) };
         self.record = Some(record);
         if self.identity.cluster.is_none() {
-            self.identity.cluster = Some(cluster);
-            self.identity.write(&self.dir)?;
+            let identity = Identity { cluster: Some(cluster), ..self.identity.clone() };
+            identity.write(&self.dir)?;
+            self.identity = identity;
         }
         Ok(())
     }

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 /// Why a data directory could not be opened, or not be written later.
 ///
 /// Each is one sentence that names the path and, where one is at fault, the field. Every refusal but `Io` comes
@@ -116,6 +118,17 @@ pub enum DataDirError {
 }
 
 impl DataDirError {
+    /// Whether the same may succeed later, and nothing was harmed: the disk is full, or descriptors or memory ran out. Small
+    /// files are written anew each time, so it does not matter how far the last try came.
+    pub fn is_passing(&self) -> bool {
+        use io::ErrorKind::{FileTooLarge, Interrupted, OutOfMemory, QuotaExceeded, StorageFull};
+        let DataDirError::Io { source, .. } = self else { return false };
+        let kinds = [StorageFull, QuotaExceeded, FileTooLarge, Interrupted, OutOfMemory];
+        let descriptors = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
+        kinds.contains(&source.kind())
+            || source.raw_os_error().is_some_and(|error| descriptors.contains(&error))
+    }
+
     pub(super) fn io(action: &'static str, path: &Path, source: io::Error) -> DataDirError {
         DataDirError::Io { action, path: path.to_path_buf(), source }
     }

@@ -243,6 +243,33 @@ fn a_record_is_stored_once() {
 }
 
 #[test]
+fn a_record_that_was_stored_in_part_is_stored_again() {
+    let (dir, _) = born();
+    let mut opened = DataDir::open(dir.path(), later()).unwrap();
+    for blocked in ["cluster.tmp", "node.toml.tmp"] {
+        let blocked = dir.path().join(blocked);
+        fs::create_dir(&blocked).unwrap();
+        let error = opened.store_record(CLUSTER, b"all three").unwrap_err();
+        assert!(!error.is_passing() && opened.identity().cluster.is_none(), "{error}");
+        fs::remove_dir(&blocked).unwrap();
+    }
+    opened.store_record(CLUSTER, b"all three").unwrap();
+    drop(opened);
+    assert_eq!(DataDir::open(dir.path(), later()).unwrap().identity().cluster, Some(CLUSTER));
+}
+
+#[test]
+fn what_is_full_may_have_room_later() {
+    let passes = |errno| {
+        DataDirError::io("write", Path::new("cluster"), std::io::Error::from_raw_os_error(errno)).is_passing()
+    };
+    let [eio, erofs, edquot, enospc, emfile] = [5, 30, 122, 28, 24];
+    assert!([enospc, edquot, emfile].into_iter().all(passes));
+    assert!(![eio, erofs].into_iter().any(passes));
+    assert!(!DataDirError::NotADirectory { path: "cluster".into() }.is_passing());
+}
+
+#[test]
 fn a_removed_node_s_directory_is_refused_for_ever() {
     let (dir, _) = formed();
     let mut opened = DataDir::open(dir.path(), later()).unwrap();

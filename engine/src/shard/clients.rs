@@ -210,6 +210,7 @@ impl Clients {
             Outcome::Done => bytes,
             Outcome::NotLeader | Outcome::Refused => REFUSED,
             Outcome::Unknown => UNKNOWN,
+            Outcome::NoSpace => NO_SPACE,
         };
         client.answered(bytes.len());
         let unread_max =
@@ -309,6 +310,11 @@ impl Clients {
 /// Surely not applied; Redis Cluster's word for "no leader now", which clients know to try again.
 const REFUSED: &[u8] =
     b"-CLUSTERDOWN no leader for this slot was found in time; nothing was applied, try again\r\n";
+
+/// Surely not applied. A word of its own, as no election helps: somebody must make room.
+const NO_SPACE: &[u8] =
+    b"-NOSPACE the disk of this slot's leader is full, or its log is at its cap: the command was not \
+applied; reads go on, writes too once there is room\r\n";
 
 /// As Redis says it.
 const TOO_MANY: &[u8] = b"-ERR max number of clients reached\r\n";

@@ -82,6 +82,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         let in_order = !group.route.has_held() || runtime::mutant!("request.overtakes_held");
         let open = leader.filter(|leader| in_order && group.route.open_to(*leader));
         match open {
+            Some(leader) if leader == me && self.log.is_stuck() => self.lead_reads(replica, requests),
             Some(leader) if leader == me => {
                 let writes = || requests.clone().any(|(head, _)| head.kind == Kind::Write);
                 let led = if self.log.has_room() && (self.log.has_room_for_entries() || !writes()) {
@@ -113,6 +114,24 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         }
     }
 
+    /// The log is full and its disk too. Waiting may not help, so writes are refused at once; all else goes on.
+    fn lead_reads<'a>(
+        &mut self,
+        replica: usize,
+        requests: impl Iterator<Item = (RequestHead, &'a dyn Encode)> + Clone,
+    ) {
+        for (head, _) in requests.clone().filter(|(head, _)| head.kind == Kind::Write) {
+            self.answers.fail(head.reply_to, Outcome::NoSpace);
+        }
+        let others = requests.filter(|(head, _)| head.kind != Kind::Write);
+        if self.replicas[replica].lead(self.now, &mut self.log, others.clone()) != Led::All {
+            return self.hold_all(replica, others);
+        }
+        for (head, body) in others.filter(|(head, _)| head.kind == Kind::Control) {
+            self.control(replica, head, body);
+        }
+    }
+
     fn hold_all<'a>(
         &mut self,
         replica: usize,
@@ -133,7 +152,8 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             return;
         }
         if let Err(refused) = self.replicas[replica].route.hold(Request { head, bytes }) {
-            self.answers.fail(refused.head.reply_to, Outcome::Refused);
+            let no_room = self.replicas[replica].raft.is_leader() && self.log.is_full();
+            self.answers.fail(refused.head.reply_to, refused.head.refusal(no_room));
         }
     }
 

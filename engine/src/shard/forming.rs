@@ -1,23 +1,38 @@
 //! Forming the cluster (shard 0 talks, all shards listen), and starting the groups once it has formed.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use net::forming::{Birth, Cluster, Former, Output, Tombstone};
 use net::handshake::{Address, ClusterId};
 use net::link::PeerShard;
-use raft::{Config, EntryId, NodeId, Raft, Restored, Standing, Term};
+use raft::{Config, EntryId, NodeId, Raft, Restored, Standing, Term, Time};
 use raftlog::RecoveredGroup;
 use runtime::Disk;
 use snapshot::Manifest;
 
 use super::Shard;
+use super::backlog::Backlog;
 use super::machine::Machine;
 use super::message::ShardMessage;
 use super::neighbours::Neighbours;
 use super::replica::Replica;
+use crate::fatal::Fatal;
 use crate::members::Members;
 use crate::placement::preferred_leader;
 use crate::state_machine::StateMachine;
+
+/// A record that the disk had no room for is tried again after this, then after twice as long, up to
+/// [`STORE_PAUSE_MAX`]: somebody has to make room, and each try holds the shard up for a write.
+const STORE_PAUSE_MIN: Duration = Duration::from_millis(250);
+const STORE_PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// The cluster has formed, but its record is not on the disk yet: nothing is said about it before it is.
+pub(super) struct Unstored {
+    cluster: Cluster,
+    pub(super) due: Time,
+    pause: Duration,
+}
 
 impl<S: StateMachine, D: Disk> Shard<S, D> {
     /// Starts the groups if this node's cluster has formed in an earlier start; else shard 0 begins to form it.
@@ -66,15 +81,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         while let Some(output) = self.former.as_mut().and_then(Former::take_output) {
             match output {
                 Output::Send { to, message } => self.links.send_forming(self.now, to, message),
-                Output::Sync(cluster) => {
-                    // The one blocking write of a shard: once in the life of a directory, before it serves.
-                    let (id, bytes) = (cluster.record.cluster_id.0, cluster.encode());
-                    if let Err(error) = self.settings.data_dir.store_record(id, &bytes) {
-                        tracing::error!(%error, "cannot store the cluster's record; forming waits");
-                        return;
-                    }
-                    self.former.as_mut().expect("asked above").synced(self.now);
-                }
+                Output::Sync(cluster) => self.store_cluster(cluster, STORE_PAUSE_MIN),
                 Output::Formed(cluster) => {
                     tracing::info!(cluster = %cluster.record.cluster_id, "the cluster has formed");
                     for shard in self.mesh.others(self.shard) {
@@ -85,6 +92,32 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                 Output::Reconnect(node) => self.links.regreet(self.now, node),
                 Output::Notice(notice) => tracing::warn!("waiting: {notice}"),
             }
+        }
+    }
+
+    /// Stores the cluster's record, the one blocking write of a shard: once in the life of a directory, before it serves.
+    /// A full disk is waited for, `pause` long at first; after any other failure nobody knows what is on the disk.
+    fn store_cluster(&mut self, cluster: Cluster, pause: Duration) {
+        let (id, bytes) = (cluster.record.cluster_id.0, cluster.encode());
+        match self.settings.data_dir.store_record(id, &bytes) {
+            Ok(()) => {
+                if let Some(former) = &mut self.former {
+                    former.synced(self.now);
+                }
+            }
+            Err(error) if error.is_passing() => {
+                tracing::error!(%error, ?pause, "cannot store the cluster's record; tries again");
+                self.unstored = Some(Unstored { cluster, due: self.now + pause, pause });
+            }
+            Err(error) => self.ended = Some(Fatal::DataDir { reason: error.to_string() }),
+        }
+    }
+
+    /// Tries again to store the cluster's record, if it is time to.
+    pub(super) fn store_if_due(&mut self) {
+        if let Some(unstored) = self.unstored.take_if(|unstored| unstored.due <= self.now) {
+            self.store_cluster(unstored.cluster, (unstored.pause * 2).min(STORE_PAUSE_MAX));
+            self.form();
         }
     }
 
@@ -107,6 +140,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         let founders: Vec<NodeId> = cluster.record.members.iter().map(|member| member.node).collect();
         let shards_min = cluster.roster.members.iter().map(|member| member.shard_count).min().unwrap_or(1);
         let nodes: Vec<NodeId> = cluster.roster.members.iter().map(|member| member.node).collect();
+        self.backlog = Backlog::of(recovered.iter().map(|(known, _)| known));
         for group in self.directory.placement.hosted_by(self.shard) {
             let found = recovered.iter().position(|(known, _)| known.group == group);
             let (known, mut machine) = match found {
@@ -124,7 +158,11 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                 _ => Rc::new(restored.config.clone()),
             };
             let preferred = preferred_leader(group, shards_min, &nodes) == Some(self.directory.node);
-            let raft = Raft::new(&self.raft_settings, group, preferred, restored, self.now);
+            let mut raft = Raft::new(&self.raft_settings, group, preferred, restored, self.now);
+            if self.backlog.is_large() {
+                raft.let_others_lead();
+            }
+            self.backlog.is_in(self.replicas.len(), &raft);
             self.replicas.push(Replica::new(group, raft, machine, config));
             self.mark_dirty(self.replicas.len() - 1);
         }

@@ -1,4 +1,4 @@
-//! Which node should lead: preferred leaders, and handing everything over before a stop.
+//! Which node should lead: preferred leaders, others while a disk is full, and handing everything over before a stop.
 
 use std::time::Duration;
 
@@ -56,6 +56,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             return;
         }
         self.preferences.next_look = self.now + LOOK_INTERVAL;
+        self.leave_full_disk();
         if std::mem::take(&mut self.preferences.changed) {
             let leading = (0..self.replicas.len()).filter(|number| self.replicas[*number].raft.is_leader());
             self.preferences.misplaced = leading.map(|number| (number, None)).collect();
@@ -70,6 +71,8 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             let of = status.followers.iter().find(|follower| follower.node == node);
             let has_all = |of: &FollowerStatus| !of.learner && of.matched >= status.committed;
             let caught_up = of.is_some_and(|of| of.state == FollowerState::Replicate && has_all(of));
+            let link = self.links.for_group(node, replica.group);
+            let caught_up = caught_up && link.is_some_and(|link| !self.links.liveness.is_unfit(link));
             let mut since = if caught_up { since.or(Some(self.now)) } else { None };
             if since.is_some_and(|since| self.now.saturating_sub(since) >= CAUGHT_UP_FOR) {
                 since = None;
@@ -78,6 +81,31 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                 self.mark_dirty(number);
             }
             self.preferences.misplaced.push((number, since));
+        }
+    }
+
+    /// While the disk is full and the log with it, hands groups led here to followers that can take writes.
+    fn leave_full_disk(&mut self) {
+        if !self.log.is_stuck() {
+            return;
+        }
+        for number in 0..self.replicas.len() {
+            let replica = &self.replicas[number];
+            if !replica.raft.is_leader() {
+                continue;
+            }
+            let followers = replica.raft.status().followers;
+            let keeps_up = |of: &&FollowerStatus| !of.learner && of.state == FollowerState::Replicate;
+            let is_fit = |node| {
+                let link = self.links.for_group(node, replica.group);
+                link.is_some_and(|link| self.links.is_up(link) && !self.links.liveness.is_unfit(link))
+            };
+            let fit = followers.iter().filter(keeps_up).filter(|of| is_fit(of.node));
+            if let Some(best) = fit.max_by_key(|of| of.matched) {
+                tracing::warn!(group = %replica.group, to = %best.node, "handing over, as the disk is full here");
+                let _refused = self.replicas[number].raft.transfer(self.now, best.node);
+                self.mark_dirty(number);
+            }
         }
     }
 
@@ -124,7 +152,10 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             let status = replica.raft.status();
             let reachable =
                 status.followers.iter().filter(|of| !of.learner && self.directory.is_reachable(of.node));
-            if let Some(best) = reachable.max_by_key(|follower| follower.matched) {
+            let links = &self.links;
+            let is_unfit =
+                |node| links.for_group(node, replica.group).is_some_and(|link| links.liveness.is_unfit(link));
+            if let Some(best) = reachable.max_by_key(|of| (!is_unfit(of.node), of.matched)) {
                 let _refused = replica.raft.transfer(self.now, best.node);
                 self.mark_dirty(number);
             }

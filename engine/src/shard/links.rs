@@ -106,7 +106,7 @@ impl Links {
             incarnations: Vec::new(),
             builder: FrameBuilder::default(),
             liveness: Liveness::new(super::settings::ELECTION_TIMEOUT_MIN),
-            beat: Beat { boot: settings.boot, vouches: true },
+            beat: Beat { boot: settings.boot, vouches: true, is_unfit: false },
             // A scan of the port or a foreign cluster must not fill the disk with log lines.
             log_budget: LogBudget::new(10, Duration::from_secs(10)),
             seed: settings.seed,

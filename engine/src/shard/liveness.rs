@@ -31,9 +31,11 @@ struct Peer {
     vouched: Time,
     /// Nothing rests on it: it was given up, or was never heard.
     lost: bool,
+    /// It said that it should not be made to lead.
+    is_unfit: bool,
 }
 
-const UNKNOWN: Peer = Peer { boot: 0, vouched: Time(0), lost: true };
+const UNKNOWN: Peer = Peer { boot: 0, vouched: Time(0), lost: true, is_unfit: false };
 
 impl Liveness {
     /// A peer's shard is lost after `silence_max` without a beat that vouches.
@@ -53,7 +55,7 @@ impl Liveness {
     pub(super) fn connected(&mut self, link: usize, now: Time, boot: u64) -> bool {
         let peer = self.peer(link);
         if peer.boot == 0 {
-            *peer = Peer { boot, vouched: now, lost: false };
+            *peer = Peer { boot, vouched: now, lost: false, ..UNKNOWN };
             return false;
         }
         std::mem::replace(&mut peer.boot, boot) != boot
@@ -65,6 +67,7 @@ impl Liveness {
         if beat.vouches {
             (peer.vouched, peer.lost) = (now, false);
         }
+        peer.is_unfit = beat.is_unfit;
         let before = std::mem::replace(&mut peer.boot, beat.boot);
         before != 0 && before != beat.boot
     }
@@ -80,6 +83,11 @@ impl Liveness {
     /// Whether nothing may rest on the peer of this link.
     pub(super) fn is_lost(&self, link: usize) -> bool {
         self.peers.get(link).is_none_or(|peer| peer.lost)
+    }
+
+    /// Whether the peer of this link said last that it should not be made to lead.
+    pub(super) fn is_unfit(&self, link: usize) -> bool {
+        self.peers.get(link).is_some_and(|peer| peer.is_unfit)
     }
 
     /// The link is another peer's from now on.
@@ -134,7 +142,7 @@ mod tests {
     }
 
     fn beat(boot: u64, vouches: bool) -> Beat {
-        Beat { boot, vouches }
+        Beat { boot, vouches, is_unfit: false }
     }
 
     fn silent(liveness: &mut Liveness, millis: u64) -> Vec<usize> {
@@ -188,8 +196,11 @@ mod tests {
         liveness.heard(0, at(1100), beat(2, true));
         assert!(liveness.heard(0, at(1200), beat(3, true)));
         assert!(!liveness.heard(0, at(1300), beat(3, true)));
+        assert!(!liveness.is_unfit(0) && !liveness.is_unfit(7));
+        liveness.heard(0, at(1350), Beat { is_unfit: true, ..beat(3, true) });
+        assert!(liveness.is_unfit(0));
         liveness.forget(0);
-        assert!(liveness.is_lost(0));
+        assert!(liveness.is_lost(0) && !liveness.is_unfit(0));
         assert!(!liveness.connected(0, at(1400), 9), "another peer");
     }
 

@@ -6,6 +6,7 @@ mod accepted;
 mod alone;
 mod answers;
 mod background;
+mod backlog;
 mod callers;
 mod client;
 mod clients;
@@ -116,6 +117,8 @@ pub(crate) struct Shard<S: StateMachine, D: Disk> {
     links: Links,
     /// On shard 0: the cluster's forming.
     former: Option<net::forming::Former>,
+    /// On shard 0: the record that the disk has no room for yet.
+    unstored: Option<forming::Unstored>,
     /// Those the cluster formed with.
     founders: Vec<net::forming::Tombstone>,
     clients: Clients,
@@ -127,6 +130,7 @@ pub(crate) struct Shard<S: StateMachine, D: Disk> {
     saves: saves::Saves<D>,
     transfers: transfers::Transfers<D>,
     preferences: leading::Preferences,
+    backlog: backlog::Backlog,
     membership: membership::Membership,
     slices: Vec<Buffer>,
     timers: Timers,
@@ -179,6 +183,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             raft_settings: Rc::new(settings.raft()),
             links: Links::new(&settings),
             former: None,
+            unstored: None,
             founders: Vec::new(),
             clients: Clients::new(&settings),
             directory,
@@ -200,6 +205,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             saves,
             transfers: transfers::Transfers::new(now, &settings),
             preferences: leading::Preferences::default(),
+            backlog: backlog::Backlog::default(),
             membership: membership::Membership::default(),
             slices: Vec::new(),
             timers: Timers::default(),

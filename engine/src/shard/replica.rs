@@ -346,15 +346,17 @@ impl<S: StateMachine> Replica<S> {
         self.left.drop_before(to, |to| answers.fail(to, Outcome::Refused));
     }
 
-    /// Answers what waited past its deadline: writers with "unknown", the rest with "not applied".
-    pub(crate) fn expire(&mut self, now: Time, answers: &mut Answers) {
+    /// Answers what waited past its deadline: writers with "unknown", the rest with "not applied". `is_full`: the log has
+    /// no room for entries, which is why writes wait here, if this replica leads.
+    pub(crate) fn expire(&mut self, now: Time, is_full: bool, answers: &mut Answers) {
+        let leads = self.raft.is_leader();
         while self.waiters.front().is_some_and(|waiter| waiter.deadline <= now) {
             let waiter = self.waiters.pop_front().expect("just seen");
             answers.fail(waiter.to, Outcome::Unknown);
         }
         self.left.expire(now, |to| answers.fail(to, Outcome::Refused));
         self.reads.expire(now, |to| answers.fail(to, Outcome::Refused));
-        self.route.expire(now, |to| answers.fail(to, Outcome::Refused));
+        self.route.expire(now, |head| answers.fail(head.reply_to, head.refusal(leads && is_full)));
     }
 
     /// True when somebody waits here, so that deadlines must be looked at.

@@ -56,6 +56,13 @@ pub(crate) struct RequestHead {
     pub(crate) proxied: bool,
 }
 
+impl RequestHead {
+    /// How it ends when it cannot be taken. `no_room`: the group is led here and the log takes no entries.
+    pub(crate) fn refusal(&self, no_room: bool) -> Outcome {
+        if no_room && self.kind == Kind::Write { Outcome::NoSpace } else { Outcome::Refused }
+    }
+}
+
 /// A request that had to be kept: its head and the encoded command or query.
 #[derive(Debug)]
 pub(crate) struct Request {
@@ -75,6 +82,9 @@ pub(crate) enum Outcome {
     Refused = 2,
     /// May or may not be applied.
     Unknown = 3,
+    /// Surely not applied: a write for which the leader's disk or log has no room. Peers that do not know it take it for
+    /// unknown.
+    NoSpace = 4,
 }
 
 impl Outcome {
@@ -84,6 +94,7 @@ impl Outcome {
             0 => Outcome::Done,
             1 => Outcome::NotLeader,
             2 => Outcome::Refused,
+            4 => Outcome::NoSpace,
             _ => Outcome::Unknown,
         }
     }

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use raft::{NodeId, Time};
 
-use super::request::{ReplyTo, Request};
+use super::request::{Request, RequestHead};
 
 /// Requests one group holds at most while it has no leader: beyond it they are refused at once. With 1 KiB
 /// requests this is 4 MiB a group, and a shard's connections are paused long before (their own limit of
@@ -100,11 +100,11 @@ impl Route {
     }
 
     /// Removes and names the held requests whose deadline has passed.
-    pub(crate) fn expire(&mut self, now: Time, mut expired: impl FnMut(ReplyTo)) {
+    pub(crate) fn expire(&mut self, now: Time, mut expired: impl FnMut(RequestHead)) {
         while self.held.front().is_some_and(|request| request.head.deadline <= now) {
             let request = self.held.pop_front().expect("just seen");
             self.held_bytes -= request.bytes.len();
-            expired(request.head.reply_to);
+            expired(request.head);
         }
     }
 }

@@ -81,14 +81,16 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         if let Some(former) = self.former.as_mut().filter(|former| former.deadline() <= self.now) {
             former.tick(self.now);
         }
+        self.store_if_due();
         if self.next_beat <= self.now {
             self.next_beat = Time((self.now.0 / BEAT_INTERVAL_US + 1) * BEAT_INTERVAL_US);
             self.beat();
             self.expire();
             self.give_up_overdue();
-            self.unstarted.expire(self.now, |to| self.answers.fail(to, Outcome::Refused));
+            self.unstarted.expire(self.now, |head| self.answers.fail(head.reply_to, Outcome::Refused));
             self.clients.tick(self.now, &mut self.actions);
             self.save_if_due();
+            self.look_at_backlog();
             self.lead_as_preferred();
             self.follow_directory();
             self.stop_if_due();
@@ -101,7 +103,8 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         let vouches = self.batches.vouches(self.now, ELECTION_TIMEOUT_MIN / 2);
         // Starts are counted from 1 and by far fewer than 2^48: a replica that stopped is like a new start to the peers.
         let boot = self.settings.boot ^ (self.faults << 48);
-        self.links.beat(Beat { boot, vouches });
+        let is_unfit = self.backlog.is_large() || self.log.is_stuck();
+        self.links.beat(Beat { boot, vouches, is_unfit });
         while let Some(link) = self.links.liveness.take_silent(self.now) {
             self.peer_is_lost(link);
         }
@@ -111,7 +114,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
     fn expire(&mut self) {
         for number in std::mem::take(&mut self.watched.waiting) {
             let replica = &mut self.replicas[number];
-            replica.expire(self.now, &mut self.answers);
+            replica.expire(self.now, self.log.is_full(), &mut self.answers);
             replica.watched = replica.has_waiting();
             if replica.watched {
                 self.watched.waiting.push(number);
@@ -124,6 +127,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
     pub(crate) fn deadline(&self) -> Time {
         let former = self.former.as_ref().map_or(Time::NEVER, |former| former.deadline());
         let own = self.timers.next().min(self.next_beat).min(self.transfers.wake_at);
-        own.min(self.log.deadline()).min(self.links.deadline()).min(former)
+        let unstored = self.unstored.as_ref().map_or(Time::NEVER, |unstored| unstored.due);
+        own.min(self.log.deadline()).min(self.links.deadline()).min(former).min(unstored)
     }
 }

@@ -133,7 +133,10 @@ impl Owner {
                 None => Client::connect(self.targets[self.rng.usize(..self.targets.len())], PATIENCE).ok()?,
             };
             let reply = client.call(&words).ok()?;
-            if reply.error_code().is_some_and(|code| ["TIMEOUT", "CLUSTERDOWN", "TRYAGAIN"].contains(&code)) {
+            if reply
+                .error_code()
+                .is_some_and(|code| ["TIMEOUT", "CLUSTERDOWN", "TRYAGAIN", "NOSPACE"].contains(&code))
+            {
                 last = Some(reply);
                 return None;
             }

@@ -180,7 +180,7 @@ impl World {
         let Some(errand) = self.operator.errands.front().cloned() else { return };
         self.say(|| format!("operator: {errand:?} is answered {reply:?}"));
         let code = reply.error_code().unwrap_or("OK").to_owned();
-        let unclear = ["CLUSTERDOWN", "TIMEOUT", "TRYAGAIN", "MOVED"].contains(&code.as_str());
+        let unclear = ["CLUSTERDOWN", "TIMEOUT", "TRYAGAIN", "MOVED", "NOSPACE"].contains(&code.as_str());
         self.operator.tries += 1;
         let done = match errand {
             // Taken, the node is on its way out; until the directory has forgotten it, it is asked again.

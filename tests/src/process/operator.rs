@@ -19,7 +19,7 @@ impl Cluster {
             let mut client = Client::connect(self.address(id), ANSWER_TIME).ok()?;
             client.line(line).ok()
         });
-        let passes = |code: &str| ["CLUSTERDOWN", "TIMEOUT", "TRYAGAIN"].contains(&code);
+        let passes = |code: &str| ["CLUSTERDOWN", "TIMEOUT", "TRYAGAIN", "NOSPACE"].contains(&code);
         answers.find(|answer| !answer.error_code().is_some_and(passes))
     }
 

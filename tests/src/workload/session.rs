@@ -25,7 +25,7 @@ pub(crate) fn answer(request: &Request, reply: Value) -> Answer {
     match (request, reply) {
         (_, Value::Error(text)) => match text.split(' ').next().unwrap_or_default() {
             "TIMEOUT" => Answer::Unknown,
-            "CLUSTERDOWN" | "TRYAGAIN" | "MOVED" => Answer::Fail,
+            "CLUSTERDOWN" | "TRYAGAIN" | "MOVED" | "NOSPACE" => Answer::Fail,
             // The connection was not let in: the node has never seen the request.
             _ if text == "ERR max number of clients reached" => Answer::Fail,
             _ if text.contains("not an integer") => Answer::Ok(Reply::NotAnInteger),

@@ -1,5 +1,7 @@
 //! What a replica is after a restart, and that the same inputs make the same replica.
 
+use std::time::Duration;
+
 use raft::{Body, Index, NodeId, Role, Standing, Term};
 
 use crate::stage::Stage;
@@ -149,4 +151,19 @@ fn the_same_inputs_have_the_same_outputs() {
     assert!(lines > 2000 && told.contains("committed 3"), "a life worth telling, not {lines} lines: {told}");
     assert_eq!(told, life(7));
     assert_ne!(told, life(8), "the seed matters");
+}
+
+#[test]
+fn who_lets_others_lead_campaigns_after_them_unless_nobody_else_could() {
+    let first_election = |voters| {
+        let mut bounds = None;
+        let mut lone = Lone::start(voters, disk(&[1, 1], 4, 3, 2), |settings| {
+            bounds = Some((settings.election_timeout_min, settings.election_timeout_max));
+        });
+        lone.node.raft.let_others_lead();
+        (lone.node.raft.deadline().saturating_sub(lone.now), bounds.unwrap())
+    };
+    let (wait, (min, max)) = first_election(3);
+    assert!(wait >= max && wait <= max * 2 - min, "{wait:?} is between {max:?} and {:?}", max * 2 - min);
+    assert_eq!(first_election(1).0, Duration::ZERO);
 }

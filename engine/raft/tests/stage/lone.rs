@@ -83,7 +83,7 @@ pub fn beat_ack(proven: bool) -> Body {
 
 impl Lone {
     /// One of so many voters, unless the disk knows of another configuration.
-    pub fn start(voters_count: u16, mut disk: Disk, configure: impl Fn(&mut Settings)) -> Lone {
+    pub fn start(voters_count: u16, mut disk: Disk, configure: impl FnOnce(&mut Settings)) -> Lone {
         let mut settings = settings(1, 7);
         configure(&mut settings);
         if disk.log.config == Config::default() {

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     Doorbell, Ring, StartError,
     doorbell::Bell,
-    host,
+    host, refusal,
     ring::Core,
     sys::{EventfdReader, Uring},
     watchdog::{self, Watched},
@@ -122,11 +122,11 @@ fn start_worker(preempt_every: Duration) -> Result<Arc<Worker>, StartError> {
 /// Makes all that a thread of the pool needs, on that thread. The ring first: where io_uring is missing or forbidden it
 /// fails with an error, and glommio would panic.
 fn make_worker(preempt_every: Duration) -> Result<(LocalExecutor, Arc<Worker>, Ring), StartError> {
-    let bell = Bell::new().map_err(|error| host::ring_error(&error.into()))?;
+    let bell = Bell::new().map_err(|error| refusal::ring_error(&error.into()))?;
     let bell = Arc::new(bell);
     let uring =
-        Uring::new(rustix::fd::AsFd::as_fd(bell.eventfd())).map_err(|error| host::ring_error(&error))?;
-    let descriptor = uring.descriptor().map_err(|error| host::ring_error(&error))?;
+        Uring::new(rustix::fd::AsFd::as_fd(bell.eventfd())).map_err(|error| refusal::ring_error(&error))?;
+    let descriptor = uring.descriptor().map_err(|error| refusal::ring_error(&error))?;
     let watched = Arc::new(Watched::new(Arc::clone(&bell), descriptor));
     host::check_memlock()?;
     let make = || {
@@ -142,7 +142,7 @@ fn make_worker(preempt_every: Duration) -> Result<(LocalExecutor, Arc<Worker>, R
         Ok(Err(error)) => return Err(StartError::Executor(error.to_string())),
         Err(panic) => return Err(StartError::Executor(panic_message(&*panic))),
     };
-    let bell_eventfd = bell.ring_eventfd().try_clone().map_err(|error| host::ring_error(&error))?;
+    let bell_eventfd = bell.ring_eventfd().try_clone().map_err(|error| refusal::ring_error(&error))?;
     let core = Core::new(uring, bell, bell_eventfd, Arc::clone(&watched));
     let ring = Ring::new(core);
     let worker = Arc::new(Worker { doorbell: ring.doorbell(), watched, job: Mutex::new(None) });

@@ -169,7 +169,11 @@ impl Uring {
         let arguments = types::SubmitArgs::new().timespec(&time);
         // Time is up, a signal came, or the kernel is short of something: the caller looks around in any case, and
         // what was not submitted stays queued.
-        let _ = self.ring.submitter().submit_with_args(1, &arguments);
+        if let Err(error) = self.ring.submitter().submit_with_args(1, &arguments)
+            && !matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR | libc::EAGAIN | libc::EBUSY))
+        {
+            give_up(&error);
+        }
     }
 
     fn enter(&mut self, wait_for: usize) {
@@ -181,10 +185,7 @@ impl Uring {
                     self.collect();
                     std::thread::yield_now();
                 }
-                _ => {
-                    eprintln!("fatal: io_uring_enter failed: {error}");
-                    std::process::abort();
-                }
+                _ => give_up(&error),
             }
         }
     }
@@ -249,6 +250,12 @@ impl Uring {
         let ended = if cqueue::more(raw.flags) { None } else { self.operations.remove(key) };
         Completion { target, result, accepted, received, ended: ended.map(|(_, operation)| operation) }
     }
+}
+
+/// A ring that cannot be entered leaves everything in doubt that is in it: nothing more may be said.
+fn give_up(error: &io::Error) -> ! {
+    eprintln!("fatal: io_uring_enter failed: {error}");
+    std::process::abort();
 }
 
 impl Drop for Uring {

@@ -14,10 +14,11 @@ const REST_NS: u64 = 10_000_000;
 /// More redirections of one request than a cluster in order ever gives.
 const MOVES_MAX: u8 = 5;
 /// Words of errors that pass by themselves. `TIMEOUT` is ringraft's 'outcome unknown'.
-const TRANSIENT: [&str; 7] = ["CLUSTERDOWN", "TRYAGAIN", "LOADING", "BUSY", "MASTERDOWN", "MOVED", "TIMEOUT"];
+const TRANSIENT: [&str; 8] =
+    ["CLUSTERDOWN", "TRYAGAIN", "LOADING", "BUSY", "MASTERDOWN", "MOVED", "TIMEOUT", "NOSPACE"];
 /// Words of errors after which it is certain that a write did not and will not take effect.
-const NOT_APPLIED: [&str; 9] =
-    ["CLUSTERDOWN", "TRYAGAIN", "LOADING", "BUSY", "MASTERDOWN", "MOVED", "ERR", "NOAUTH", "OOM"];
+const NOT_APPLIED: [&str; 10] =
+    ["CLUSTERDOWN", "TRYAGAIN", "LOADING", "BUSY", "MASTERDOWN", "MOVED", "ERR", "NOAUTH", "OOM", "NOSPACE"];
 
 impl Worker {
     pub(super) fn receive_from(&mut self, shared: &Shared, link: usize) {
