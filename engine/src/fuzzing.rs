@@ -54,7 +54,7 @@ pub fn body_of(messages: Vec<Message>, calls: &[u32], replies: &[u32]) -> Vec<u8
         messages,
         calls: calls.iter().map(call).collect(),
         replies: replies.iter().map(reply).collect(),
-        beat: Some(Beat { boot: 3, vouches: true }),
+        beat: Some(Beat { boot: 3, vouches: true, is_unfit: false }),
     };
     body.encode()
 }
