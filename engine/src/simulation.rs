@@ -26,7 +26,7 @@ use crate::engine::{Factory, Prepared, places};
 use crate::error::StartError;
 use crate::fatal::Fatal;
 use crate::node::{DataDir, Random};
-use crate::shard::{MAILBOX_MESSAGES_MAX, Opened, Pause, Places, Shard, ShardMessage, ShardSettings, open};
+use crate::shard::{Opened, Pause, Places, Shard, ShardMessage, ShardSettings, open};
 use crate::state_machine::StateMachine;
 
 type Opening<S, D> = Pin<Box<dyn Future<Output = Result<Opened<S, D>, StartError>>>>;
@@ -62,6 +62,10 @@ pub struct EntryLook {
     /// The checksum of its bytes.
     pub checksum: u32,
 }
+
+/// Messages that a shard of a simulated node has waiting: far fewer than in production, where their places are made once, not for
+/// every start of thousands of lives. Senders meet a full mailbox here as there.
+const MAIL_MAX: usize = 1024;
 
 /// One node of a simulated cluster, from its start to its end. Dropping it is `kill -9`.
 pub struct Node<S: StateMachine, D: Disk> {
@@ -115,7 +119,7 @@ impl<S: StateMachine, D: Disk> Node<S, D> {
             let places = places(builder, &prepared.identity, &settings, prepared.shards);
             let opening = Box::pin(open_on(disk(shard), places, Arc::clone(&node.factory)));
             let doorbell = Doorbell::unheard().map_err(|error| StartError::Settings(error.to_string()))?;
-            let (sender, mailbox) = runtime::mailbox(MAILBOX_MESSAGES_MAX, doorbell);
+            let (sender, mailbox) = runtime::mailbox(MAIL_MAX, doorbell);
             node.senders.push(sender);
             node.shards.push(Slot {
                 stage: Stage::Opening(Box::new(settings), opening),
@@ -202,7 +206,7 @@ impl<S: StateMachine, D: Disk> Node<S, D> {
 
     fn tell_all(&self, message: impl Fn() -> ShardMessage) {
         for sender in &self.senders {
-            let _full = sender.try_send(message()); // a simulated mailbox is never that full: see MAILBOX_MESSAGES_MAX
+            let _full = sender.try_send(message()); // a simulated mailbox is never that full: see MAIL_MAX
         }
     }
 
@@ -308,7 +312,7 @@ impl<S: StateMachine, D: Disk> Slot<S, D> {
             return Ok(());
         }
         let messages = &mut self.messages;
-        self.mailbox.drain(MAILBOX_MESSAGES_MAX, |message| messages.push(message));
+        self.mailbox.drain(MAIL_MAX, |message| messages.push(message));
         shard.turn(now, inputs, messages).map_err(End::Fatal)?;
         actions.append(&mut shard.actions);
         // Background work begins in a visit of its own, as on an executor.

@@ -73,7 +73,7 @@ pub use io::ClientData;
 #[cfg(any(feature = "simulation", feature = "fuzzing"))]
 pub(crate) use opening::open;
 #[cfg(feature = "simulation")]
-pub(crate) use {message::MAILBOX_MESSAGES_MAX, save_task::Pause};
+pub(crate) use save_task::Pause;
 
 use answers::Answers;
 use background::{Background, Backgrounds};
