@@ -138,16 +138,21 @@ impl Fuzzer {
             let entry = entry?;
             files.push((entry.metadata()?.len(), entry.path()));
         }
+        // If not all of them may stay, those do that reach most each.
         files.sort();
+        files.reverse();
         let kept = target.corpus();
         if kept.exists() {
             fs::remove_dir_all(&kept)?;
         }
         fs::create_dir_all(&kept)?;
         let mut bytes_left = KEPT_BYTES_MAX as u64;
-        for (bytes, path) in files.into_iter().take(KEPT_FILES_MAX) {
-            let Some(left) = bytes_left.checked_sub(bytes) else { break };
-            bytes_left = left;
+        let mut files_left = KEPT_FILES_MAX;
+        for (bytes, path) in files {
+            if files_left == 0 || bytes > bytes_left {
+                continue;
+            }
+            (files_left, bytes_left) = (files_left - 1, bytes_left - bytes);
             fs::copy(&path, kept.join(path.file_name().context("a file has a name")?))?;
         }
         Ok(())
