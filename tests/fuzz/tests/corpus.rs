@@ -1,7 +1,7 @@
-//! The targets over the seeds, the kept corpora and whatever vectors are at hand.
+//! The targets over the seeds and the kept corpora.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ringraft_fuzz::campaign::{KEPT_BYTES_MAX, KEPT_FILES_MAX};
 use ringraft_fuzz::{TARGETS, Target};
@@ -38,19 +38,5 @@ fn what_is_kept_is_small() {
     for entry in std::fs::read_dir(corpora).unwrap() {
         let name = entry.unwrap().file_name();
         assert!(Target::named(name.to_str().unwrap()).is_some(), "{name:?} is the corpus of no target");
-    }
-}
-
-/// Vectors of others, in a folder `resp` beside others: each file is a stream of requests or replies.
-#[test]
-fn vectors_of_others_are_read() {
-    let Some(corpora) = std::env::var_os("RINGRAFT_CORPORA").map(PathBuf::from) else { return };
-    let Ok(files) = std::fs::read_dir(corpora.join("resp")) else { return };
-    for file in files {
-        let bytes = std::fs::read(file.unwrap().path()).unwrap();
-        for name in ["resp_requests", "client_commands"] {
-            Target::named(name).unwrap().check(&[&[0; 9], &bytes[..]].concat());
-        }
-        Target::named("resp_replies").unwrap().check(&bytes);
     }
 }
