@@ -18,6 +18,7 @@ mod pipeline;
 mod read;
 mod recover;
 mod replay;
+mod rewrite;
 mod scan;
 mod segments;
 mod stats;

@@ -18,6 +18,7 @@ use crate::{
     pipeline::Pipeline,
     recover::{Extent, extent},
     replay::replay,
+    rewrite::rewrite,
     segments::{Segment, Segments},
     survey::{Survey, io_error},
 };
@@ -86,6 +87,7 @@ impl<D: Disk> Log<D> {
         let extent = extent(&mut survey, dir).await?;
         let mut groups = replay(&survey, &extent);
         let recovered = describe(dir, &mut groups, &survey, &extent)?;
+        rewrite(&survey, &extent).await?;
         let last_batch = survey.batch_max;
         let boot_epoch = survey.epoch_max + 1;
         let segments = adopt(&disk, dir, &options, survey, &extent, &groups).await?;

@@ -194,6 +194,13 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                 self.drop_receive(at, "its sender is gone, or sends garbage");
                 continue;
             }
+            // What came through the log meanwhile needs no sender to go on.
+            let waits = receive.caller.is_none() && matches!(receive.stage, Stage::Receiving(_));
+            let (id, replica) = (receive.id, receive.replica);
+            if waits && id.index <= self.committed(replica) {
+                self.drop_receive(at, "the log has overtaken it");
+                continue;
+            }
             self.write_chunk(at);
             at += 1;
         }

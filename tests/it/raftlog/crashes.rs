@@ -1,6 +1,8 @@
 //! Random work, random crashes, several lives: nothing acknowledged is lost and nothing dropped comes back.
 
 use raft::{EntryId, Index, Term};
+use ringraft_tests::disk::{Fault, block_on};
+use runtime::{Buffer, Disk, File};
 
 use super::harness::{Life, check, open, options, tight_options};
 
@@ -137,4 +139,42 @@ fn a_record_killed_while_its_batch_waits_may_live_again() {
         life.disk.crash(seed);
         life.reopen(100 + seed);
     }
+}
+
+/// A sync that fails may drop what it was to make durable, and the next start's says that all is well: what that start
+/// believed must survive the next power cut all the same.
+#[test]
+fn what_a_failed_sync_dropped_is_written_again() {
+    let mut believed = 0;
+    for seed in 0..30 {
+        let mut life = Life::first(seed);
+        life.append_next(0, 2, 100);
+        life.quiesce();
+        let before = life.disk.image();
+        life.disk.hold(true);
+        let late = life.log.building();
+        life.append_next(0, 1, 100);
+        life.log.submit();
+        life.disk.release_all();
+        // On this disk the last batch was written, and is not durable.
+        for path in before.paths() {
+            let (old, new) = (before.bytes(&path).expect("there"), life.disk.bytes(&path).expect("there"));
+            let file = block_on(before.open(&path)).expect("there");
+            for (number, block) in new.chunks(4096).enumerate() {
+                if block != &old[number * 4096..][..4096] {
+                    let written = file.write_at(number as u64 * 4096, Buffer::copy_from(block));
+                    block_on(written).expect("room");
+                }
+            }
+        }
+        before.fail_next(Fault::Sync, std::io::ErrorKind::Other);
+        assert!(open(&before, 1).is_err(), "a failed sync ends a start");
+        let (log, recovered) = open(&before, 2).expect("the disk says that all is well");
+        drop(log);
+        believed += usize::from(recovered.report.last_batch >= late);
+        before.crash(seed);
+        let (_, again) = open(&before, 3).expect("what was believed is there");
+        assert!(again.report.last_batch >= recovered.report.last_batch, "seed {seed}");
+    }
+    assert!(believed > 20, "the last batch must be believed at times, not {believed}");
 }

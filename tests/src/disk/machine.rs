@@ -132,6 +132,9 @@ impl Machine {
         if let Err(error) = counted {
             // What failed may have happened in part: it stays in flight until the crash decides.
             self.pending.get_mut(&id).expect("just inserted").result = Some(Some(error.kind()));
+            if matches!(self.pending[&id].operation, Operation::Sync) {
+                self.fail(inode, covers, &Operation::Sync);
+            }
             return Err(error);
         }
         let may_hold = match &self.pending[&id].operation {

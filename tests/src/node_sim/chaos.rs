@@ -177,7 +177,8 @@ impl World {
 
     /// A node comes or goes.
     fn change_members(&mut self) {
-        if !self.operator.is_idle() {
+        // While some disk is damaged, a vote less may be one too many.
+        if !self.operator.is_idle() || self.machines.iter().any(|machine| machine.is_damaged) {
             return;
         }
         let machine = self.random.usize(..self.machines.len());
