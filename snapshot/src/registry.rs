@@ -170,10 +170,8 @@ impl Registry {
 
     /// One file that is neither live nor used, for removal; nobody can begin to use it now.
     pub fn take_garbage(&mut self) -> Option<(SnapshotName, Stage)> {
-        let unused = |entry: &Entry| {
-            let sent = entry.stage == Stage::Complete && runtime::mutant!("snapshot.used_files_removed");
-            entry.uses.is_empty() || sent
-        };
+        let sent = |usage: &Use| *usage == Use::Sending && runtime::mutant!("snapshot.used_files_removed");
+        let unused = |entry: &Entry| entry.uses.keys().all(sent);
         let unwanted = |entry: &Entry| !entry.live && !entry.leaving && unused(entry);
         let (name, entry) = self.files.iter_mut().find(|(_, entry)| unwanted(entry))?;
         entry.leaving = true;

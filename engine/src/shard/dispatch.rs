@@ -79,8 +79,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         let me = self.directory.node;
         let group = &mut self.replicas[replica];
         let leader = if group.raft.is_leader() { Some(me) } else { group.raft.leader() };
-        let in_order = !group.route.has_held() || runtime::mutant!("request.overtakes_held");
-        let open = leader.filter(|leader| in_order && group.route.open_to(*leader));
+        let open = leader.filter(|leader| !group.route.has_held() && group.route.open_to(*leader));
         match open {
             Some(leader) if leader == me && self.log.is_stuck() => self.lead_reads(replica, requests),
             Some(leader) if leader == me => {

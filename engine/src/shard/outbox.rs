@@ -207,11 +207,15 @@ impl Outbox {
     pub(crate) fn answered(&mut self, sequence: u64) -> Option<RequestHead> {
         let place = usize::try_from(sequence.checked_sub(self.sent_first)?).ok()?;
         let sent = self.sent.get_mut(place)?.take();
+        self.forget_answered();
+        sent.map(|sent| sent.head)
+    }
+
+    fn forget_answered(&mut self) {
         while self.sent.front().is_some_and(Option::is_none) && !runtime::mutant!("request.keeps_its_place") {
             self.sent.pop_front();
             self.sent_first += 1;
         }
-        sent.map(|sent| sent.head)
     }
 
     /// Removes and names the oldest requests whose answer is overdue: the leader answers at the deadline, so one
@@ -228,10 +232,7 @@ impl Outbox {
                 None => {}
             }
         }
-        while self.sent.front().is_some_and(Option::is_none) {
-            self.sent.pop_front();
-            self.sent_first += 1;
-        }
+        self.forget_answered();
         overdue
     }
 

@@ -25,12 +25,10 @@ pub const MUTANTS: &[(&str, &str)] = &[
     ("write.wrong_entry_answers", "a writer whose entry was replaced is told that it was applied"),
     ("write.hard_state_forgotten", "terms and votes are not written"),
     ("write.vote_forgotten", "terms are written without the votes in them"),
-    ("read.without_round", "a read is answered without asking a quorum"),
     (
         "read.behind_later_writes",
         "a read in front of writes is asked elsewhere when the leader steps down (seed 148, once)",
     ),
-    ("request.overtakes_held", "a request goes to the leader in front of older ones that are held"),
     (
         "request.numbers_repeat",
         "every start of a node counts its requests from the same number (seed 781, once)",

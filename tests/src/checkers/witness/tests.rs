@@ -117,7 +117,7 @@ fn a_read_stands_at_the_earliest_place_that_explains_it() {
     // Its answer was given twice in its time: by the earlier one, the next write may be before its return.
     let twice = story().get(1, "a", "", (1, 9), 4).machine("a", "", 2, 0);
     let twice = |index: u64| twice.clone().set(2, "b", "x", (20, 21), 1).set(2, "a", "x", (10, 11), index);
-    twice(1).fails("not (nil)");
+    twice(1).fails("is answered (nil)");
     twice(5).passes(3);
     let keys = story().get(1, "a1", "", (1, 9), 4).machine("a1", "", 2, 0);
     keys.clone().set(2, "a2", "x", (10, 11), 1).passes(2);
