@@ -66,7 +66,8 @@ impl LeftReads {
         is_over: impl Fn(&(EntryId, Request)) -> bool,
         dropped: &mut dyn FnMut(ReplyTo),
     ) {
-        while let Some((_, request)) = self.0.pop_front_if(|left| is_over(left)) {
+        while self.0.front().is_some_and(&is_over) {
+            let Some((_, request)) = self.0.pop_front() else { return };
             dropped(request.head.reply_to);
         }
     }
