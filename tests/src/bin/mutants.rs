@@ -6,6 +6,10 @@
 
 use std::process::ExitCode;
 
+/// Thousands of lives with aligned buffers: the C library's heap grows by megabytes with each of them.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[cfg(feature = "mutants")]
 fn main() -> ExitCode {
     injected::main()

@@ -12,6 +12,10 @@ use ringraft_tests::core_sim::trace::Trace;
 use ringraft_tests::node_sim;
 use ringraft_tests::node_sim::marks::{MARKS, Reached};
 
+/// Thousands of lives with aligned buffers: the C library's heap grows by megabytes with each of them.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const SCOPES: u32 = 5;
 const _: () = assert!(exhaustive::SCOPES.len() == SCOPES as usize);
 

@@ -175,6 +175,28 @@ impl World {
         self.plan(for_us, Happening::Clear(spell));
     }
 
+    /// Somebody asks for votes in `term`: whoever leads the group until now may be cut off before it hears of that.
+    pub fn keep_from_leader(&mut self, group: raft::GroupId, term: raft::Term) {
+        let chance = self.profile.faults.unheard;
+        if chance == 0 || self.now_us >= self.profile.life_us {
+            return;
+        }
+        let leads = |machine: &Machine| {
+            let Process::Up(node) = &machine.process else { return false };
+            let raft = (0..node.shards()).find_map(|shard| node.raft(shard, group));
+            raft.is_some_and(|raft| raft.is_leader() && raft.term() < term)
+        };
+        let Some(leader) = self.machines.iter().position(leads) else { return };
+        if self.weather.deposed.insert((group, term)) && self.random.u8(..100) < chance {
+            self.say(|| format!("machine {leader}: does not hear that it is deposed in {group}"));
+            self.weather.cut(|_, to| to == leader);
+            self.weather.partition += 1;
+            let spell = Spell::Partition(self.weather.partition);
+            let for_us = self.random.u64(50_000..3_000_000);
+            self.plan(for_us, Happening::Clear(spell));
+        }
+    }
+
     /// A node comes or goes.
     fn change_members(&mut self) {
         // While some disk is damaged, a vote less may be one too many.

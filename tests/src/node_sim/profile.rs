@@ -50,6 +50,9 @@ pub struct Faults {
     pub transfer: u8,
     /// Saves by hand.
     pub save: u8,
+    /// In a hundred elections against a leader that lives, in how many it does not hear of them: it is cut off when somebody asks
+    /// for votes.
+    pub unheard: u8,
     /// Starts with another number of shards, which must be refused.
     pub reshape: u8,
 }
@@ -161,6 +164,7 @@ impl Profile {
                 members: if members { 10 } else { 0 },
                 transfer: fault(random, 10),
                 save: fault(random, 10),
+                unheard: fault(more, 50),
                 reshape: fault(more, 3),
             },
             chaos_us: pick(random, &[100_000, 400_000, 1_500_000]),

@@ -29,8 +29,12 @@ impl World {
         let mut touched = node.touched(shard);
         touched.sort_unstable();
         touched.dedup();
+        let mut asks_for_votes = None;
         for group in touched {
             let Some(raft) = node.raft(shard, group) else { continue };
+            if raft.role() == raft::Role::Candidate {
+                asks_for_votes = Some((group, raft.term()));
+            }
             let look = Look {
                 node: node_id,
                 life,
@@ -66,6 +70,9 @@ impl World {
                 unsynced_bytes_max: UNSYNCED_BYTES_MAX,
                 inputs: here.slots[usize::from(shard)].inputs.len(),
             });
+        }
+        if let Some((group, term)) = asks_for_votes {
+            self.keep_from_leader(group, term);
         }
     }
 

@@ -1,5 +1,7 @@
 //! What is wrong with links now.
 
+use std::collections::BTreeSet;
+
 use super::profile::{Links, Profile};
 use super::world::World;
 
@@ -21,6 +23,8 @@ pub struct Weather {
     slow_us: Vec<Vec<u64>>,
     /// The newest partition.
     pub partition: u64,
+    /// Elections against living leaders that were thought about already.
+    pub deposed: BTreeSet<(raft::GroupId, raft::Term)>,
 }
 
 impl Weather {
@@ -32,6 +36,7 @@ impl Weather {
             cut: vec![vec![false; count]; count],
             slow_us: vec![vec![0; count]; count],
             partition: 0,
+            deposed: BTreeSet::new(),
         }
     }
 
