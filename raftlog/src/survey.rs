@@ -11,8 +11,8 @@ use runtime::{Disk, File};
 use crate::{
     OpenError, Options,
     format::{
-        BLOCK, BLOCK_U64, BatchHeader, Identity, SegmentHeader, decode_batch_header, decode_segment_header,
-        looks_unused,
+        BLOCK, BLOCK_U64, BatchHeader, Identity, SegmentHeader, could_be_torn, decode_batch_header,
+        decode_segment_header, looks_unused,
     },
     scan::Walk,
     segments::{Slot, slot_number},
@@ -129,6 +129,10 @@ impl<F: File> Survey<F> {
             }
             Err(_) => match first {
                 Some(first) if first.block == 1 => self.headless(slot, &first).await,
+                _ if !could_be_torn(front.get(..BLOCK).unwrap_or_default()) => {
+                    let what = "this is no segment header, not even half of one".to_owned();
+                    Err(OpenError::Damaged { path: slot.path, offset: 0, what })
+                }
                 _ => {
                     if !looks_unused(front.get(..BLOCK).unwrap_or_default()) {
                         tracing::warn!(path = %slot.path.display(), "a segment header that was never whole");

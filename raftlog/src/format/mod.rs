@@ -17,7 +17,7 @@ pub(crate) use batch::{
     verify_bodies,
 };
 pub(crate) use segment::{
-    Identity, SegmentHeader, decode_segment_header, encode_segment_header, looks_unused,
+    Identity, SegmentHeader, could_be_torn, decode_segment_header, encode_segment_header, looks_unused,
 };
 
 use crate::BatchSeq;

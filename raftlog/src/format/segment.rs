@@ -7,6 +7,8 @@ use crate::Options;
 
 const MAGIC: [u8; 8] = *b"RTLGSEG1";
 const CRC_OFFSET: usize = BLOCK - 4;
+/// What a disk writes whole or not at all.
+const SECTOR_BYTES: usize = 512;
 
 /// The front of block 0. Zeros follow up to byte 4092, then the crc32 of all before it.
 #[repr(C)]
@@ -153,6 +155,14 @@ pub(crate) fn decode_segment_header(block: &[u8]) -> Result<SegmentHeader, Inval
 /// Whether block 0 is that of a prepared segment no one has written to yet.
 pub(crate) fn looks_unused(block: &[u8]) -> bool {
     block.iter().all(|byte| *byte == 0)
+}
+
+/// Whether block 0 can be what a header's write left that was cut short: some sectors of it, the others zeros or those of the header
+/// before. Anything else was written here by mistake, and nobody knows over what.
+pub(crate) fn could_be_torn(block: &[u8]) -> bool {
+    let (front, rest) = block.split_at(SECTOR_BYTES.min(block.len()));
+    let is_header = front.starts_with(&MAGIC) || looks_unused(front);
+    is_header && rest.iter().rev().skip(size_of::<u32>()).all(|byte| *byte == 0)
 }
 
 /// Makes the checksum right again, for the fuzzer.

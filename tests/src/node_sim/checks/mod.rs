@@ -90,6 +90,10 @@ impl Known {
             std::cmp::Ordering::Equal => Some(look.compacted.term),
             std::cmp::Ordering::Greater => self.term_at(look.persisted),
         };
+        // What a later leader replaced is no promise any more, also if what it sent so far ends in an older term.
+        if !self.holds(EntryId::new(self.promised.0, self.promised.1)) {
+            self.promised = (Term(0), Index(0));
+        }
         self.promised = self.promised.max(term.map_or((Term(0), Index(0)), |term| (term, look.persisted)));
     }
 
