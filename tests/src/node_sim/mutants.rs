@@ -24,7 +24,6 @@ pub const MUTANTS: &[(&str, &str)] = &[
     ("kv.deleted_while_saving_stays", "what was deleted during a save comes back"),
     ("write.wrong_entry_answers", "a writer whose entry was replaced is told that it was applied"),
     ("write.hard_state_forgotten", "terms and votes are not written"),
-    ("read.without_round", "a read is answered without asking a quorum"),
     ("snapshot.block_unverified", "a block of a snapshot is taken without a look at its checksum"),
     ("write.vote_forgotten", "terms are written without the votes in them"),
     (
