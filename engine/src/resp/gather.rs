@@ -4,8 +4,16 @@ use super::proto;
 use super::strings::Picked;
 use net::resp::{Proto, reply};
 
+/// Errors that promise that nothing was applied.
+const NOT_APPLIED: [&[u8]; 2] = [b"-CLUSTERDOWN ", b"-NOSPACE "];
+
+/// What is said of a command of which one part was not applied, and another was or may be.
+const PARTLY: &[u8] =
+    b"-TIMEOUT outcome unknown: one part of the command was not applied, another was or may be\r\n";
+
 /// Collects the replies of a scattered request's parts, in any order. If a part fails, the whole reply is its
-/// error (the first one's, in the order of parts); the other parts may have taken effect all the same.
+/// error (the first one's, in the order of parts), unless that says that nothing was applied while other parts of a command
+/// that may write have taken effect, or may have.
 #[derive(Debug)]
 pub struct Gather {
     merge: Merge,
@@ -86,7 +94,11 @@ impl Gather {
     pub fn finish(&self, proto: Proto, out: &mut Vec<u8>) {
         let error = self.replies.iter().flatten().find(|reply| reply.first() == Some(&b'-'));
         if let Some(error) = error {
-            return out.extend_from_slice(error);
+            let is_refusal = |reply: &[u8]| NOT_APPLIED.iter().any(|word| reply.starts_with(word));
+            let may_write = matches!(self.merge, Merge::Sum | Merge::Ok);
+            let all = self.replies.iter().flatten().all(|reply| is_refusal(reply));
+            let is_partly = may_write && is_refusal(error) && !all;
+            return out.extend_from_slice(if is_partly { PARTLY } else { error });
         }
         let start = out.len();
         if self.merge(proto, out).is_none() {
@@ -204,6 +216,22 @@ mod tests {
     fn the_first_error_is_the_reply() {
         let parts: [&[u8]; 3] = [b":1\r\n", b"-TIMEOUT one\r\n", b"-ERR two\r\n"];
         assert_eq!(gathered(Gather::sum(3), &parts), b"-TIMEOUT one\r\n");
+        let parts: [&[u8]; 2] = [b"-CLUSTERDOWN one\r\n", b"*0\r\n"];
+        assert_eq!(gathered(Gather::concat(2), &parts), b"-CLUSTERDOWN one\r\n", "nothing to apply");
+    }
+
+    /// Seed 109837 of the node simulator: a DEL of two keys was refused for one and done for the other.
+    #[test]
+    fn who_applied_a_part_does_not_say_that_nothing_was_applied() {
+        for merge in [Gather::sum, Gather::ok] {
+            for other in [&b":1\r\n"[..], b"+OK\r\n", b"-TIMEOUT perhaps\r\n"] {
+                for refusal in [&b"-CLUSTERDOWN no\r\n"[..], b"-NOSPACE no\r\n"] {
+                    assert_eq!(gathered(merge(2), &[refusal, other]), PARTLY);
+                }
+            }
+            let refusals: [&[u8]; 2] = [b"-NOSPACE no\r\n", b"-CLUSTERDOWN no\r\n"];
+            assert_eq!(gathered(merge(2), &refusals), refusals[0], "no part was");
+        }
     }
 
     #[test]
