@@ -1,6 +1,6 @@
 //! Scripted tests: a cluster to which only happens what a script says.
 //!
-//! `machine` counts from 0, its node from 1. Whatever a script waits for must come about within [`WAIT_US`] of simulated time.
+//! `machine` counts from 0, its node from 1. Whatever a script waits for must come about within half a minute of simulated time.
 
 use raft::{GroupId, Index};
 use ringraft::StateMachine;
