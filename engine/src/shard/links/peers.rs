@@ -121,7 +121,7 @@ impl Links {
         }
         // From another place at every start, by its seed, and in every outbox of a start.
         self.outboxes += 1;
-        let start = if runtime::mutant!("request.numbers_repeat") { 0 } else { self.seed >> 1 };
+        let start = self.seed >> 1;
         let outbox = Outbox::counting_from(start ^ (self.outboxes << OUTBOX_SHIFT));
         Entry {
             peer,
