@@ -48,7 +48,8 @@ pub(crate) struct Situation<'a> {
     pub(crate) nodes: &'a [Node],
     pub(crate) removed: &'a [Tombstone],
     pub(crate) followers: &'a [Follower],
-    /// Nodes that may not get or lose their vote yet.
+    /// Nodes on whose account other groups have something to do: those that join may not vote yet, those that leave may not go
+    /// yet.
     pub(crate) held: &'a [NodeId],
 }
 
@@ -78,7 +79,7 @@ impl Situation<'_> {
         let id = node.node;
         let is_voter = self.config.is_voter(id);
         let is_member = self.config.contains(id);
-        let may_vote = !self.held.contains(&id);
+        let is_free = !self.held.contains(&id);
         let follower = self.followers.iter().find(|follower| follower.node == id);
         let wanted = match node.state {
             MemberState::Joining | MemberState::Active => node.is_identified(),
@@ -89,12 +90,13 @@ impl Situation<'_> {
             (true, true) if is_voter => None,
             (true, true) => {
                 let caught_up = follower.is_some_and(|follower| follower.is_caught_up);
-                (caught_up && may_vote).then_some(Change::Voter(id))
+                (caught_up && is_free).then_some(Change::Voter(id))
             }
             (true, false) => Some(Change::Learner(id)),
-            (false, true) if node.state == MemberState::Leaving => {
-                (may_vote || !is_voter).then_some(Change::Remove(id))
-            }
+            // Until the other groups are done it must hear that it is leaving: it may lead one, and who leads one lets
+            // nobody else remove it. So it comes back if it went too early, on the word of a replica that lagged.
+            (false, true) if node.state == MemberState::Leaving => is_free.then_some(Change::Remove(id)),
+            (false, false) if node.state == MemberState::Leaving && !is_free => Some(Change::Learner(id)),
             (false, _) => None,
         }
     }

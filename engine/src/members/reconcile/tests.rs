@@ -130,6 +130,25 @@ fn votes_in_group_0_wait_for_the_other_groups() {
 }
 
 #[test]
+fn who_leaves_hears_the_directory_until_the_other_groups_are_done() {
+    let nodes = nodes(&ALL, &[], &[4]);
+    let (followers, held) = ([follower(2), follower(3), follower(4)], ids(&[4]));
+    let (learns, gone) = (config(&ALL, &[4]), config(&ALL, &[]));
+    let situation = Situation {
+        me: NodeId(1),
+        config: &learns,
+        nodes: &nodes,
+        removed: &[],
+        followers: &followers,
+        held: &held,
+    };
+    assert_eq!(reconcile(&situation), [], "it may lead another group, and must hear that it is to leave it");
+    assert_eq!(reconcile(&Situation { held: &[], ..situation }), [remove(4)]);
+    assert_eq!(reconcile(&Situation { config: &gone, ..situation }), [add(4)], "it went too early");
+    assert_eq!(reconcile(&Situation { config: &gone, held: &[], ..situation }), []);
+}
+
+#[test]
 fn a_disk_in_the_place_of_another_starts_anew() {
     let nodes = nodes(&ALL, &[4], &[]);
     let replaced = Follower { is_replaced: true, ..follower(4) };
