@@ -158,14 +158,20 @@ impl World {
         let count = self.machines.len();
         let side: Vec<bool> = (0..count).map(|_| self.random.bool()).collect();
         let (one, other) = (self.random.usize(..count), self.random.usize(..count));
-        let shape = self.random.u8(..6);
+        let shape = self.random.u8(..7);
         let slow_us = self.random.u64(1_000..300_000);
+        let leading = self.leading_machine(one);
         match shape {
             0 => self.weather.cut(|from, to| side[from] != side[to]),
             1 => self.weather.cut(|from, to| from == one || to == one),
             2 => self.weather.cut(|from, _| from == one),
             3 => self.weather.cut(|_, to| to == one),
             4 => self.weather.cut(|from, to| (from, to) == (one, other) || (to, from) == (one, other)),
+            // A leader is not heard any more, and hears late: the others have a new one before it gives up.
+            5 => {
+                self.weather.cut(|from, _| from == leading);
+                self.weather.slow(|_, to| if to == leading { 300_000 + 2 * slow_us } else { 0 });
+            }
             _ => self.weather.slow(|from, to| if from == one || to == one { slow_us } else { 0 }),
         }
         self.say(|| format!("partition of shape {shape}: {side:?}, {one}, {other}, {slow_us} us"));
@@ -173,6 +179,19 @@ impl World {
         let spell = Spell::Partition(self.weather.partition);
         let for_us = self.random.u64(50_000..6_000_000);
         self.plan(for_us, Happening::Clear(spell));
+    }
+
+    /// The first machine from `from` on that leads some group; `from` itself if none does.
+    fn leading_machine(&self, from: usize) -> usize {
+        let count = self.machines.len();
+        let leads = |machine: &usize| match &self.machines[*machine].process {
+            Process::Up(node) => (0..=self.profile.groups).any(|group| {
+                let raft = (0..node.shards()).find_map(|shard| node.raft(shard, raft::GroupId(group)));
+                raft.is_some_and(raft::Raft::is_leader)
+            }),
+            Process::Down | Process::Ended => false,
+        };
+        (0..count).map(|step| (from + step) % count).find(leads).unwrap_or(from)
     }
 
     /// Somebody asks for votes in `term`: whoever leads the group until now may be cut off before it hears of that.

@@ -9,14 +9,12 @@ use runtime::{Part, SocketId};
 
 use super::machine::client_address;
 use super::net::{Party, Reading};
-use super::profile::Profile;
+use super::profile::{PATIENCE_US, Profile};
 use super::world::{Happening, World};
 use crate::client::encode;
 use crate::history::{Bytes, Operation, Outcome, Request, printable};
 use crate::workload::session::bytes;
 
-/// How long a client waits for an answer: well over the server's own deadline.
-const PATIENCE_US: u64 = 6_000_000;
 /// How long it waits before it tries another node.
 pub(super) const RETRY_US: u64 = 100_000;
 /// Keys that are read in one write in the end.
@@ -49,6 +47,8 @@ pub(super) struct Client {
     pub(super) wrote: Option<Bytes>,
     /// The machine it is connected to.
     at: Option<usize>,
+    /// What a reader reads on this connection.
+    reads: Bytes,
 }
 
 /// An operation without an answer so far.
@@ -75,8 +75,8 @@ pub struct Clients {
 
 impl Clients {
     /// The clients of a life.
-    pub fn new(profile: &Profile, _random: &mut fastrand::Rng) -> Clients {
-        let count = profile.clients;
+    pub fn new(profile: &Profile) -> Clients {
+        let count = profile.clients + profile.readers;
         let author = |number: usize| u32::try_from(number).expect("few clients");
         Clients {
             list: (0..count).map(|number| Client { author: author(number), ..Client::default() }).collect(),
@@ -153,6 +153,7 @@ impl Clients {
         client.todo.extend(waiting.through.map(|machine| (machine, operation.key.clone())));
         if outcome == Outcome::Unknown {
             client.author = self.authors;
+            client.wrote = None;
             self.authors += 1;
         }
         operation.outcome = outcome;
@@ -207,9 +208,13 @@ impl World {
         let machine = client.todo.last().map_or(anywhere, |(machine, _)| *machine);
         let target = client.moved_to.take().unwrap_or_else(|| client_address(machine, shard));
         client.at = Some(machine);
+        if number >= self.profile.clients {
+            let family = *b"rdcl".get(self.random.usize(..4)).expect("one of four");
+            client.reads = shared_key(family.into(), &mut self.random, self.profile.keys);
+        }
         client.heard.clear();
         client.connected = false;
-        client.patience_until = self.now_us + PATIENCE_US / 4;
+        client.patience_until = self.now_us + self.profile.patience_us.min(PATIENCE_US / 4);
         let socket = SocketId::simulated(u32::try_from(number).expect("few clients"), 0);
         let connection = self.call(Party::Client(number), socket, target);
         self.connections[connection].read(0, Reading::All);
@@ -236,6 +241,10 @@ impl World {
     fn client_asks(&mut self, number: usize) {
         if !self.clients.list[number].todo.is_empty() {
             return self.client_reads_back(number);
+        }
+        if number >= self.profile.clients {
+            let key = self.clients.list[number].reads.clone();
+            return self.client_sends(number, vec![(key, Request::Get)], None);
         }
         let count = if self.random.u8(..4) == 0 { self.random.usize(1..=6) } else { 1 };
         let mut requests = Vec::new();
@@ -268,6 +277,7 @@ impl World {
         let Some(connection) = self.clients.list[number].connection else { return };
         let mut sent = Vec::new();
         let pipelined = requests.len() > 1;
+        let patience_us = if self.clients.resting { PATIENCE_US } else { self.profile.patience_us };
         self.say(|| format!("client {number} asks on {connection}: {}", in_words(&requests)));
         for (key, request) in requests {
             sent.extend(self.clients.next_bytes(&key, &request));
@@ -277,7 +287,7 @@ impl World {
                 pipelined,
                 through,
             });
-            client.patience_until = self.now_us + PATIENCE_US;
+            client.patience_until = self.now_us + patience_us;
             self.clients.operations.push(Operation {
                 client: client.author,
                 key,
@@ -295,18 +305,15 @@ impl World {
     }
 
     fn draw_request(&mut self, number: usize, requests: &mut Vec<(Bytes, Request)>) {
-        let key = |family: char, random: &mut fastrand::Rng, keys: usize| {
-            format!("{family}{}", random.usize(..keys)).into_bytes()
-        };
         let (random, keys) = (&mut self.random, self.profile.keys);
         let bytes_min = random.usize(..=self.profile.value_bytes_max);
         let (key, kind) = match random.u8(..20) {
-            0..6 => (key('r', random, keys), random.u8(..2)),
-            6..9 => (key('d', random, keys), random.u8(..3)),
-            9..12 => (key('c', random, keys), [0, 3][random.usize(..2)]),
-            12..15 => (key('l', random, keys), [0, 4][random.usize(..2)]),
+            0..6 => (shared_key('r', random, keys), random.u8(..2)),
+            6..9 => (shared_key('d', random, keys), random.u8(..3)),
+            9..12 => (shared_key('c', random, keys), [0, 3][random.usize(..2)]),
+            12..15 => (shared_key('l', random, keys), [0, 4][random.usize(..2)]),
             15..17 => {
-                let key = format!("p{number}").into_bytes();
+                let key = format!("p{}", self.clients.list[number].author).into_bytes();
                 let value = self.clients.unique(number, bytes_min);
                 requests.push((key.clone(), Request::Set(value)));
                 return requests.push((key, Request::Get));
@@ -327,6 +334,11 @@ impl World {
         };
         requests.push((key, request));
     }
+}
+
+/// A key that clients share.
+fn shared_key(family: char, random: &mut fastrand::Rng, keys: usize) -> Bytes {
+    format!("{family}{}", random.usize(..keys)).into_bytes()
 }
 
 /// A key in the slot of `key` that never exists, another one for each operation: deleted beside `key`, it tells one DEL from

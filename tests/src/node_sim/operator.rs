@@ -211,7 +211,10 @@ impl World {
             Errand::Start(machine),
             Errand::Add { node, machine },
         ];
-        // Before everything else: what is dead may be in the way of what was wanted before.
+        // Before everything else: what is dead may be in the way of what was wanted before. The answer to that would be taken
+        // for one to these.
+        self.operator_hangs_up();
+        self.operator.tries = 0;
         for errand in errands.into_iter().rev() {
             self.operator.errands.push_front(errand);
         }

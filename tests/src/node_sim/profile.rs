@@ -70,6 +70,10 @@ pub struct Profile {
     pub groups: u32,
     /// Clients.
     pub clients: usize,
+    /// Clients beyond those that only read, one key on each connection.
+    pub readers: usize,
+    /// After so many microseconds without an answer a client goes elsewhere.
+    pub patience_us: u64,
     /// Keys that clients share, of each family.
     pub keys: usize,
     /// A client asks about so often, in microseconds between.
@@ -109,6 +113,9 @@ const PLAIN: Timing = Timing { read_us: 400, write_us: 500, sync_us: 1_000 };
 /// A spinning disk.
 const SLOW: Timing = Timing { read_us: 4_000, write_us: 5_000, sync_us: 10_000 };
 
+/// How long a client waits for an answer that it really wants: well over the server's own deadline.
+pub const PATIENCE_US: u64 = 6_000_000;
+
 /// Sets apart the chance of what came later.
 const LATER: u64 = 0x6c61_7465_7221_0001;
 
@@ -134,6 +141,8 @@ impl Profile {
             shards: pick(random, &[1, 1, 1, 2, 2, 4]),
             groups: pick(random, &[1, 2, 4, 4, 8, 16]),
             clients: pick(random, &[1, 2, 4, 8]),
+            readers: 0,
+            patience_us: PATIENCE_US,
             keys: pick(random, &[1, 3, 8, 30]),
             pace_us: if heavy { 2_000 } else { pick(random, &[2_000, 10_000, 50_000]) },
             segment_bytes,
@@ -178,6 +187,8 @@ impl Profile {
             // Nobody mends what is damaged in such a life.
             (profile.spares, profile.faults.members, profile.faults.lose) = (0, 0, 0);
         }
+        profile.readers = pick(more, &[0, 1, 2, 4]);
+        profile.patience_us = pick(more, &[PATIENCE_US, 300_000]);
         profile
     }
 
@@ -190,6 +201,8 @@ impl Profile {
             shards: 1,
             groups: 4,
             clients: 2,
+            readers: 0,
+            patience_us: PATIENCE_US,
             keys: 8,
             pace_us: 10_000,
             segment_bytes: 256 << 10,

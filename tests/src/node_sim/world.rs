@@ -154,7 +154,7 @@ impl World {
             now_us: 0,
             home,
             weather: Weather::new(&profile),
-            clients: Clients::new(&profile, &mut random),
+            clients: Clients::new(&profile),
             operator: Operator::default(),
             checks: Checks::default(),
             counts: Counts::default(),
