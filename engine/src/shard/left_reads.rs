@@ -18,7 +18,7 @@ use super::replica::Replica;
 use super::request::{Outcome, ReplyTo, Request};
 use crate::state_machine::StateMachine;
 
-/// Such reads of one group, in order of arrival.
+/// Such reads of one group by where they arrived, and there in order of arrival.
 #[derive(Default)]
 pub(crate) struct LeftReads(VecDeque<(EntryId, Request)>);
 
@@ -31,7 +31,9 @@ impl LeftReads {
             let waits = newest.is_some_and(|newest| newest.term == at.term && newest.index > at.index);
             if waits && !runtime::mutant!("read.behind_later_writes") {
                 runtime::mark!("read.left_behind");
-                self.0.push_back((at, request));
+                // Some of an earlier leadership may wait for places that were given again since.
+                let place = self.0.partition_point(|(other, _)| other.index <= at.index);
+                self.0.insert(place, (at, request));
             } else {
                 rest.push(request);
             }
@@ -53,24 +55,22 @@ impl LeftReads {
 
     /// The state jumped to `to`: what would have been seen on the way is not known.
     pub(crate) fn drop_before(&mut self, to: Index, mut dropped: impl FnMut(ReplyTo)) {
-        self.drop_while(|(at, _)| at.index < to, &mut dropped);
-    }
-
-    /// Removes and names those at the front whose deadline has passed.
-    pub(crate) fn expire(&mut self, now: Time, mut expired: impl FnMut(ReplyTo)) {
-        self.drop_while(|(_, request)| request.head.deadline <= now, &mut expired);
-    }
-
-    fn drop_while(
-        &mut self,
-        is_over: impl Fn(&(EntryId, Request)) -> bool,
-        dropped: &mut dyn FnMut(ReplyTo),
-    ) {
-        while self.0.front().is_some_and(&is_over)
+        while self.0.front().is_some_and(|(at, _)| at.index < to)
             && let Some((_, request)) = self.0.pop_front()
         {
             dropped(request.head.reply_to);
         }
+    }
+
+    /// Removes and names those whose deadline has passed.
+    pub(crate) fn expire(&mut self, now: Time, mut expired: impl FnMut(ReplyTo)) {
+        self.0.retain(|(_, request)| {
+            let is_over = request.head.deadline <= now;
+            if is_over {
+                expired(request.head.reply_to);
+            }
+            !is_over
+        });
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -83,8 +83,7 @@ impl<S: StateMachine> Replica<S> {
     /// Reads in front of writes wait with them; the others can be asked elsewhere.
     pub(crate) fn stepped_down(&mut self) {
         self.disks.clear();
-        let newest = self.waiters.back().map(|waiter| waiter.id);
-        let reads = self.left.keep(self.reads.take_all(), newest);
+        let reads = self.left.keep(self.reads.take_all(), self.waiters.newest());
         self.route.hold_in_front(reads);
     }
 
@@ -158,6 +157,16 @@ mod tests {
         assert_eq!(left.keep(reads(&[id(2, 5)]), Some(id(1, 9))).len(), 1);
         assert_eq!(left.keep(reads(&[id(2, 5)]), None).len(), 1);
         assert!(left.is_empty());
+    }
+
+    #[test]
+    fn reads_of_two_leaderships_are_told_apart() {
+        let mut left = LeftReads::default();
+        let _ = left.keep(reads(&[id(3, 48)]), Some(id(3, 49)));
+        let _ = left.keep(reads(&[id(5, 46), id(5, 47)]), Some(id(5, 48)));
+        assert_eq!(settled(&mut left, id(5, 47)), [(0, true)], "it came later and stands before");
+        assert_eq!(settled(&mut left, id(5, 48)), [(1, true)]);
+        assert_eq!(settled(&mut left, id(5, 49)), [(0, false)]);
     }
 
     #[test]

@@ -48,6 +48,7 @@ mod settings;
 mod ticking;
 mod timers;
 mod transfers;
+mod waiters;
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -15,8 +15,9 @@ use super::answers::Answers;
 use super::left_reads::LeftReads;
 use super::machine::Machine;
 use super::reads::ReadQueue;
-use super::request::{Encode, Kind, Outcome, ReplyTo, RequestHead};
+use super::request::{Encode, Kind, Outcome, RequestHead};
 use super::routing::Route;
+use super::waiters::{Waiter, Waiters};
 use crate::state_machine::{Applied, StateMachine};
 
 /// What one replica applies in one turn at most: about a millisecond of small commands, so that other
@@ -43,8 +44,8 @@ pub(crate) struct Replica<S> {
     /// Which disk each follower was when this leader got to know it (see [`super::membership`]).
     pub(crate) disks: Vec<(NodeId, u64)>,
     pub(crate) route: Route,
-    /// Those who proposed, in the order of their entries.
-    pub(super) waiters: VecDeque<Waiter>,
+    /// Those who proposed.
+    pub(super) waiters: Waiters,
     pub(super) reads: ReadQueue,
     /// Reads from when it led, in front of writes that wait.
     pub(super) left: LeftReads,
@@ -56,12 +57,6 @@ pub(crate) struct Replica<S> {
     pub(crate) watched: bool,
     /// The next entries to apply are being read from disk.
     pub(crate) loading: bool,
-}
-
-pub(super) struct Waiter {
-    pub(super) id: EntryId,
-    to: ReplyTo,
-    deadline: Time,
 }
 
 /// Where applying stopped.
@@ -87,7 +82,7 @@ impl<S: StateMachine> Replica<S> {
             tell_followers_at: Time(0),
             disks: Vec::new(),
             route: Route::default(),
-            waiters: VecDeque::new(),
+            waiters: Waiters::default(),
             reads: ReadQueue::default(),
             left: LeftReads::default(),
             writes: VecDeque::new(),
@@ -145,7 +140,7 @@ impl<S: StateMachine> Replica<S> {
                         kind: EntryKind::Command,
                     };
                     raft::encode_entry(place, spec, command_bytes, |out| body.encode(out));
-                    self.waiters.push_back(Waiter { id, to: head.reply_to, deadline: head.deadline });
+                    self.waiters.add(Waiter { id, to: head.reply_to, deadline: head.deadline });
                     next = Index(next.0 + 1);
                 }
                 Kind::Control => {}
@@ -276,7 +271,7 @@ impl<S: StateMachine> Replica<S> {
             if !self.serve_left(entry.id, answers) || is_ours && !self.serve_reads(true, answers) {
                 return false;
             }
-            let to = self.waiter_for(entry.id, answers);
+            let to = self.waiters.take(entry.id, |lost| answers.fail(lost, Outcome::Refused));
             match entry.kind {
                 EntryKind::Command => {
                     let mut known = Applied::Done;
@@ -315,34 +310,13 @@ impl<S: StateMachine> Replica<S> {
         })
     }
 
-    /// Who waits for entry `id`, if anyone. Waiters whose entry lost its place are told so: another entry
-    /// is committed at their index, so theirs never will be.
-    fn waiter_for(&mut self, id: EntryId, answers: &mut Answers) -> ReplyTo {
-        while let Some(front) = self.waiters.front() {
-            if front.id.index > id.index {
-                break;
-            }
-            let waiter = self.waiters.pop_front().expect("just seen");
-            let mine = waiter.id == id
-                || waiter.id.index == id.index && runtime::mutant!("write.wrong_entry_answers");
-            if mine {
-                return waiter.to;
-            }
-            answers.fail(waiter.to, Outcome::Refused);
-        }
-        ReplyTo::Nobody
-    }
-
     /// The state jumped to `to` by a snapshot: who waited for an entry below can no longer be told its fate.
     pub(crate) fn restored(&mut self, to: Index, machine: Machine<S>, config: Config, answers: &mut Answers) {
         if !runtime::mutant!("install.keeps_old_state") {
             self.machine = machine;
         }
         self.config = Rc::new(config);
-        while self.waiters.front().is_some_and(|waiter| waiter.id.index <= to) {
-            let waiter = self.waiters.pop_front().expect("just seen");
-            answers.fail(waiter.to, Outcome::Unknown);
-        }
+        self.waiters.drop_to(to, |waiter| answers.fail(waiter, Outcome::Unknown));
         self.left.drop_before(to, |to| answers.fail(to, Outcome::Refused));
     }
 
@@ -350,10 +324,7 @@ impl<S: StateMachine> Replica<S> {
     /// no room for entries, which is why writes wait here, if this replica leads.
     pub(crate) fn expire(&mut self, now: Time, is_full: bool, answers: &mut Answers) {
         let leads = self.raft.is_leader();
-        while self.waiters.front().is_some_and(|waiter| waiter.deadline <= now) {
-            let waiter = self.waiters.pop_front().expect("just seen");
-            answers.fail(waiter.to, Outcome::Unknown);
-        }
+        self.waiters.expire(now, |to| answers.fail(to, Outcome::Unknown));
         self.left.expire(now, |to| answers.fail(to, Outcome::Refused));
         self.reads.expire(now, |to| answers.fail(to, Outcome::Refused));
         self.route.expire(now, |head| answers.fail(head.reply_to, head.refusal(leads && is_full)));
