@@ -38,6 +38,7 @@ mod inode;
 mod machine;
 mod names;
 mod pages;
+mod seal;
 mod timed;
 
 use std::{
@@ -146,7 +147,10 @@ impl SimDisk {
 
     /// Flips bit `bit` of the byte at `offset`, durably.
     pub fn flip_bit(&self, path: &Path, offset: u64, bit: u32) {
-        self.machine.borrow_mut().at_rest(path, |bytes| bytes[at(offset)] ^= 1 << bit);
+        let mut machine = self.machine.borrow_mut();
+        machine.at_rest(path, |bytes| bytes[at(offset)] ^= 1 << bit);
+        let next = machine.next_id;
+        machine.seal.breaks(next);
     }
 
     /// Overwrites bytes at rest: zeros, stale blocks, garbage.

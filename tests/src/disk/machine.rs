@@ -14,6 +14,7 @@ use super::{
     inode::{Change, Inode},
     names::Naming,
     pages::Pages,
+    seal::Seal,
     timed::{Spoilt, Time, path_of},
 };
 
@@ -75,7 +76,7 @@ pub(super) struct Machine {
     pub(super) unsynced_names: Vec<Naming>,
     pub(super) dirs: BTreeSet<PathBuf>,
     pending: BTreeMap<HeldId, Pending>,
-    next_id: u64,
+    pub(super) next_id: u64,
     pub(super) boot: u64,
     pub(super) hold: bool,
     pub(super) faults: BTreeMap<Fault, io::ErrorKind>,
@@ -83,6 +84,7 @@ pub(super) struct Machine {
     pub(super) power: Option<u64>,
     pub(super) operations: u64,
     pub(super) time: Option<Time>,
+    pub(super) seal: Seal,
 }
 
 impl Machine {
@@ -204,6 +206,7 @@ impl Machine {
             }
             return waker;
         }
+        self.seal_by(id, number, &operation);
         match operation {
             Operation::Write { offset, data, durable } => self.write(number, offset, data, durable),
             Operation::SetLen { file_bytes } => {
@@ -216,6 +219,21 @@ impl Machine {
             }
         }
         waker
+    }
+
+    fn seal_by(&mut self, id: HeldId, number: u64, operation: &Operation) {
+        if !self.seal.is_broken() {
+            return;
+        }
+        let is_log =
+            || path_of(&self.names, number).is_some_and(|path| path.extension() == Some("log".as_ref()));
+        match operation {
+            Operation::Write { durable, .. } if is_log() => {
+                self.seal.wrote(id.0, number, *durable, self.next_id);
+            }
+            Operation::Sync => self.seal.synced(id.0, number, self.next_id),
+            Operation::Write { .. } | Operation::SetLen { .. } => {}
+        }
     }
 
     /// What a timed disk does with an operation that fails: a sync drops what it covers, a write writes some of it.

@@ -140,6 +140,11 @@ impl SimDisk {
         damage
     }
 
+    /// Whether a silent fault could still pass for the torn end of a log.
+    pub fn is_unsealed(&self) -> bool {
+        self.machine.borrow().seal.is_broken()
+    }
+
     /// The process that used the disk was killed: what it had in flight is written or not, what was written stays. Its open
     /// files are dead.
     pub fn abandon(&self, seed: u64) {
@@ -258,6 +263,7 @@ impl Machine {
             }
         };
         self.time.as_mut()?.damage.push(Damage { path, offset: offset as u64, what });
+        self.seal.breaks(self.next_id);
         Some(spoilt)
     }
 

@@ -10,7 +10,8 @@ use crate::disk::{Rates, Silent, SimDisk};
 
 /// A silent fault is found at the next start, which follows within this.
 const FOUND_AFTER_US: std::ops::Range<u64> = 500_000..3_000_000;
-/// A machine is not stopped for so long after a silent fault: one in the last batch before that is sealed is beyond what is promised.
+/// A machine is not stopped for so long after a silent fault, nor before later batches seal what it hit: one in the last batch is
+/// beyond what is promised.
 const SEALED_AFTER_US: u64 = 300_000;
 /// A file's header.
 const FRONT_BYTES: usize = 256;
@@ -141,7 +142,7 @@ impl World {
 
     /// A machine whose disk was damaged is restarted: its node must refuse what is damaged.
     pub fn inspect(&mut self, machine: usize) {
-        if self.machines[machine].protected_until > self.now_us {
+        if self.machines[machine].is_protected(self.now_us) {
             return self.plan(SEALED_AFTER_US, Happening::Inspect { machine });
         }
         self.kill(machine);

@@ -140,7 +140,7 @@ pub struct Machine {
     pub clock: Clock,
     /// Some of its data is damaged or lost, and not replaced yet.
     pub is_damaged: bool,
-    /// It is not stopped before this: see `disks`.
+    /// It is not stopped before this, nor before its disks are sealed: see `disks`.
     pub protected_until: u64,
     /// One disk per shard.
     pub disks: Vec<SimDisk>,
@@ -152,6 +152,16 @@ impl Machine {
     /// Whether a node runs here and is not stopped.
     pub fn is_awake(&self, now_us: u64) -> bool {
         matches!(self.process, Process::Up(_)) && self.paused_until <= now_us
+    }
+
+    /// Whether some disk's silent fault could still pass for a torn end.
+    pub fn is_unsealed(&self) -> bool {
+        self.disks.iter().any(SimDisk::is_unsealed)
+    }
+
+    /// Whether nobody may stop it now: what is wrong with its disks is to be found, and not lost.
+    pub fn is_protected(&self, now_us: u64) -> bool {
+        matches!(self.process, Process::Up(_)) && (self.protected_until > now_us || self.is_unsealed())
     }
 
     /// The running node.

@@ -16,6 +16,9 @@ const CRASHES: &str = "tests/it/raftlog/marks.rs: crashes of logs alone reach it
 /// Needs rot in a header that nothing newer replaced: a few seeds in thousands have that.
 const HEADERS: &str = "tests/it/raftlog/marks.rs: headers that are gone reach it";
 
+/// Needs a leader that leads again before it is known which of its entries count.
+const WAITERS: &str = "engine/src/shard/waiters.rs has tests: one seed in thousands reaches it";
+
 /// Every mark, where it stands, and who reaches it.
 pub const MARKS: &[(&str, Reached)] = &[
     ("log.case1.end", BySeeds),
@@ -42,6 +45,7 @@ pub const MARKS: &[(&str, Reached)] = &[
         Elsewhere("needs an install and the log to meet within a turn: a few seeds in thousands do"),
     ),
     ("read.left_behind", BySeeds),
+    ("write.waits_among_older", Elsewhere(WAITERS)),
     ("start.from_snapshot", BySeeds),
     ("start.newcomer", BySeeds),
     ("start.joining", BySeeds),

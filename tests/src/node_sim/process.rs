@@ -120,6 +120,14 @@ impl World {
             disk.abandon(self.random.u64(..));
         }
         let is_damaged = self.machines[machine].is_damaged;
+        if self.machines[machine].is_unsealed() {
+            // Its last batch may be gone, and nothing tells: beyond what is promised, so nobody starts it with this disk.
+            self.say(|| format!("machine {machine}: the end of its log is lost"));
+            if !self.profile.is_beyond {
+                self.replace_node(machine);
+            }
+            return;
+        }
         match end {
             End::NotStarted(StartError::Recovery { corrupt: true, reason, .. })
             | End::Fatal(Fatal::Corruption { reason, .. }) => {
@@ -158,7 +166,7 @@ impl World {
     /// `kill -9`: what was written is not lost, connections end at once.
     pub fn kill(&mut self, machine: usize) {
         let here = &self.machines[machine];
-        if !matches!(here.process, Process::Up(_)) || here.protected_until > self.now_us {
+        if !matches!(here.process, Process::Up(_)) || here.is_protected(self.now_us) {
             return;
         }
         self.say(|| format!("machine {machine}: kill -9"));
@@ -171,7 +179,7 @@ impl World {
 
     /// The power goes: what was not synced is lost or torn, and nobody is told.
     pub fn cut_power(&mut self, machine: usize) {
-        if self.machines[machine].protected_until > self.now_us {
+        if self.machines[machine].is_protected(self.now_us) {
             return;
         }
         self.say(|| format!("machine {machine}: power cut"));
