@@ -102,6 +102,9 @@ impl World {
         if !self.clients.are_idle() {
             return Some("clients wait for answers".into());
         }
+        if self.awaits_inspection() {
+            return Some("a machine with a damaged disk is to be restarted".into());
+        }
         for group in 0..=self.profile.groups {
             if let Some(why) = self.group_unrest(raft::GroupId(group)) {
                 return Some(why);

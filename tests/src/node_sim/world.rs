@@ -221,6 +221,11 @@ impl World {
         }
     }
 
+    /// Whether a machine will be restarted because its disk was damaged: its node may then have to be replaced.
+    pub fn awaits_inspection(&self) -> bool {
+        self.heap.iter().any(|Reverse(next)| matches!(next.what, Happening::Inspect { .. }))
+    }
+
     /// Has a shard visited in `after_us`, unless that happens earlier anyway.
     pub fn wake(&mut self, machine: usize, shard: u16, after_us: u64) {
         let slot = &mut self.machines[machine].slots[usize::from(shard)];

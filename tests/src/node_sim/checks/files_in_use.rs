@@ -65,7 +65,9 @@ impl Files {
         named.was_pending = is_pending;
         for SnapshotLook { group, published, pending } in snapshots() {
             let files = named.files.entry(group).or_default();
-            if pending.is_empty() {
+            // What is published while its own record is on its way came too early. Another record on its way, of a peer's
+            // snapshot that was installed behind a save, says nothing about it.
+            if !published.iter().any(|file| pending.contains(file)) {
                 files.0 = published;
             }
             files.1 = pending;

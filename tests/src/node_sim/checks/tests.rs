@@ -171,4 +171,14 @@ fn files_that_are_open_or_named_must_stay() {
         checks.files.removed(place, 2, &removed("new", false));
     });
     assert_eq!(later, None, "superseded, and another start's business");
+    let two_on_their_way = |file: &'static str| {
+        condemned(|checks| {
+            checks.files.check(place, 1, true, || look("old", "saved installed"));
+            checks.files.check(place, 1, true, || look("saved", "installed"));
+            checks.files.removed(place, 1, &removed(file, false));
+        })
+    };
+    assert_eq!(two_on_their_way("old"), None, "superseded, though another record is on its way");
+    assert_eq!(two_on_their_way("saved"), Some("files_in_use"));
+    assert_eq!(two_on_their_way("installed"), Some("files_in_use"));
 }
