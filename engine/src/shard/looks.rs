@@ -137,6 +137,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             ("reads", sum(|replica| usize::from(!replica.reads.is_empty()))),
             ("reads in front of writes", sum(|replica| usize::from(!replica.left.is_empty()))),
             ("requests that wait for a leader", sum(|replica| replica.route.held().0)),
+            ("requests that wait for the cluster to form", self.unstarted.held().0),
             ("requests passed on", sum(|replica| replica.route.outstanding())),
             ("snapshots received", self.transfers.receives.len()),
             ("snapshots sent", self.transfers.outgoing.len()),

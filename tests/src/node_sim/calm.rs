@@ -102,8 +102,8 @@ impl World {
         if !self.clients.are_idle() {
             return Some("clients wait for answers".into());
         }
-        if self.awaits_inspection() {
-            return Some("a machine with a damaged disk is to be restarted".into());
+        if self.awaits_starts() {
+            return Some("a machine is to be started".into());
         }
         for group in 0..=self.profile.groups {
             if let Some(why) = self.group_unrest(raft::GroupId(group)) {

@@ -142,6 +142,10 @@ impl World {
 
     /// A machine whose disk was damaged is restarted: its node must refuse what is damaged.
     pub fn inspect(&mut self, machine: usize) {
+        let faults_ended = self.now_us >= self.profile.life_us;
+        if faults_ended && self.machines[machine].is_unsealed() {
+            return; // nothing new is written, so nothing will tell: it goes on as it is
+        }
         if self.machines[machine].is_protected(self.now_us) {
             return self.plan(SEALED_AFTER_US, Happening::Inspect { machine });
         }

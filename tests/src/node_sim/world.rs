@@ -221,9 +221,13 @@ impl World {
         }
     }
 
-    /// Whether a machine will be restarted because its disk was damaged: its node may then have to be replaced.
-    pub fn awaits_inspection(&self) -> bool {
-        self.heap.iter().any(|Reverse(next)| matches!(next.what, Happening::Inspect { .. }))
+    /// Whether a machine will be started, or restarted because its disk was damaged: its node may then have to be replaced.
+    pub fn awaits_starts(&self) -> bool {
+        self.heap.iter().any(|Reverse(next)| match next.what {
+            Happening::Inspect { .. } => true,
+            Happening::Start { machine } => matches!(self.machines[machine].process, Process::Down),
+            _ => false,
+        })
     }
 
     /// Has a shard visited in `after_us`, unless that happens earlier anyway.
