@@ -10,6 +10,7 @@ mod format;
 #[doc(hidden)]
 pub mod fuzzing;
 mod group;
+pub mod inspect;
 mod issue;
 mod log;
 mod open;

@@ -143,7 +143,7 @@ impl<D: Disk> Log<D> {
     }
 }
 
-fn describe<F: runtime::File>(
+pub(crate) fn describe<F: runtime::File>(
     dir: &Path,
     groups: &mut BTreeMap<GroupId, GroupLog>,
     survey: &Survey<F>,

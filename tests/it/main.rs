@@ -9,6 +9,7 @@ mod data_dir;
 mod founding;
 mod harness;
 mod kill;
+mod log_tool;
 mod membership;
 mod node_sim;
 mod partitions;

@@ -49,7 +49,7 @@ fn the_cluster_test_of_the_founding_notes_passes() {
         for seed in 0..seeds {
             let counts = run::seed_as(seed, &row.profile(), &Trace::silent());
             let counts = counts.unwrap_or_else(|failure| panic!("{}: {failure:?}", row.name));
-            assert!(counts.answered > 100, "{}, seed {seed}: too little was done: {counts:?}", row.name);
+            assert!(counts.answered > 50, "{}, seed {seed}: too little was done: {counts:?}", row.name);
         }
     }
 }

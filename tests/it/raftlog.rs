@@ -5,6 +5,7 @@
 mod crashes;
 mod damage;
 mod harness;
+mod inspect;
 mod marks;
 mod pipeline;
 mod reading;

@@ -68,6 +68,27 @@ pub fn lock_dir(dir: &Path) -> Result<DirLock, LockError> {
     }
 }
 
+/// Shares `dir/LOCK` with others who only read, so that no node works on the directory meanwhile. Nothing is made or
+/// written: where there is no lock file no node ever was, and `None` is enough.
+///
+/// # Errors
+///
+/// [`LockError::InUse`] when a node has it; [`LockError::Io`] when the file cannot be opened or locked.
+pub fn share_dir(dir: &Path) -> Result<Option<DirLock>, LockError> {
+    let path = dir.join(NAME);
+    let failed = |source: io::Error| LockError::Io { path: path.clone(), source };
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(Some(DirLock { _file: file })),
+        Err(Errno::WOULDBLOCK) => Err(LockError::InUse(dir.to_owned())),
+        Err(error) => Err(failed(error.into())),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,6 +101,19 @@ mod tests {
         drop(lock);
         lock_dir(dir.path()).unwrap();
         assert!(matches!(lock_dir(&dir.path().join("missing")), Err(LockError::Io { .. })));
+    }
+
+    #[test]
+    fn readers_share_a_directory_and_keep_nodes_out() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(share_dir(dir.path()).unwrap().is_none(), "no node ever was here");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing was made");
+        drop(lock_dir(dir.path()).unwrap());
+        let readers = (share_dir(dir.path()).unwrap(), share_dir(dir.path()).unwrap());
+        assert!(matches!(lock_dir(dir.path()), Err(LockError::InUse(_))));
+        drop(readers);
+        let _node = lock_dir(dir.path()).unwrap();
+        assert!(matches!(share_dir(dir.path()), Err(LockError::InUse(_))));
     }
 
     #[test]

@@ -51,7 +51,7 @@ mod sys;
 mod watchdog;
 
 pub use buffer::{BLOCK_BYTES, Buffer, BufferMut};
-pub use claims::{DirLock, LockError, bind, lock_dir};
+pub use claims::{DirLock, LockError, bind, lock_dir, share_dir};
 pub use clock::now;
 pub use disk::{Disk, File};
 pub use doorbell::Doorbell;

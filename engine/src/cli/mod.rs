@@ -1,4 +1,4 @@
-//! The command line: what `ringraft serve | bench | demo | dev | status | member | transfer` do.
+//! The command line: what `ringraft serve | bench | demo | dev | status | member | transfer | log` do.
 //!
 //! Data goes to standard output, everything else to standard error; how a command ended is its
 //! [exit code](Exit). The load client in [`load`] shares no code with the server, so that a fault of one
@@ -11,6 +11,7 @@ pub mod dev;
 pub mod exit;
 pub mod launch;
 pub mod load;
+pub mod log;
 pub mod logging;
 pub mod member;
 pub mod output;
@@ -58,6 +59,8 @@ pub enum Command {
     Member(member::MemberArgs),
     /// Hand the leadership of a group to a node
     Transfer(member::TransferArgs),
+    /// Look into the log of a stopped node; changes nothing
+    Log(log::LogArgs),
 }
 
 /// Runs the command given on the command line to its end.
@@ -83,6 +86,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Status(args) => status::run(&args),
         Command::Member(args) => member::run(&args),
         Command::Transfer(args) => member::run_transfer(&args),
+        Command::Log(args) => log::run(&args),
     }
 }
 

@@ -26,6 +26,8 @@ mod tests;
 pub use address::{
     AddressError, Addresses, NODES_MAX, PortRange, Wishes, parse_address, parse_cluster, parse_member,
 };
+#[cfg(feature = "cli")]
+pub(crate) use data_dir::log_dir;
 pub(crate) use data_dir::system_random;
 pub use data_dir::{DataDir, GROUPS_MAX, GROUPS_MIN, Random, SHARDS_MAX, Wanted};
 pub use error::DataDirError;

@@ -1,0 +1,107 @@
+//! `ringraft log verify`
+
+use raftlog::inspect::{Damage, Said};
+use serde::Serialize;
+
+use super::{Of, Stopped, file_name};
+use crate::cli::quantity::grouped;
+use crate::cli::{Exit, Failure, output};
+
+#[derive(Serialize)]
+struct Shard {
+    shard: u32,
+    batches: u64,
+    records: u64,
+    bytes: u64,
+    torn_tail_bytes: u64,
+    damaged: Vec<Place>,
+}
+
+#[derive(Serialize)]
+struct Place {
+    file: String,
+    offset: u64,
+    batch: u64,
+    group: u32,
+    term: Option<u64>,
+    first: Option<u64>,
+    last: Option<u64>,
+    what: &'static str,
+}
+
+impl Place {
+    fn of(damage: &Damage) -> Place {
+        let record = &damage.record;
+        let (term, range) = match record.said {
+            Said::Entries { term, first, last } => (Some(term.0), Some((first.0, last.0))),
+            Said::Compact(id) | Said::Snapshot(id) => (Some(id.term.0), Some((id.index.0, id.index.0))),
+            Said::HardState { term, .. } | Said::CheckpointRow { term, .. } => (Some(term.0), None),
+            Said::SegmentTable => (None, None),
+        };
+        Place {
+            file: file_name(&record.path),
+            offset: record.body_offset,
+            batch: record.batch,
+            group: record.group.0,
+            term,
+            first: range.map(|range| range.0),
+            last: range.map(|range| range.1),
+            what: damage.what,
+        }
+    }
+
+    fn show(&self, shard: u32) -> Result<(), Failure> {
+        let entries = match (self.first, self.last, self.term) {
+            (Some(first), Some(last), Some(term)) => format!(", {first}..{last} of term {term}"),
+            _ => String::new(),
+        };
+        output::print(format!(
+            "shard {shard}: {} at byte {}: batch {}, group {}{entries}: {}",
+            self.file, self.offset, self.batch, self.group, self.what
+        ))
+    }
+}
+
+pub(super) fn run(of: &Of) -> Result<(), Failure> {
+    let stopped = Stopped::of(of)?;
+    let mut shards = Vec::new();
+    for shard in &stopped.shards {
+        let log = stopped.inspect(*shard)?;
+        let verified = log.verify().map_err(|(path, error)| {
+            Failure::new(
+                Exit::Failed,
+                anyhow::Error::new(error).context(format!("reading {}", path.display())),
+            )
+        })?;
+        shards.push(Shard {
+            shard: *shard,
+            batches: verified.batches,
+            records: verified.records,
+            bytes: verified.bytes,
+            torn_tail_bytes: log.recovered().report.torn_tail_bytes,
+            damaged: verified.damaged.iter().map(Place::of).collect(),
+        });
+    }
+    if of.json {
+        output::print_json(&shards)?;
+    } else {
+        for shard in &shards {
+            shard.damaged.iter().try_for_each(|place| place.show(shard.shard))?;
+            output::print(format!(
+                "shard {}: {} batches, {} records, {} bytes: {}",
+                shard.shard,
+                grouped(shard.batches),
+                grouped(shard.records),
+                grouped(shard.bytes),
+                if shard.damaged.is_empty() { "all as written" } else { "DAMAGED" }
+            ))?;
+        }
+    }
+    match shards.iter().map(|shard| shard.damaged.len()).sum::<usize>() {
+        0 => Ok(()),
+        1 => Err(Failure::new(Exit::Corruption, anyhow::anyhow!("1 record is not what was written"))),
+        count => {
+            Err(Failure::new(Exit::Corruption, anyhow::anyhow!("{count} records are not what was written")))
+        }
+    }
+}
