@@ -1,7 +1,7 @@
 //! Looking into a log that nobody writes, for tools: what a start would make of it, and every record in it.
 //!
 //! Nothing is changed, by construction: files are opened for reading only, and what recovery asks of the disk beyond reads
-//! is refused or left undone ([`ReadDisk`]). It is recovery's own code that decides what counts, so tool and start agree.
+//! is refused or left undone. It is recovery's own code that decides what counts, so tool and start agree.
 
 mod read_disk;
 mod verify;

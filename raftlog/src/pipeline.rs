@@ -11,7 +11,7 @@ use std::{
 
 use runtime::Buffer;
 
-use crate::{BatchSeq, LogError};
+use crate::{BatchSeq, LogError, format::BLOCK};
 
 /// One durable write that has been started.
 struct Write {
@@ -30,6 +30,17 @@ pub(crate) struct Pipeline {
     bytes: u64,
     durable: BatchSeq,
     error: Option<LogError>,
+}
+
+/// The front of a segment says that it is there, and nothing else does: if the disk lost that write or put it elsewhere, the
+/// file would pass for what it was before, and all that is acknowledged in the segment would be forgotten without a trace. So
+/// it is read back before anything in it counts, once per segment. What is lost further back, later batches tell of.
+async fn check_front<F: runtime::File>(file: &F, written: &[u8]) -> io::Result<()> {
+    let front = file.read_at(0, BLOCK).await?;
+    if front[..] == written[..BLOCK] {
+        return Ok(());
+    }
+    Err(io::Error::other("the segment's header is not there: the disk lost the write, or put it elsewhere"))
 }
 
 impl Pipeline {
@@ -67,8 +78,10 @@ impl Pipeline {
         let bytes = data.len() as u64;
         let path = file.map_path();
         let file = file.clone();
-        let future: Pin<Box<dyn Future<Output = io::Result<()>>>> =
-            Box::pin(async move { file.write_durable(offset, data).await });
+        let future: Pin<Box<dyn Future<Output = io::Result<()>>>> = Box::pin(async move {
+            file.write_durable(offset, data.clone()).await?;
+            if offset == 0 { check_front(&file, &data).await } else { Ok(()) }
+        });
         self.bytes += bytes;
         self.writes.push_back(Write { batch, bytes, path, offset, future: Some(future) });
         self.poll_one(self.writes.len() - 1, context);

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use raft::{EntryId, Index, Term};
 use raftlog::{OpenError, ReadError};
-use ringraft_tests::disk::{SimDisk, block_on};
+use ringraft_tests::disk::{Silent, SimDisk, Timing, block_on};
 
-use super::harness::{GROUPS, Life, SEGMENT_BYTES, check, check_entries, dir, open};
+use super::harness::{GROUPS, Life, SEGMENT_BYTES, check, check_entries, dir, open, options};
 
 const BLOCK: u64 = 4096;
 
@@ -231,4 +231,33 @@ fn values_that_imitate_the_log_are_values() {
         check_entries(&life.log, raft::GroupId(group), &life.model[&group], 1 << 20);
     }
     assert!(life.model[&0].last().index > Index(4));
+}
+
+/// What a future says on a disk whose time goes on as it is waited for.
+fn in_time<T>(disk: &SimDisk, future: impl Future<Output = T>) -> T {
+    let mut future = std::pin::pin!(future);
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    loop {
+        if let std::task::Poll::Ready(value) = future.as_mut().poll(&mut context) {
+            return value;
+        }
+        disk.advance(disk.next_due().expect("it waits for the disk"));
+    }
+}
+
+#[test]
+fn a_segment_whose_front_is_not_where_it_was_written_takes_nothing() {
+    for silent in [Silent::Lost, Silent::Misdirected(2)] {
+        let disk = SimDisk::new();
+        disk.set_timing(Timing { read_us: 10, write_us: 10, sync_us: 10 }, 1);
+        let start = || raftlog::Log::open(disk.clone(), dir(), options(1));
+        disk.arm(silent);
+        let Err(OpenError::Io { source, .. }) = in_time(&disk, start()) else {
+            panic!("{silent:?}: a start that relies on it goes on")
+        };
+        assert!(source.to_string().contains("header is not there"), "{silent:?}: {source}");
+        assert_eq!(disk.take_damage().len(), 1, "{silent:?} came about");
+        let (_log, recovered) = in_time(&disk, start()).expect("nothing was acknowledged");
+        assert!(recovered.groups.is_empty());
+    }
 }
