@@ -11,6 +11,7 @@ pub mod host;
 pub mod idle;
 pub mod keyspace;
 pub mod load;
+pub mod log;
 pub mod redis;
 pub mod replication;
 pub mod summary;

@@ -1,4 +1,4 @@
-//! `compare redis`, `compare raft` and `compare idle`: our figures beside somebody else's, measured alike.
+//! `compare redis`, `compare raft`, `compare log` and `compare idle`: our figures beside somebody else's, measured alike.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,7 +9,7 @@ use ringraft_benches::cell::Times;
 use ringraft_benches::redis::{Settings, Verdict};
 use ringraft_benches::replication::ours::Ours;
 use ringraft_benches::replication::{Meter, Pass, Side, compare};
-use ringraft_benches::{disk, idle, redis};
+use ringraft_benches::{disk, idle, log, redis};
 
 /// Other load used the machine: nothing was concluded.
 const DISTURBED: u8 = 3;
@@ -56,6 +56,18 @@ enum What {
         groups: usize,
         #[arg(long, default_value_t = 1000)]
         passes: u32,
+    },
+    /// The log against the bare device: batches of 4 KiB to 1 MiB, one and four in flight.
+    Log {
+        /// Where all data goes, about a gigabyte [default: a fresh directory below the current one].
+        #[arg(long)]
+        dir: Option<PathBuf>,
+        /// Rounds that count; the ratios are medians over them.
+        #[arg(long, default_value_t = 7)]
+        rounds: u32,
+        /// Seconds that each side writes for in a round.
+        #[arg(long, default_value_t = 0.5)]
+        seconds: f64,
     },
     /// The CPU that three nodes without clients use, once all their groups rest.
     Idle {
@@ -104,6 +116,10 @@ fn main() -> anyhow::Result<ExitCode> {
             let (mut side, pass) = (Ours::new(groups), Pass::for_groups(groups, 1));
             // No clock: valgrind cannot read it.
             (0..passes).for_each(|_| side.replicate(&mut Meter::of_allocations(), pass));
+        }
+        What::Log { dir, rounds, seconds } => {
+            let slice = Duration::from_secs_f64(seconds);
+            log::run(fresh(dir)?.path(), log::Settings { rounds, slice })?;
         }
         What::Idle { dir, groups } => idle::run(fresh(dir)?.path(), groups)?,
         What::Overwrite { dir, seconds } => {

@@ -258,13 +258,7 @@ fn check_wanted(wanted: &Wanted) -> Result<(), DataDirError> {
     Ok(())
 }
 
-/// Where shard `shard` of the directory `dir` keeps its log.
-#[cfg(feature = "cli")]
-pub(crate) fn log_dir(dir: &Path, shard: u32) -> PathBuf {
-    dir.join(shard_name(shard)).join(SHARD_FOLDERS[0])
-}
-
-fn shard_name(shard: u32) -> String {
+pub(super) fn shard_name(shard: u32) -> String {
     format!("{SHARD_PREFIX}{shard:03}")
 }
 

@@ -26,10 +26,14 @@ mod tests;
 pub use address::{
     AddressError, Addresses, NODES_MAX, PortRange, Wishes, parse_address, parse_cluster, parse_member,
 };
-#[cfg(feature = "cli")]
-pub(crate) use data_dir::log_dir;
 pub(crate) use data_dir::system_random;
 pub use data_dir::{DataDir, GROUPS_MAX, GROUPS_MIN, Random, SHARDS_MAX, Wanted};
 pub use error::DataDirError;
 pub use identity::{ClusterId, FORMAT, Identity, Incarnation};
 pub use record::RECORD_BYTES_MAX;
+
+/// Where shard `shard` of the directory `dir` keeps its log.
+#[cfg(feature = "cli")]
+pub(crate) fn log_dir(dir: &std::path::Path, shard: u32) -> std::path::PathBuf {
+    dir.join(data_dir::shard_name(shard)).join("log")
+}
