@@ -49,6 +49,7 @@ impl World {
                 compacted: raft.compacted(),
                 standing: raft.standing(),
                 config: raft.config(),
+                config_index: raft.config_index(),
             };
             let last = look.last.index;
             self.checks.touched(

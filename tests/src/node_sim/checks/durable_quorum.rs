@@ -19,9 +19,12 @@ pub fn check(look: &Look, id: EntryId, replicas: &BTreeMap<(GroupId, NodeId, u64
     let is_quorum = |voters: &[NodeId]| {
         voters.is_empty() || 2 * voters.iter().filter(|node| holds(node)).count() > voters.len()
     };
-    // The configuration in force when it was committed is this one or, for a replica that learns of it late, an older one.
+    // The configuration in force when it was committed is this one or an older one: for a replica that learns of it late, and
+    // for a leader that went on to a joint one in the same turn; then what comes before that needed the outgoing voters alone.
+    let joined_after = !look.config.outgoing.is_empty() && id.index < look.config_index;
+    let is_by_voters = joined_after || is_quorum(&look.config.voters);
     require!(
-        look.role != raft::Role::Leader || is_quorum(&look.config.voters) && is_quorum(&look.config.outgoing),
+        look.role != raft::Role::Leader || is_by_voters && is_quorum(&look.config.outgoing),
         "durable_quorum",
         "group {}: {} commits {id}, which is durable on no quorum of {:?}",
         look.group,

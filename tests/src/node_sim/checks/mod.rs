@@ -55,6 +55,8 @@ pub struct Look {
     pub standing: Standing,
     /// The configuration in force.
     pub config: Config,
+    /// The index of its entry.
+    pub config_index: Index,
 }
 
 /// What is known of a replica from earlier looks.

@@ -21,6 +21,7 @@ fn look(node: u16) -> Look {
         compacted: EntryId::ZERO,
         standing: Standing::Normal,
         config: Config::of_voters(&[NodeId(1), NodeId(2), NodeId(3)]),
+        config_index: Index(0),
     }
 }
 
@@ -84,6 +85,17 @@ fn what_is_wrong_is_condemned_by_the_check_of_its_name() {
     assert_eq!(two(look(1), shorter(2, Look { start: 2, ..look(1) })), Some("restarts"));
     let alone = Look { committed: Index(3), ..leader(1) };
     assert_eq!(two(leader(1), alone), Some("durable_quorum"), "nobody else has it");
+    let joint = |config_index| Look {
+        committed: Index(3),
+        config: Config {
+            outgoing: vec![NodeId(1), NodeId(2), NodeId(3)],
+            ..Config::of_voters(&[NodeId(2), NodeId(3)])
+        },
+        config_index: Index(config_index),
+        ..leader(1)
+    };
+    assert_eq!(two(look(2), joint(4)), None, "it was committed before the joint configuration");
+    assert_eq!(two(look(2), joint(3)), Some("durable_quorum"), "a third of the new voters is none");
     let matching = condemned(|checks| {
         show(checks, look(1), 7);
         show(checks, look(2), 8);
