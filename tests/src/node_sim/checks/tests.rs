@@ -85,17 +85,6 @@ fn what_is_wrong_is_condemned_by_the_check_of_its_name() {
     assert_eq!(two(look(1), shorter(2, Look { start: 2, ..look(1) })), Some("restarts"));
     let alone = Look { committed: Index(3), ..leader(1) };
     assert_eq!(two(leader(1), alone), Some("durable_quorum"), "nobody else has it");
-    let joint = |config_index| Look {
-        committed: Index(3),
-        config: Config {
-            outgoing: vec![NodeId(1), NodeId(2), NodeId(3)],
-            ..Config::of_voters(&[NodeId(2), NodeId(3)])
-        },
-        config_index: Index(config_index),
-        ..leader(1)
-    };
-    assert_eq!(two(look(2), joint(4)), None, "it was committed before the joint configuration");
-    assert_eq!(two(look(2), joint(3)), Some("durable_quorum"), "a third of the new voters is none");
     let matching = condemned(|checks| {
         show(checks, look(1), 7);
         show(checks, look(2), 8);
@@ -193,4 +182,26 @@ fn files_that_are_open_or_named_must_stay() {
     assert_eq!(two_on_their_way("old"), None, "superseded, though another record is on its way");
     assert_eq!(two_on_their_way("saved"), Some("files_in_use"));
     assert_eq!(two_on_their_way("installed"), Some("files_in_use"));
+}
+
+#[test]
+fn a_joint_configuration_counts_for_what_comes_after_it() {
+    let leader = Look { role: Role::Leader, ..look(1) };
+    let joint = |config_index| Look {
+        committed: Index(3),
+        config: Config {
+            outgoing: vec![NodeId(1), NodeId(2), NodeId(3)],
+            ..Config::of_voters(&[NodeId(2), NodeId(3)])
+        },
+        config_index: Index(config_index),
+        ..leader.clone()
+    };
+    let two = |second: Look| {
+        condemned(|checks| {
+            show(checks, look(2), 7);
+            show(checks, second, 7);
+        })
+    };
+    assert_eq!(two(joint(4)), None, "it was committed before");
+    assert_eq!(two(joint(3)), Some("durable_quorum"), "one of two new voters is no quorum");
 }
