@@ -23,9 +23,10 @@ enum Fault {
     Transfer,
     Save,
     Reshape,
+    Deaf,
 }
 
-fn weighted(faults: &Faults) -> [(Fault, u8); 14] {
+fn weighted(faults: &Faults) -> [(Fault, u8); 15] {
     [
         (Fault::Kill, faults.kill),
         (Fault::Power, faults.power),
@@ -41,6 +42,7 @@ fn weighted(faults: &Faults) -> [(Fault, u8); 14] {
         (Fault::Transfer, faults.transfer),
         (Fault::Save, faults.save),
         (Fault::Reshape, faults.reshape),
+        (Fault::Deaf, faults.deaf),
     ]
 }
 
@@ -116,6 +118,7 @@ impl World {
                 self.order([Errand::Tell(format!("RINGRAFT TRANSFER {group} {to}"))]);
             }
             Fault::Save => self.save_all(machine),
+            Fault::Deaf => self.deafen(machine),
             Fault::Reshape => {
                 self.kill(machine);
                 self.reshape(machine);
@@ -153,25 +156,38 @@ impl World {
         machine < usize::from(self.profile.founders) || self.machines[machine].starts > 0
     }
 
+    /// A leader is not heard any more, and hears late: the others have a new one before it gives up.
+    fn deafen(&mut self, from: usize) {
+        if self.now_us < self.weather.deaf_until {
+            return;
+        }
+        let leading = self.leading_machine(from);
+        let (slow_us, for_us) = (self.random.u64(400_000..1_200_000), self.random.u64(1_500_000..3_000_000));
+        self.say(|| format!("machine {leading}: is heard no more, and hears {} ms late", slow_us / 1000));
+        self.weather.cut(|from, _| from == leading);
+        self.weather.slow(|_, to| if to == leading { slow_us } else { 0 });
+        self.weather.deaf_until = self.now_us + for_us;
+        self.weather.partition += 1;
+        let spell = Spell::Partition(self.weather.partition);
+        self.plan(for_us, Happening::Clear(spell));
+    }
+
     /// A partition of some shape, for a while.
     fn part(&mut self) {
+        if self.now_us < self.weather.deaf_until {
+            return;
+        }
         let count = self.machines.len();
         let side: Vec<bool> = (0..count).map(|_| self.random.bool()).collect();
         let (one, other) = (self.random.usize(..count), self.random.usize(..count));
-        let shape = self.random.u8(..7);
+        let shape = self.random.u8(..6);
         let slow_us = self.random.u64(1_000..300_000);
-        let leading = self.leading_machine(one);
         match shape {
             0 => self.weather.cut(|from, to| side[from] != side[to]),
             1 => self.weather.cut(|from, to| from == one || to == one),
             2 => self.weather.cut(|from, _| from == one),
             3 => self.weather.cut(|_, to| to == one),
             4 => self.weather.cut(|from, to| (from, to) == (one, other) || (to, from) == (one, other)),
-            // A leader is not heard any more, and hears late: the others have a new one before it gives up.
-            5 => {
-                self.weather.cut(|from, _| from == leading);
-                self.weather.slow(|_, to| if to == leading { 300_000 + 2 * slow_us } else { 0 });
-            }
             _ => self.weather.slow(|from, to| if from == one || to == one { slow_us } else { 0 }),
         }
         self.say(|| format!("partition of shape {shape}: {side:?}, {one}, {other}, {slow_us} us"));
@@ -197,7 +213,8 @@ impl World {
     /// Somebody asks for votes in `term`: whoever leads the group until now may be cut off before it hears of that.
     pub fn keep_from_leader(&mut self, group: raft::GroupId, term: raft::Term) {
         let chance = self.profile.faults.unheard;
-        if chance == 0 || self.now_us >= self.profile.life_us {
+        let is_over = self.now_us >= self.profile.life_us;
+        if chance == 0 || is_over || self.now_us < self.weather.deaf_until {
             return;
         }
         let leads = |machine: &Machine| {

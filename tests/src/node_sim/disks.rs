@@ -30,6 +30,11 @@ impl Machine {
     fn draw_place(disk: &SimDisk, random: &mut fastrand::Rng) -> Option<(PathBuf, u64)> {
         let paths: Vec<PathBuf> =
             disk.paths().into_iter().filter(|path| path.extension().is_none_or(|end| end != "tmp")).collect();
+        // Logs are many files, a snapshot is one or two: half of what rots is theirs, where there are any.
+        let (snapshots, others): (Vec<PathBuf>, Vec<PathBuf>) =
+            paths.into_iter().partition(|path| path.components().any(|part| part.as_os_str() == "snapshots"));
+        let of_snapshots = !snapshots.is_empty() && random.bool();
+        let paths = if of_snapshots || others.is_empty() { snapshots } else { others };
         if paths.is_empty() {
             return None;
         }

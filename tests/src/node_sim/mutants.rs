@@ -30,6 +30,7 @@ pub const MUTANTS: &[(&str, &str)] = &[
         "read.behind_later_writes",
         "a read in front of writes is asked elsewhere when the leader steps down (seed 148, once)",
     ),
+    ("read.without_round", "a read is answered without proof that its leader still leads"),
     ("request.write_repeated", "a write whose outcome is unknown is asked again"),
     ("request.keeps_its_place", "an answered request stays in the list of those that wait for answers"),
     ("request.return_forgotten", "a way to a leader never becomes free again"),

@@ -55,6 +55,8 @@ pub struct Faults {
     pub unheard: u8,
     /// Starts with another number of shards, which must be refused.
     pub reshape: u8,
+    /// Leaders that are not heard any more, and hear late.
+    pub deaf: u8,
 }
 
 /// A kind of life.
@@ -175,6 +177,7 @@ impl Profile {
                 save: fault(random, 10),
                 unheard: fault(more, 50),
                 reshape: fault(more, 3),
+                deaf: 0,
             },
             chaos_us: pick(random, &[100_000, 400_000, 1_500_000]),
             life_us: if heavy { 3_000_000 } else { pick(random, &[5_000_000, 10_000_000, 20_000_000]) },
@@ -187,6 +190,7 @@ impl Profile {
             // Nobody mends what is damaged in such a life.
             (profile.spares, profile.faults.members, profile.faults.lose) = (0, 0, 0);
         }
+        profile.faults.deaf = fault(more, 15);
         profile.readers = pick(more, &[0, 1, 2, 4]);
         profile.patience_us = pick(more, &[PATIENCE_US, 300_000]);
         profile

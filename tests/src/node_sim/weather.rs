@@ -23,6 +23,8 @@ pub struct Weather {
     slow_us: Vec<Vec<u64>>,
     /// The newest partition.
     pub partition: u64,
+    /// Until then somebody who leads is deaf, and nothing else befalls the links.
+    pub deaf_until: u64,
     /// Elections against living leaders that were thought about already.
     pub deposed: BTreeSet<(raft::GroupId, raft::Term)>,
 }
@@ -36,6 +38,7 @@ impl Weather {
             cut: vec![vec![false; count]; count],
             slow_us: vec![vec![0; count]; count],
             partition: 0,
+            deaf_until: 0,
             deposed: BTreeSet::new(),
         }
     }

@@ -95,11 +95,15 @@ mod tests {
 
     #[test]
     fn ports_are_held_until_they_are_released() {
-        let mut ports = Ports::find(2, 1).unwrap();
-        let [first, second] = [0, 1].map(|place| ports.plans()[place].client);
-        ports.release(0);
-        assert!(TcpListener::bind(first).is_ok());
-        assert!(TcpListener::bind(second).is_err());
+        // Whoever else looks for ports just then, or forks, has a released one for a moment: so not every try counts.
+        let taken = (0..TRIES).any(|_| {
+            let mut ports = Ports::find(2, 1).unwrap();
+            let [first, second] = [0, 1].map(|place| ports.plans()[place].client);
+            ports.release(0);
+            assert!(TcpListener::bind(second).is_err());
+            TcpListener::bind(first).is_ok()
+        });
+        assert!(taken);
     }
 
     #[test]
