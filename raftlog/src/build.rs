@@ -1,5 +1,6 @@
 //! The batch being built: entries are encoded straight into the memory that is written, cached and sent.
 //!
+//! That memory may have been a batch before: what is not overwritten is zeroed, gap by gap.
 //! Room for a directory is left in front of the bodies. When the directory outgrows it, or the bodies outgrow the
 //! memory, they move once; the sizes of recent batches make that rare.
 
@@ -12,6 +13,8 @@ use crate::{
         BATCH_HEADER_BYTES, BLOCK, BODY_ALIGN, RECORD_HEADER_BYTES, RECORDS_MAX, RecordHeader, RecordKind,
         u32_of, usize_of,
     },
+    log::BATCH_BYTES_SOFT,
+    spare::Spare,
 };
 
 /// What recent batches were like: decaying peaks.
@@ -23,8 +26,8 @@ pub(crate) struct Shape {
 
 /// A first block holds the header, this many directory rows, and small bodies besides.
 const DIRECTORY_MIN: usize = 28;
-/// Memory of a new batch is not more than this, however large recent ones were.
-const INITIAL_BYTES_MAX: usize = 1 << 20;
+/// Memory of a new batch is not more than this, however large recent ones were: a full batch and room for its directory.
+const INITIAL_BYTES_MAX: usize = BATCH_BYTES_SOFT + (256 << 10);
 
 impl Shape {
     /// Learns from a finished batch.
@@ -67,7 +70,7 @@ impl Closed {
 }
 
 impl Builder {
-    pub(crate) fn new(seq: BatchSeq, shape: Shape) -> Builder {
+    pub(crate) fn new(seq: BatchSeq, shape: Shape, spare: &mut Spare) -> Builder {
         let directory_max = (shape.records + shape.records / 4).clamp(DIRECTORY_MIN, RECORDS_MAX);
         // Batches of many records with small bodies or none were smaller than the room for as many and some more.
         let directory_bytes = BATCH_HEADER_BYTES + directory_max * RECORD_HEADER_BYTES;
@@ -76,7 +79,7 @@ impl Builder {
             seq,
             flags: 0,
             submitted: false,
-            buffer: BufferMut::zeroed(bytes),
+            buffer: spare.take(bytes),
             records: Vec::with_capacity(directory_max),
             directory_max,
             bodies_bytes: 0,
@@ -135,7 +138,9 @@ impl Builder {
     /// Adds a record; answers where its body starts (counted from the first body) and the place for it.
     pub(crate) fn push(&mut self, mut record: RecordHeader, body_bytes: usize) -> (u32, &mut [u8]) {
         self.make_room(1, body_bytes);
-        self.bodies_bytes = self.bodies_bytes.next_multiple_of(BODY_ALIGN);
+        let (start, before) = (self.bodies_start(), self.bodies_bytes);
+        self.bodies_bytes = before.next_multiple_of(BODY_ALIGN);
+        self.buffer[start + before..start + self.bodies_bytes].fill(0);
         let offset = u32_of(self.bodies_bytes);
         record.body_offset = offset;
         record.body_bytes = u32_of(body_bytes);
@@ -162,7 +167,6 @@ impl Builder {
             self.buffer = larger;
         } else if to != from {
             self.buffer.copy_within(from..from + self.bodies_bytes, to);
-            self.buffer[from..to].fill(0);
         }
         self.directory_max = directory_max;
     }
@@ -176,9 +180,10 @@ impl Builder {
         let bodies_start = if (saves && small) || self.bodies_bytes == 0 { tight } else { from };
         if bodies_start != from {
             self.buffer.copy_within(from..from + self.bodies_bytes, bodies_start);
-            let end = bodies_start + self.bodies_bytes;
-            self.buffer[end..from + self.bodies_bytes].fill(0);
         }
+        let end = bodies_start + self.bodies_bytes;
+        self.buffer[tight..bodies_start].fill(0);
+        self.buffer[end..end.next_multiple_of(BLOCK)].fill(0);
         for record in &mut self.records {
             record.body_offset += u32_of(bodies_start);
         }
@@ -212,13 +217,29 @@ mod tests {
         written
     }
 
+    /// Memory that was something else before.
+    fn used(bytes: usize) -> Spare {
+        let mut spare = Spare::default();
+        let mut buffer = BufferMut::zeroed(bytes);
+        buffer.fill(0xa5);
+        spare.give_back(buffer);
+        spare
+    }
+
     /// Bodies survive every relocation, stay aligned and disjoint, and all else is zero.
     fn check(bodies: &[usize]) {
-        let mut builder = Builder::new(BatchSeq(1), Shape::default());
+        check_in(bodies, &mut Spare::default());
+        check_in(bodies, &mut used(BLOCK));
+        check_in(bodies, &mut used(2 * BLOCK));
+    }
+
+    fn check_in(bodies: &[usize], spare: &mut Spare) {
+        let mut builder = Builder::new(BatchSeq(1), Shape::default(), spare);
         let written = fill(&mut builder, bodies);
         let closed = builder.close(&mut Shape::default());
-        let mut rest = closed.buffer.to_vec();
+        let mut rest = closed.buffer[..closed.bytes()].to_vec();
         let mut free_from = BATCH_HEADER_BYTES + bodies.len() * RECORD_HEADER_BYTES;
+        rest[..free_from].fill(0); // overwritten when it is sealed
         for (record, (offset, body)) in closed.records.iter().zip(&written) {
             let start = usize_of(record.body_offset);
             assert_eq!(start, closed.bodies_start + usize_of(*offset));
@@ -248,11 +269,11 @@ mod tests {
     fn a_batch_after_one_of_many_records_without_bodies_is_built() {
         let mut shape = Shape::default();
         for records in [3300, 1, RECORDS_MAX, 2] {
-            let mut builder = Builder::new(BatchSeq(1), shape);
+            let mut builder = Builder::new(BatchSeq(1), shape, &mut Spare::default());
             let written = fill(&mut builder, &vec![0; records]);
             assert_eq!(written.len(), records);
             assert_eq!(builder.close(&mut shape).records.len(), records);
-            let mut builder = Builder::new(BatchSeq(2), shape);
+            let mut builder = Builder::new(BatchSeq(2), shape, &mut Spare::default());
             fill(&mut builder, &[16, 0, 100]);
             assert_eq!(builder.close(&mut Shape::default()).records.len(), 3);
         }
@@ -260,7 +281,7 @@ mod tests {
 
     #[test]
     fn a_small_batch_is_one_block() {
-        let mut builder = Builder::new(BatchSeq(1), Shape::default());
+        let mut builder = Builder::new(BatchSeq(1), Shape::default(), &mut Spare::default());
         fill(&mut builder, &[3800]);
         let closed = builder.close(&mut Shape::default());
         assert_eq!(closed.bytes(), BLOCK, "the unused directory gave its room to the body");

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use raft::{GroupId, Index};
 use runtime::Buffer;
 
-use crate::BatchSeq;
+use crate::{BatchSeq, spare::Spare};
 
 /// One issued batch, as it stands on disk.
 struct Batch {
@@ -55,8 +55,14 @@ impl Cache {
     }
 
     /// Lets go of the oldest batches until the rest fits. An un-durable batch always stays, for its bytes cannot be
-    /// read from anywhere else. One with unapplied entries stays up to twice the bound: they are needed soon.
-    pub(crate) fn evict(&mut self, durable: BatchSeq, applied: impl Fn(GroupId, Index) -> bool) {
+    /// read from anywhere else. One with unapplied entries stays up to twice the bound: they are needed soon. Their memory goes
+    /// to `spare`.
+    pub(crate) fn evict(
+        &mut self,
+        durable: BatchSeq,
+        applied: impl Fn(GroupId, Index) -> bool,
+        spare: &mut Spare,
+    ) {
         while self.bytes > self.bytes_max
             && let Some(oldest) = self.batches.front()
         {
@@ -66,7 +72,9 @@ impl Cache {
                 break;
             }
             self.bytes -= oldest.cost_bytes;
-            self.batches.pop_front();
+            if let Some(oldest) = self.batches.pop_front() {
+                spare.give(oldest.bytes);
+            }
         }
     }
 }
@@ -86,7 +94,7 @@ mod tests {
     #[test]
     fn undurable_batches_stay_whatever_the_bound() {
         let mut cache = filled();
-        cache.evict(BatchSeq(1), |_, _| true);
+        cache.evict(BatchSeq(1), |_, _| true, &mut Spare::default());
         assert!(cache.get(BatchSeq(1)).is_none() && cache.get(BatchSeq(2)).is_some());
         assert_eq!(cache.bytes(), 4 * 4096);
     }
@@ -94,11 +102,11 @@ mod tests {
     #[test]
     fn unapplied_batches_stay_up_to_twice_the_bound() {
         let mut cache = filled();
-        cache.evict(BatchSeq(5), |_, _| false);
+        cache.evict(BatchSeq(5), |_, _| false, &mut Spare::default());
         assert_eq!(cache.bytes(), 4 * 4096);
-        cache.evict(BatchSeq(5), |_, index| index <= Index(2));
+        cache.evict(BatchSeq(5), |_, index| index <= Index(2), &mut Spare::default());
         assert_eq!(cache.bytes(), 3 * 4096);
-        cache.evict(BatchSeq(5), |_, _| true);
+        cache.evict(BatchSeq(5), |_, _| true, &mut Spare::default());
         assert_eq!(cache.bytes(), 2 * 4096);
         assert!(cache.get(BatchSeq(4)).is_some());
     }

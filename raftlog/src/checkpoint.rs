@@ -93,7 +93,7 @@ impl<D: Disk> Log<D> {
     }
 
     fn checkpoint_builder(&mut self) -> Builder {
-        let mut builder = Builder::new(self.next_seq, Shape::default());
+        let mut builder = Builder::new(self.next_seq, Shape::default(), &mut self.spare);
         builder.flags = batch_flags::CHECKPOINT;
         self.next_seq = BatchSeq(self.next_seq.0 + 1);
         builder
@@ -110,7 +110,10 @@ impl<D: Disk> Log<D> {
             "room was left for every roll there may have been"
         );
         record.count = u32::try_from(rows.len()).expect("few segments");
-        closed.buffer[start..start + bytes.len()].copy_from_slice(bytes);
+        let place = &mut closed.buffer[start..start + usize_of(record.body_bytes)];
+        let (filled, rest) = place.split_at_mut(bytes.len());
+        filled.copy_from_slice(bytes);
+        rest.fill(0);
     }
 
     /// After the durable end moved: a complete checkpoint lets the segments go that it left out.

@@ -184,7 +184,7 @@ impl<D: Disk> Log<D> {
 
     /// An empty batch whose header vouches for all before it.
     pub(crate) fn issue_seal(&mut self, context: &mut Context<'_>) {
-        let mut builder = Builder::new(self.next_seq, Shape::default());
+        let mut builder = Builder::new(self.next_seq, Shape::default(), &mut self.spare);
         self.next_seq = BatchSeq(self.next_seq.0 + 1);
         builder.flags = batch_flags::SEAL;
         let closed = builder.close(&mut Shape::default());

@@ -22,8 +22,10 @@ mod replay;
 mod rewrite;
 mod scan;
 mod segments;
+mod spare;
 mod stats;
 mod survey;
+mod window;
 
 use std::fmt;
 

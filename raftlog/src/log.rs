@@ -24,6 +24,7 @@ use crate::{
     group::{GroupLog, Record},
     pipeline::Pipeline,
     segments::Segments,
+    spare::Spare,
 };
 
 /// A batch that finds the pipeline full is closed at this size, so that the next write is not a giant.
@@ -58,6 +59,7 @@ pub struct Log<D: Disk> {
     pub(crate) queue: VecDeque<Closed>,
     pub(crate) queued_bytes: u64,
     pub(crate) shape: Shape,
+    pub(crate) spare: Spare,
     /// The number of the next batch to be built.
     pub(crate) next_seq: BatchSeq,
     /// The newest batch that was handed to the disk.
@@ -234,7 +236,7 @@ impl<D: Disk> Log<D> {
         // What was truncated since is nobody's to apply.
         let done = |index: Index, log: &GroupLog| index.min(log.last.index) <= log.applied;
         let applied = |group, index| groups.get(&group).is_none_or(|log| done(index, log));
-        self.cache.evict(self.pipeline.durable(), applied);
+        self.cache.evict(self.pipeline.durable(), applied, &mut self.spare);
         self.pump(context);
         Ok(self.pipeline.durable())
     }
@@ -335,10 +337,10 @@ impl<D: Disk> Log<D> {
             self.close_building();
         }
         if self.building.is_none() {
-            let mut builder = Builder::new(self.next_seq, self.shape);
+            let mut builder = Builder::new(self.next_seq, self.shape, &mut self.spare);
             if builder.bytes_with(body_bytes) > bytes_max {
                 self.shape = Shape::default();
-                builder = Builder::new(self.next_seq, self.shape);
+                builder = Builder::new(self.next_seq, self.shape, &mut self.spare);
             }
             assert!(
                 builder.bytes_with(body_bytes) <= bytes_max,

@@ -20,6 +20,7 @@ use crate::{
     replay::replay,
     rewrite::rewrite,
     segments::{Segment, Segments},
+    spare::Spare,
     survey::{Survey, io_error},
 };
 
@@ -103,6 +104,7 @@ impl<D: Disk> Log<D> {
             queue: VecDeque::new(),
             queued_bytes: 0,
             shape: Shape::default(),
+            spare: Spare::default(),
             next_seq: BatchSeq(last_batch + 1),
             issued: recovered.report.last_batch,
             sealed: BatchSeq(0),

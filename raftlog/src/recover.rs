@@ -274,7 +274,7 @@ impl<F: File> Survey<F> {
             return Vec::new();
         };
         let count = crate::format::usize_of(batch.records[at].count);
-        let rows = batch.bodies[at].chunks_exact(size_of::<SegmentRow>());
+        let rows = batch.body(at).chunks_exact(size_of::<SegmentRow>());
         rows.take(count).map(bytemuck::pod_read_unaligned).collect()
     }
 }

@@ -44,11 +44,12 @@ pub(crate) fn replay<F: File>(survey: &Survey<F>, extent: &Extent) -> BTreeMap<G
 }
 
 fn apply(groups: &mut BTreeMap<GroupId, GroupLog>, batch: &Scanned, counts: impl Fn(RecordKind) -> bool) {
-    for (record, body) in batch.records.iter().zip(&batch.bodies) {
+    for (place, record) in batch.records.iter().enumerate() {
         let kind = RecordKind::from_byte(record.kind).expect("checked by decode_directory");
         if !counts(kind) || kind == RecordKind::SegmentTable {
             continue;
         }
+        let body = batch.body(place);
         let group = GroupId(u32::try_from(record.group).expect("checked by decode_directory"));
         let log = groups.entry(group).or_default();
         let id = EntryId::new(Term(record.term), Index(record.first_index));
@@ -63,7 +64,7 @@ fn apply(groups: &mut BTreeMap<GroupId, GroupLog>, batch: &Scanned, counts: impl
             RecordKind::HardState => log.hard_state = hard_state(record),
             RecordKind::Compact => log.compact(id, released),
             RecordKind::Snapshot => {
-                log.set_snapshot(id, Rc::from(&body[..]), record.flags & record_flags::RESET != 0, released);
+                log.set_snapshot(id, Rc::from(body), record.flags & record_flags::RESET != 0, released);
             }
             RecordKind::CheckpointRow => apply_row(log, record, body),
             RecordKind::SegmentTable => {}

@@ -2,51 +2,31 @@
 
 use std::io;
 
-use runtime::{Buffer, File};
+use runtime::File;
 
-use crate::format::{
-    BLOCK, BLOCK_U64, BatchHeader, Expected, Invalid, RecordHeader, RecordKind, SegmentHeader,
-    check_checkpoint_row, decode_batch_header, decode_directory, membership_entries, record_flags, usize_of,
-    verify_bodies,
+use crate::{
+    format::{
+        BLOCK, BLOCK_U64, BatchHeader, Expected, Invalid, RecordHeader, RecordKind, SegmentHeader,
+        check_checkpoint_row, decode_batch_header, decode_directory, membership_entries, record_flags,
+        usize_of, verify_bodies,
+    },
+    window::Window,
 };
-
-/// Files are read in pieces of this size, or of a batch if that is larger.
-const READ_BYTES: usize = 1 << 20;
-
-/// A sequential reader that keeps the piece it read last.
-struct Window<'a, F> {
-    file: &'a F,
-    start: u64,
-    bytes: Buffer,
-    read_bytes: u64,
-}
-
-impl<'a, F: File> Window<'a, F> {
-    fn new(file: &'a F) -> Window<'a, F> {
-        Window { file, start: 0, bytes: Buffer::empty(), read_bytes: 0 }
-    }
-
-    /// The `len` bytes at `offset`; fewer at the end of the file.
-    async fn get(&mut self, offset: u64, len: usize) -> io::Result<Buffer> {
-        let end = offset + len as u64;
-        if offset < self.start || end > self.start + self.bytes.len() as u64 {
-            self.bytes = self.file.read_at(offset, len.max(READ_BYTES)).await?;
-            self.start = offset;
-            self.read_bytes += self.bytes.len() as u64;
-        }
-        let from = usize::try_from(offset - self.start).expect("within the window");
-        let to = (from + len).min(self.bytes.len());
-        Ok(self.bytes.slice(from.min(to)..to))
-    }
-}
 
 /// One sound batch.
 #[derive(Debug)]
 pub(crate) struct Scanned {
     pub(crate) header: BatchHeader,
     pub(crate) records: Vec<RecordHeader>,
-    /// For each record the body, but for entries, which stay on disk; of those only configurations are here.
-    pub(crate) bodies: Vec<Vec<u8>>,
+    /// Bodies by the record's place, ascending. Entries stay on disk; of those only configurations are here.
+    bodies: Vec<(usize, Vec<u8>)>,
+}
+
+impl Scanned {
+    /// The body of the record at `place`, or the configurations among its entries.
+    pub(crate) fn body(&self, place: usize) -> &[u8] {
+        self.bodies.binary_search_by_key(&place, |(at, _)| *at).map_or(&[], |found| &self.bodies[found].1)
+    }
 }
 
 /// What a segment holds.
@@ -97,7 +77,7 @@ impl Walk {
             read_bytes: 0,
             deep: false,
         };
-        let mut window = Window::new(file);
+        let mut window = Window::new(file, walk.end_offset());
         while walk.end_offset() < header.segment_bytes {
             match walk.step(&mut window, header.segment_bytes, trusted).await? {
                 Ok(batch) => walk.push(batch),
@@ -113,7 +93,7 @@ impl Walk {
 
     async fn step<F: File>(
         &self,
-        window: &mut Window<'_, F>,
+        window: &mut Window<F>,
         segment_bytes: u64,
         trusted: u64,
     ) -> io::Result<Result<Scanned, Invalid>> {
@@ -152,7 +132,7 @@ impl Walk {
             return Ok(());
         }
         self.deep = true;
-        let mut window = Window::new(file);
+        let mut window = Window::new(file, self.end_offset());
         let mut place = self.next;
         let mut offset = self.end_offset();
         while offset < file_bytes {
@@ -233,10 +213,11 @@ fn read_batch(header: BatchHeader, batch: &[u8], verify: bool) -> Result<Scanned
     if verify {
         verify_bodies(batch, &records)?;
     }
-    let body = |record: &RecordHeader| {
+    let mut bodies = Vec::new();
+    for (place, record) in records.iter().enumerate() {
         let is_entries = record.kind == RecordKind::Entries.byte();
-        if is_entries && record.flags & record_flags::MEMBERSHIP == 0 {
-            return Ok(Vec::new());
+        if is_entries && record.flags & record_flags::MEMBERSHIP == 0 || record.body_bytes == 0 {
+            continue;
         }
         let start = usize_of(record.body_offset);
         let body = batch.get(start..start + usize_of(record.body_bytes));
@@ -244,8 +225,7 @@ fn read_batch(header: BatchHeader, batch: &[u8], verify: bool) -> Result<Scanned
         if record.kind == RecordKind::CheckpointRow.byte() {
             check_checkpoint_row(body)?;
         }
-        if is_entries { membership_entries(record, body) } else { Ok(body.to_vec()) }
-    };
-    let bodies = records.iter().map(body).collect::<Result<_, _>>()?;
+        bodies.push((place, if is_entries { membership_entries(record, body)? } else { body.to_vec() }));
+    }
     Ok(Scanned { header, records, bodies })
 }

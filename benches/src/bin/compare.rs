@@ -57,9 +57,12 @@ enum What {
         #[arg(long, default_value_t = 1000)]
         passes: u32,
     },
-    /// The log against the bare device: batches of 4 KiB to 1 MiB, one and four in flight.
+    /// The log against the bare device, fio, raft-engine, and a plain read of its files.
     Log {
-        /// Where all data goes, about a gigabyte [default: a fresh directory below the current one].
+        /// Parts to measure.
+        #[arg(value_enum, default_values_t = log::PARTS)]
+        parts: Vec<log::Part>,
+        /// Where all data goes, up to four gigabytes at once [default: a fresh directory below the current one].
         #[arg(long)]
         dir: Option<PathBuf>,
         /// Rounds that count; the ratios are medians over them.
@@ -117,9 +120,9 @@ fn main() -> anyhow::Result<ExitCode> {
             // No clock: valgrind cannot read it.
             (0..passes).for_each(|_| side.replicate(&mut Meter::of_allocations(), pass));
         }
-        What::Log { dir, rounds, seconds } => {
+        What::Log { parts, dir, rounds, seconds } => {
             let slice = Duration::from_secs_f64(seconds);
-            log::run(fresh(dir)?.path(), log::Settings { rounds, slice })?;
+            log::run(fresh(dir)?.path(), log::Settings { rounds, slice }, &parts)?;
         }
         What::Idle { dir, groups } => idle::run(fresh(dir)?.path(), groups)?,
         What::Overwrite { dir, seconds } => {
