@@ -29,6 +29,11 @@ const DIRECTORY_MIN: usize = 28;
 /// Memory of a new batch is not more than this, however large recent ones were: a full batch and room for its directory.
 const INITIAL_BYTES_MAX: usize = BATCH_BYTES_SOFT + (256 << 10);
 
+/// How far ahead memory is asked for: a few small entries, which is the time that a line takes.
+const TOUCH_BYTES: usize = 2048;
+/// A processor's cache line.
+const LINE_BYTES: usize = 64;
+
 impl Shape {
     /// Learns from a finished batch.
     fn learn(&mut self, records: usize, bytes: usize) {
@@ -48,6 +53,8 @@ pub(crate) struct Builder {
     records: Vec<RecordHeader>,
     directory_max: usize,
     bodies_bytes: usize,
+    /// Up to here the memory was asked for: the processor has it, or it is on its way.
+    touched: usize,
 }
 
 /// A batch that is complete but for what only its place in the log can tell.
@@ -83,6 +90,7 @@ impl Builder {
             records: Vec::with_capacity(directory_max),
             directory_max,
             bodies_bytes: 0,
+            touched: 0,
         }
     }
 
@@ -151,7 +159,18 @@ impl Builder {
     fn take(&mut self, body_bytes: usize) -> &mut [u8] {
         let start = self.bodies_start() + self.bodies_bytes;
         self.bodies_bytes += body_bytes;
+        self.touch(start + body_bytes);
         &mut self.buffer[start..start + body_bytes]
+    }
+
+    /// Looks at each cache line that comes soon behind `end`. Used memory comes from far away, and a checksum over what was
+    /// just written would wait for each of its lines.
+    fn touch(&mut self, end: usize) {
+        let to = (end + TOUCH_BYTES).min(self.buffer.len());
+        for line in (self.touched.max(end).next_multiple_of(LINE_BYTES)..to).step_by(LINE_BYTES) {
+            std::hint::black_box(self.buffer[line]);
+        }
+        self.touched = to;
     }
 
     fn make_room(&mut self, records: usize, body_bytes: usize) {

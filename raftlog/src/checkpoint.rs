@@ -77,14 +77,14 @@ impl<D: Disk> Log<D> {
         builder.push(table, rows * size_of::<SegmentRow>());
         let bytes_max = CHECKPOINT_BATCH_BYTES.min(self.batch_bytes_max());
         let groups = std::mem::take(&mut self.groups);
-        for (group, log) in &groups {
+        for (group, log) in groups.iter() {
             let body_bytes =
                 size_of::<CheckpointRow>() + log.snapshot.as_ref().map_or(0, |(_, body)| body.len());
             if builder.records() == RECORDS_MAX || builder.bytes_with(body_bytes) > bytes_max {
                 let next = self.checkpoint_builder();
                 self.enqueue(std::mem::replace(&mut builder, next));
             }
-            encode_row(&mut builder, *group, log, body_bytes);
+            encode_row(&mut builder, group, log, body_bytes);
         }
         self.groups = groups;
         builder.flags |= batch_flags::CHECKPOINT_END;

@@ -193,10 +193,10 @@ impl GroupLog {
         place: Place,
         body_offset: u32,
     ) -> bool {
-        let start = self.records.partition_point(|record| record.batch < batch);
-        let unplaced = |record: &&mut Record| record.batch == batch && record.place.is_none();
-        let same = |record: &&mut Record| record.body_offset == building_offset;
-        let mut of_batch = self.records.range_mut(start..).filter(unplaced);
+        // Nearly always the newest one.
+        let of_batch = self.records.iter_mut().rev().skip_while(|record| record.batch > batch);
+        let mut of_batch = of_batch.take_while(|record| record.batch == batch);
+        let same = |record: &&mut Record| record.place.is_none() && record.body_offset == building_offset;
         let Some(record) = of_batch.find(same) else { return false };
         record.place = Some(place);
         record.body_offset = body_offset;

@@ -166,7 +166,7 @@ impl<D: Disk> Log<D> {
             entries += 1;
             let group = GroupId(u32::try_from(record.group).expect("made from a GroupId"));
             let building_offset = record.body_offset - u32_of(closed.bodies_start);
-            let log = self.groups.get_mut(&group).expect("a group with records is known");
+            let log = self.groups.get_mut(group).expect("a group with records is known");
             if log.place(closed.seq, building_offset, place, record.body_offset) {
                 live += 1;
                 holds.push((group, Index(record.first_index + u64::from(record.count) - 1)));

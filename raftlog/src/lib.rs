@@ -10,6 +10,7 @@ mod format;
 #[doc(hidden)]
 pub mod fuzzing;
 mod group;
+mod groups;
 pub mod inspect;
 mod issue;
 mod log;

@@ -1,7 +1,7 @@
 //! The log as its shard sees it: synchronous, one batch per turn, never waiting.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     path::PathBuf,
     rc::Rc,
     task::{Context, Waker},
@@ -22,6 +22,7 @@ use crate::{
         record_flags,
     },
     group::{GroupLog, Record},
+    groups::Groups,
     pipeline::Pipeline,
     segments::Segments,
     spare::Spare,
@@ -50,7 +51,7 @@ pub struct Log<D: Disk> {
     pub(crate) options: Options,
     pub(crate) identity: Identity,
     pub(crate) boot_epoch: u64,
-    pub(crate) groups: BTreeMap<GroupId, GroupLog>,
+    pub(crate) groups: Groups,
     pub(crate) segments: Segments<D::File>,
     pub(crate) cache: Cache,
     pub(crate) pipeline: Pipeline,
@@ -89,7 +90,7 @@ impl<D: Disk> Log<D> {
         assert!(count > 0 && bytes.is_multiple_of(raft::ENTRY_ALIGN), "{count} entries of {bytes} bytes");
         self.open_batch(bytes);
         let builder = self.building.as_mut().expect("open_batch made it");
-        let log = self.groups.entry(group).or_default();
+        let log = self.groups.get_or_new(group);
         if log.incarnation == incarnation && builder.continues(group, incarnation, first) {
             log.extend_newest(count, crate::format::u32_of(bytes));
             return builder.extend_newest(count, bytes);
@@ -132,7 +133,7 @@ impl<D: Disk> Log<D> {
     /// Records term, vote, commit and standing of `group`.
     pub fn hard_state(&mut self, group: GroupId, hard_state: HardState) {
         self.open_batch(0);
-        let log = self.groups.entry(group).or_default();
+        let log = self.groups.get_or_new(group);
         log.hard_state = hard_state;
         let header = RecordHeader {
             group: u64::from(group.0),
@@ -154,12 +155,12 @@ impl<D: Disk> Log<D> {
     /// # Panics
     /// If `body` does not fit a segment.
     pub fn snapshot(&mut self, group: GroupId, id: EntryId, body: &[u8], reset: bool) {
-        if !reset && self.groups.get(&group).is_some_and(|log| id.index < log.compacted.index) {
+        if !reset && self.groups.get(group).is_some_and(|log| id.index < log.compacted.index) {
             return;
         }
         self.open_batch(body.len());
         let builder = self.building.as_mut().expect("open_batch made it");
-        let log = self.groups.entry(group).or_default();
+        let log = self.groups.get_or_new(group);
         let header = RecordHeader {
             group: u64::from(group.0),
             first_index: id.index.0,
@@ -179,12 +180,12 @@ impl<D: Disk> Log<D> {
     /// Records that entries up to `id` are no longer needed, without naming a snapshot: for logs that are kept longer
     /// than their snapshots require. Never goes back.
     pub fn compact(&mut self, group: GroupId, id: EntryId) {
-        if self.groups.get(&group).is_none_or(|log| id.index <= log.compacted.index) {
+        if self.groups.get(group).is_none_or(|log| id.index <= log.compacted.index) {
             return;
         }
         self.open_batch(0);
         let builder = self.building.as_mut().expect("open_batch made it");
-        let log = self.groups.entry(group).or_default();
+        let log = self.groups.get_or_new(group);
         let header = RecordHeader {
             group: u64::from(group.0),
             first_index: id.index.0,
@@ -200,7 +201,7 @@ impl<D: Disk> Log<D> {
 
     /// The state machine of `group` has what it needs of entries up to `index`: the cache may let them go.
     pub fn applied(&mut self, group: GroupId, index: Index) {
-        if let Some(log) = self.groups.get_mut(&group) {
+        if let Some(log) = self.groups.get_mut(group) {
             log.applied = log.applied.max(index.min(log.last.index));
         }
     }
@@ -235,7 +236,7 @@ impl<D: Disk> Log<D> {
         let groups = &self.groups;
         // What was truncated since is nobody's to apply.
         let done = |index: Index, log: &GroupLog| index.min(log.last.index) <= log.applied;
-        let applied = |group, index| groups.get(&group).is_none_or(|log| done(index, log));
+        let applied = |group, index| groups.get(group).is_none_or(|log| done(index, log));
         self.cache.evict(self.pipeline.durable(), applied, &mut self.spare);
         self.pump(context);
         Ok(self.pipeline.durable())

@@ -96,7 +96,7 @@ impl<D: Disk> Log<D> {
             dir: dir.to_owned(),
             identity: Identity::of(&options),
             boot_epoch,
-            groups,
+            groups: groups.into_iter().collect(),
             segments,
             cache: Cache::new(options.cache_bytes_max),
             pipeline: Pipeline::new(recovered.report.last_batch),

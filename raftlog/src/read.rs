@@ -94,17 +94,17 @@ enum Source {
 impl<D: Disk> Log<D> {
     /// The first index the log of `group` holds, were it to hold one: the one after what is compacted.
     pub fn first(&self, group: GroupId) -> Index {
-        self.groups.get(&group).map_or(Index(1), |log| log.compacted.index.next())
+        self.groups.get(group).map_or(Index(1), |log| log.compacted.index.next())
     }
 
     /// The last entry of `group`, whether issued or not. What is compacted if the log is empty.
     pub fn last(&self, group: GroupId) -> EntryId {
-        self.groups.get(&group).map_or(EntryId::ZERO, |log| log.last)
+        self.groups.get(group).map_or(EntryId::ZERO, |log| log.last)
     }
 
     /// The newest index of `group` in an issued batch: entries up to here may be read, sent, applied.
     pub fn visible(&self, group: GroupId) -> Index {
-        self.groups.get(&group).map_or(Index::ZERO, |log| log.visible)
+        self.groups.get(group).map_or(Index::ZERO, |log| log.visible)
     }
 
     /// Entries `first..=last` of `group` that are in the entry cache: slices of batch buffers that hold whole
@@ -118,7 +118,7 @@ impl<D: Disk> Log<D> {
         bytes_max: usize,
         out: &mut Vec<Buffer>,
     ) -> Cached {
-        let Some(log) = self.groups.get(&group) else { return Cached::NotCached };
+        let Some(log) = self.groups.get(group) else { return Cached::NotCached };
         if first <= log.compacted.index {
             return Cached::Compacted;
         }
@@ -176,7 +176,7 @@ impl<D: Disk> Log<D> {
         extents: &mut Extents<D::File>,
     ) -> Result<Vec<Step>, ReadError> {
         let absent = ReadError::Absent { group, index: first };
-        let Some(log) = self.groups.get(&group) else { return Err(absent) };
+        let Some(log) = self.groups.get(group) else { return Err(absent) };
         if first <= log.compacted.index {
             return Err(ReadError::Compacted { group, first: log.compacted.index.next() });
         }

@@ -61,9 +61,9 @@ impl<D: Disk> Log<D> {
     /// Advice: snapshot and compact them, and segments become free.
     pub fn pinning(&self, max: usize) -> Vec<GroupId> {
         let active = self.segments.live().next_back().map_or(0, |segment| segment.seq);
-        let oldest = |(group, log): (&GroupId, &crate::group::GroupLog)| {
+        let oldest = |(group, log): (GroupId, &crate::group::GroupLog)| {
             let place = log.records().next()?.place?;
-            (place.segment < active).then_some((place.segment, *group))
+            (place.segment < active).then_some((place.segment, group))
         };
         let mut pinning: Vec<(u64, GroupId)> = self.groups.iter().filter_map(oldest).collect();
         pinning.sort_unstable();

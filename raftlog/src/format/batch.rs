@@ -1,6 +1,6 @@
 //! One batch: `[header 128][directory 64 x n][bodies, 16-aligned][zeros to the block]`.
 
-use raft::{Check, EntryError, EntryKind, entries};
+use raft::{Check, EntryKind, entries};
 
 use super::{
     BATCH_HEADER_BYTES, BATCH_MAGIC, BLOCK, BODY_ALIGN, BatchHeader, CheckpointRow, FORMAT_VERSION,
@@ -36,12 +36,14 @@ pub(crate) fn seal_batch(
         let body = &batch[body_start..body_start + usize_of(record.body_bytes)];
         if record.kind == RecordKind::Entries.byte() {
             let said = verify_entries(&record, body, Check::Shape);
-            let Ok(memberships) = said else {
+            let Ok(entries) = said else {
                 panic!("group {}: the encoded entries are not those announced: {said:?}", record.group)
             };
-            record.flags |= if memberships { record_flags::MEMBERSHIP } else { 0 };
+            record.flags |= if entries.memberships { record_flags::MEMBERSHIP } else { 0 };
+            record.body_crc = entries.checksum;
+        } else {
+            record.body_crc = crc32fast::hash(body);
         }
-        record.body_crc = body_checksum(record.kind, body).expect("bodies are made of whole entries");
         record.lsn = lsn(BatchSeq(header.batch_seq), ordinal);
         let at = BATCH_HEADER_BYTES + ordinal * RECORD_HEADER_BYTES;
         batch[at..at + RECORD_HEADER_BYTES].copy_from_slice(bytemuck::bytes_of(&record));
@@ -70,18 +72,6 @@ fn directory_checksum(salt: u64, batch_seq: u64, directory: &[u8]) -> u32 {
     hasher.update(&seed.to_le_bytes());
     hasher.update(directory);
     hasher.finalize()
-}
-
-/// The checksum of a body. For entries it covers their checksums, which cover their bytes: nothing is summed twice.
-fn body_checksum(kind: u8, body: &[u8]) -> Result<u32, EntryError> {
-    if kind != RecordKind::Entries.byte() {
-        return Ok(crc32fast::hash(body));
-    }
-    let mut hasher = crc32fast::Hasher::new();
-    for entry in entries(body, Check::Shape) {
-        hasher.update(&entry?.bytes[..4]);
-    }
-    Ok(hasher.finalize())
 }
 
 /// What the next batch of a walk through a segment must say of itself.
@@ -225,16 +215,14 @@ pub(crate) fn verify_bodies(batch: &[u8], records: &[RecordHeader]) -> Result<()
         let body = batch
             .get(start..start.saturating_add(usize_of(record.body_bytes)))
             .ok_or(Invalid::new("a record's body is cut short"))?;
-        let crc =
-            body_checksum(record.kind, body).map_err(|_| Invalid::new("a body that is not whole entries"))?;
+        let is_entries = record.kind == RecordKind::Entries.byte();
+        let entries = if is_entries { Some(verify_entries(record, body, Check::Checksum)?) } else { None };
+        let crc = entries.map_or_else(|| crc32fast::hash(body), |entries| entries.checksum);
         if crc != record.body_crc {
             return Err(Invalid::new("record body checksum mismatch"));
         }
-        if record.kind == RecordKind::Entries.byte() {
-            let memberships = verify_entries(record, body, Check::Checksum)?;
-            if memberships != (record.flags & record_flags::MEMBERSHIP != 0) {
-                return Err(Invalid::new("a record that says wrongly whether it holds configurations"));
-            }
+        if entries.is_some_and(|found| found.memberships != (record.flags & record_flags::MEMBERSHIP != 0)) {
+            return Err(Invalid::new("a record that says wrongly whether it holds configurations"));
         }
     }
     Ok(())
@@ -253,10 +241,20 @@ pub(crate) fn membership_entries(record: &RecordHeader, body: &[u8]) -> Result<V
     Ok(memberships)
 }
 
-/// Checks that the entries are what their record says; answers whether there are configurations among them.
-fn verify_entries(record: &RecordHeader, body: &[u8], check: Check) -> Result<bool, Invalid> {
+/// What an ENTRIES body was found to hold.
+#[derive(Clone, Copy, Debug)]
+struct Verified {
+    /// There are configurations among the entries.
+    memberships: bool,
+    /// Of the body: it covers the entries' checksums, which cover their bytes, so nothing is summed twice.
+    checksum: u32,
+}
+
+/// Checks that the entries are what their record says.
+fn verify_entries(record: &RecordHeader, body: &[u8], check: Check) -> Result<Verified, Invalid> {
     let mut index = record.first_index;
     let mut memberships = false;
+    let mut hasher = crc32fast::Hasher::new();
     for entry in entries(body, check) {
         let entry = entry.map_err(|_| Invalid::new("an entry that is not sound"))?;
         let as_said = u64::from(entry.group.0) == record.group
@@ -267,19 +265,34 @@ fn verify_entries(record: &RecordHeader, body: &[u8], check: Check) -> Result<bo
             return Err(Invalid::new("an entry that is not what its record says"));
         }
         memberships |= entry.kind == EntryKind::Membership;
+        hasher.update(&entry.bytes[..4]);
         index += 1;
     }
     if index != record.first_index + u64::from(record.count) {
         return Err(Invalid::new("a record with another number of entries than it says"));
     }
-    Ok(memberships)
+    Ok(Verified { memberships, checksum: hasher.finalize() })
 }
 
 /// Makes checksums right again, for the fuzzer: what lies behind them is to be reached.
 #[cfg(feature = "fuzzing")]
 pub(crate) mod reseal {
+    use raft::EntryError;
+
     use super::super::segment;
     use super::*;
+
+    /// The checksum of a body. For entries it covers their checksums, which cover their bytes: nothing is summed twice.
+    fn body_checksum(kind: u8, body: &[u8]) -> Result<u32, EntryError> {
+        if kind != RecordKind::Entries.byte() {
+            return Ok(crc32fast::hash(body));
+        }
+        let mut hasher = crc32fast::Hasher::new();
+        for entry in entries(body, Check::Shape) {
+            hasher.update(&entry?.bytes[..4]);
+        }
+        Ok(hasher.finalize())
+    }
 
     /// Of block 0.
     pub(crate) fn segment_header(block: &mut [u8]) {
