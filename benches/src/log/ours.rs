@@ -157,8 +157,11 @@ impl Ours {
         let (mut times, mut waiting) = (Vec::new(), VecDeque::<(BatchSeq, Instant)>::new());
         let mut schedule = schedule.peekable();
         while schedule.peek().is_some() || !waiting.is_empty() {
-            context.ring().submit();
-            context.ring().events(&mut Vec::new());
+            let until = schedule.peek().map_or(Duration::MAX, |due| {
+                runtime::now().saturating_add(due.saturating_duration_since(Instant::now()))
+            });
+            context.ring().set_timer(until);
+            turn(context).await;
             let durable = self.log.poll()?;
             while waiting.front().is_some_and(|(batch, _)| *batch <= durable) {
                 let (_, due) = waiting.pop_front().expect("just seen");
@@ -169,11 +172,22 @@ impl Ours {
                 waiting.push_back((self.log.building(), due));
             }
             self.prepare(context);
-            if self.preparing.is_some() {
-                turn(context).await;
-            }
         }
+        context.ring().set_timer(Duration::MAX);
         Ok(times)
+    }
+
+    /// Ends it; no segment is being made any more.
+    pub(super) async fn end(mut self, context: &Context) -> anyhow::Result<()> {
+        self.log.drain().await?;
+        while let Some(place) = &self.preparing {
+            if place.borrow_mut().take().is_some() {
+                break;
+            }
+            turn(context).await;
+        }
+        self.preparing = None;
+        Ok(())
     }
 
     /// Writes until segments are used again.
