@@ -57,6 +57,8 @@ pub(crate) struct GroupLog {
     pub(crate) visible: Index,
     /// The newest entry that the state machine no longer needs from the cache.
     pub(crate) applied: Index,
+    /// The newest entry that every peer has: nobody has to be sent those up to here.
+    pub(crate) held: Index,
     /// Configurations in `(compacted, last]`, ascending: kept while the log is replayed, for whoever opens it.
     pub(crate) memberships: Vec<(Index, Rc<[u8]>)>,
     records: VecDeque<Record>,

@@ -15,13 +15,13 @@ use runtime::Disk;
 use crate::{
     BatchSeq, LogError, Options, PreparedSegment, SegmentJob, Stats,
     build::{Builder, Closed, Shape},
-    cache::Cache,
+    cache::{Cache, Need},
     checkpoint::CheckpointState,
     format::{
         BLOCK, Identity, RECORD_HEADER_BYTES, RECORDS_MAX, RecordHeader, RecordKind, hard_state_flags,
         record_flags,
     },
-    group::{GroupLog, Record},
+    group::Record,
     groups::Groups,
     pipeline::Pipeline,
     segments::Segments,
@@ -199,10 +199,13 @@ impl<D: Disk> Log<D> {
         log.compact(id, &mut |record| release(segments, record, seq));
     }
 
-    /// The state machine of `group` has what it needs of entries up to `index`: the cache may let them go.
-    pub fn applied(&mut self, group: GroupId, index: Index) {
+    /// The state machine of `group` has what it needs of entries up to `applied`, and every peer has those up to `held`
+    /// ([`Index`]`(u64::MAX)` if there is nobody to send to): the cache may let go what nobody needs. Its memory is written next,
+    /// while the processor still has it.
+    pub fn applied(&mut self, group: GroupId, applied: Index, held: Index) {
         if let Some(log) = self.groups.get_mut(group) {
-            log.applied = log.applied.max(index.min(log.last.index));
+            log.applied = log.applied.max(applied.min(log.last.index));
+            log.held = held;
         }
     }
 
@@ -235,9 +238,12 @@ impl<D: Disk> Log<D> {
         self.checkpoint_progress();
         let groups = &self.groups;
         // What was truncated since is nobody's to apply.
-        let done = |index: Index, log: &GroupLog| index.min(log.last.index) <= log.applied;
-        let applied = |group, index| groups.get(group).is_none_or(|log| done(index, log));
-        self.cache.evict(self.pipeline.durable(), applied, &mut self.spare);
+        let need = |group, index: Index| match groups.get(group) {
+            Some(log) if index.min(log.last.index) > log.applied => Need::Apply,
+            Some(log) if index.min(log.last.index) > log.held => Need::Send,
+            _ => Need::Nobody,
+        };
+        self.cache.evict(self.pipeline.durable(), need, &mut self.spare);
         self.pump(context);
         Ok(self.pipeline.durable())
     }

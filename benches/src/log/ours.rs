@@ -82,7 +82,7 @@ impl Ours {
                 encode_entry(place, spec, shape.command_bytes, |out| out.fill(index.to_le_bytes()[0]));
             }
             *last = Index(last.0 + u64::from(shape.entries));
-            self.log.applied(group, *last);
+            self.log.applied(group, *last, *last);
             // Each group at another time.
             let batches = last.0 / u64::from(shape.entries) + u64::from(number);
             if !keeps && batches.is_multiple_of(COMPACT_EVERY) {

@@ -86,6 +86,14 @@ impl Raft {
         self.applied
     }
 
+    /// Nobody has to be sent entries up to here, as far as is known: of a leader, what every follower has acknowledged;
+    /// [`Index`]`(u64::MAX)` of anyone else.
+    #[must_use]
+    pub fn held_everywhere(&self) -> Index {
+        let State::Leader(leading) = &self.state else { return Index(u64::MAX) };
+        leading.peers.iter().map(|(_, peer)| peer.matched).min().unwrap_or(Index(u64::MAX))
+    }
+
     /// The last entry that is in the snapshot only.
     #[must_use]
     pub fn compacted(&self) -> EntryId {

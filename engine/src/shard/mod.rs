@@ -315,7 +315,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             if replica.machine.wants_thaw() {
                 self.saves.thaw_later(number);
             }
-            self.log.applied(replica.group, replica.raft.applied_index());
+            self.log.applied(replica.group, replica.raft.applied_index(), replica.raft.held_everywhere());
             self.directory.publish(replica.group, &replica.raft);
             self.links.note(number, replica.group, &replica.raft);
             self.tell_followers(number);

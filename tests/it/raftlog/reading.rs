@@ -73,7 +73,7 @@ fn cache_and_disk_agree_with_the_model() {
         life.quiesce();
         for group in 0..GROUPS {
             let applied = life.group(group).last().index;
-            life.log.applied(GroupId(group), applied);
+            life.log.applied(GroupId(group), applied, applied);
         }
     }
     life.settle();
