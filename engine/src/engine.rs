@@ -17,6 +17,7 @@ use crate::group::Group;
 use crate::local::LocalCluster;
 use crate::node::{DataDir, Identity, Random, Wanted, system_random};
 use crate::placement::Placement;
+use crate::recovering::gather;
 use crate::shard::{LEASE, Places, ShardMessage, ShardSettings, ShardStart, SharedDataDir, run};
 use crate::state_machine::StateMachine;
 
@@ -69,11 +70,13 @@ impl Engine {
         system_random(&mut randomness)
             .map_err(|error| StartError::Settings(format!("no randomness: {error}")))?;
         let (ready, recovered) = mpsc::channel();
-        let mut threads = Vec::new();
+        let (mut threads, mut watched) = (Vec::new(), Vec::new());
         for shard in 0..shards {
             let settings = prepared.settings(shard, &builder, randomness);
+            let places = places(&builder, &prepared.identity, &settings, shards);
+            watched.push((places.log_dir.clone(), places.log_options.progress.clone()));
             let start = ShardStart {
-                places: places(&builder, &prepared.identity, &settings, shards),
+                places,
                 client_listener: listen(builder.client, shard, "clients")?,
                 peer_listener: listen(Some(peer), shard, "peers")?.expect("there is always a peer address"),
                 factory: Arc::clone(&factory),
@@ -86,7 +89,7 @@ impl Engine {
             threads.push(spawn_shard(spec, move |context| run(context, start))?);
         }
         drop(ready);
-        let mailboxes = match gather(&recovered, shards) {
+        let mailboxes = match gather(&recovered, &watched) {
             Ok(mailboxes) => mailboxes,
             Err(error) => {
                 // The directory is free again, and so are the ports, once this returns.
@@ -332,35 +335,4 @@ const REBIND_FOR: Duration = Duration::from_secs(3);
 fn cpu_for(shard: u16, shards: u16) -> Option<usize> {
     let cpus = runtime::allowed_cpus();
     (usize::from(shards) > 1 && usize::from(shards) <= cpus.len()).then(|| cpus[usize::from(shard)])
-}
-
-type Recovered = Result<(u16, MailboxSender<ShardMessage>), StartError>;
-
-/// Waits until every shard has recovered or could not; the first failure is the answer, and stops the others.
-fn gather(
-    recovered: &mpsc::Receiver<Recovered>,
-    shards: u16,
-) -> Result<Vec<Arc<MailboxSender<ShardMessage>>>, StartError> {
-    let mut mailboxes = Vec::new();
-    let mut failure = None;
-    for _ in 0..shards {
-        match recovered.recv() {
-            Ok(Ok(mailbox)) => mailboxes.push(mailbox),
-            Ok(Err(error)) => failure = failure.or(Some(error)),
-            Err(_) => {
-                let reason = "its thread ended while it recovered".to_owned();
-                let ended = StartError::Recovery { shard: 0, reason, corrupt: false };
-                failure = failure.or(Some(ended));
-                break;
-            }
-        }
-    }
-    if let Some(failure) = failure {
-        for (_, mailbox) in &mailboxes {
-            let _full = mailbox.try_send(ShardMessage::Shutdown); // the first message of an empty mailbox
-        }
-        return Err(failure);
-    }
-    mailboxes.sort_by_key(|(shard, _)| *shard);
-    Ok(mailboxes.into_iter().map(|(_, mailbox)| Arc::new(mailbox)).collect())
 }

@@ -36,6 +36,7 @@ mod members;
 mod membership;
 pub mod node;
 mod placement;
+mod recovering;
 pub mod resp;
 mod shard;
 #[cfg(feature = "simulation")]

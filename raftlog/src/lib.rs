@@ -33,7 +33,7 @@ use std::fmt;
 pub use error::{LogError, OpenError, ReadError};
 pub use log::Log;
 pub use open::{Recovered, RecoveredGroup, Report};
-pub use options::Options;
+pub use options::{Options, Progress};
 pub use read::Cached;
 pub use segments::{PreparedSegment, SegmentJob};
 pub use stats::Stats;

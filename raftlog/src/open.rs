@@ -115,6 +115,9 @@ impl<D: Disk> Log<D> {
             options,
         };
         log.begin(&disk).await?;
+        let Report { bytes_read, torn_tail_bytes, segments, .. } = recovered.report;
+        let (shard, groups) = (log.identity.shard, recovered.groups.len());
+        tracing::info!(shard, segments, bytes_read, torn_tail_bytes, groups, "the log is recovered");
         log.stats = Stats::default();
         Ok((log, recovered))
     }

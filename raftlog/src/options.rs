@@ -1,5 +1,10 @@
 //! What a log is told when it is opened.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
 use crate::OpenError;
 
 /// Identity, sizes and bounds of one shard's log.
@@ -25,8 +30,26 @@ pub struct Options {
     /// What all segment files together may take, in bytes. Two segments of it are kept back from entries, so that
     /// votes and snapshots still work when the log is full.
     pub cap_bytes: u64,
+    /// Told how much a start has read. Clones of the options share it.
+    pub progress: Progress,
     /// Where the salts of segments come from: fresh randomness in production, the seed in a simulation.
     pub seed: u64,
+}
+
+/// How far a start is, for another thread to look at.
+#[derive(Clone, Debug, Default)]
+pub struct Progress(Arc<AtomicU64>);
+
+impl Progress {
+    /// What was read of segment files so far, in bytes; moves by whole segments.
+    #[must_use]
+    pub fn read_bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn add(&self, bytes: u64) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
 }
 
 /// Segments that only hard states, snapshots and checkpoints may start.
@@ -55,6 +78,7 @@ impl Options {
             unsynced_bytes_max: 8 << 20,
             cache_bytes_max: 64 << 20,
             cap_bytes: 4 << 30,
+            progress: Progress::default(),
             seed: u64::from_le_bytes(seed),
         }
     }

@@ -178,9 +178,10 @@ impl<F: File> Survey<F> {
         // The newest segments are verified to the last byte. In older ones bodies known to be durable are not: their
         // damage is found when they are read.
         let walk = Walk::of(&slot.file, header, durable).await.map_err(io_error("reading", &slot.path))?;
-        self.read_bytes += walk.read_bytes;
         let (seq_max, durable_max, epoch) = (walk.seq_max, walk.durable_max, header.boot_epoch);
+        let read = walk.read_bytes;
         found.walk = Some(walk);
+        self.count_read(read);
         self.see(segment, seq_max, durable_max, epoch);
         Ok(())
     }
@@ -193,7 +194,7 @@ impl<F: File> Survey<F> {
             .await
             .map_err(io_error("reading", &found.slot.path))?;
         let (read, seq_max, durable_max) = (walk.read_bytes - before, walk.seq_max, walk.durable_max);
-        self.read_bytes += read;
+        self.count_read(read);
         self.see(segment, seq_max, durable_max, 0);
         Ok(())
     }

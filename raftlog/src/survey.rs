@@ -9,7 +9,7 @@ use std::{
 use runtime::{Disk, File};
 
 use crate::{
-    OpenError, Options,
+    OpenError, Options, Progress,
     format::{
         BLOCK, BLOCK_U64, BatchHeader, Identity, SegmentHeader, could_be_torn, decode_batch_header,
         decode_segment_header, looks_unused,
@@ -49,6 +49,7 @@ pub(crate) struct Survey<F> {
     pub(crate) epoch_max: u64,
     pub(crate) slot_max: u64,
     pub(crate) read_bytes: u64,
+    progress: Progress,
 }
 
 pub(crate) fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
@@ -73,6 +74,7 @@ impl<F: File> Survey<F> {
             epoch_max: 0,
             slot_max: 0,
             read_bytes: 0,
+            progress: options.progress.clone(),
         };
         for name in disk.list(dir).await.map_err(io_error("listing", dir))? {
             let path = dir.join(&name);
@@ -99,7 +101,7 @@ impl<F: File> Survey<F> {
         let file = disk.open(&path).await.map_err(io_error("opening", &path))?;
         file.sync().await.map_err(io_error("syncing", &path))?;
         let front = file.read_at(0, 2 * BLOCK).await.map_err(io_error("reading", &path))?;
-        self.read_bytes += front.len() as u64;
+        self.count_read(front.len() as u64);
         self.slot_max = self.slot_max.max(number);
         let slot = Slot { number, file_bytes: file.file_bytes(), file, path };
         if slot.file_bytes < 2 * BLOCK_U64 || !slot.file_bytes.is_multiple_of(BLOCK_U64) {
@@ -161,10 +163,15 @@ impl<F: File> Survey<F> {
         let walk = Walk::without_header(&slot.file, first, slot.file_bytes)
             .await
             .map_err(io_error("reading", &slot.path))?;
-        self.read_bytes += walk.read_bytes;
+        self.count_read(walk.read_bytes);
         self.see(first.segment_seq, walk.seq_max, walk.durable_max, first.boot_epoch);
         self.headless.push(Headless { slot, first_batch_seq: first.batch_seq });
         Ok(())
+    }
+
+    pub(crate) fn count_read(&mut self, bytes: u64) {
+        self.read_bytes += bytes;
+        self.progress.add(bytes);
     }
 
     pub(crate) fn see(&mut self, segment: u64, batch: u64, durable: u64, epoch: u64) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use net::link::LogBudget;
 use raft::{GroupId, Time};
-use runtime::{Context, Event, ListenerId, Mailbox, MailboxSender, RealDisk, Ring};
+use runtime::{Context, Disk as _, Event, ListenerId, Mailbox, MailboxSender, RealDisk, Ring};
 
 use super::io::{Action, ClientData, Input};
 use super::message::{MAILBOX_MESSAGES_MAX, ShardMessage};
@@ -42,6 +42,7 @@ pub(crate) async fn run<S: StateMachine>(context: Context, start: ShardStart<S>)
     let directory = Arc::clone(&start.settings.directory);
     let start_fatal = Arc::clone(&start.fatal);
     let (sender, mailbox) = runtime::mailbox(MAILBOX_MESSAGES_MAX, ring.doorbell());
+    choose_sync_mode(&context.disk(), &start.places).await;
     let opened = match open(&context.disk(), &start.places, &*start.factory).await {
         Ok(opened) => opened,
         Err(error) => return drop(start.ready.send(Err(error))),
@@ -79,6 +80,19 @@ pub(crate) async fn run<S: StateMachine>(context: Context, start: ShardStart<S>)
     if let Err(fatal) = driver.run().await {
         directory.set_dead();
         (start_fatal)(&fatal);
+    }
+}
+
+/// How writes are made durable: what is faster on this disk. One that cannot even be probed keeps the default; whether it can
+/// be used at all, opening the log tells.
+async fn choose_sync_mode(disk: &RealDisk, places: &Places) {
+    let dir = &places.log_dir;
+    let probed = match disk.create_dir(dir).await {
+        Ok(()) => disk.probe(dir).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = probed {
+        tracing::warn!(%error, dir = %dir.display(), "how to make writes durable was not probed");
     }
 }
 
