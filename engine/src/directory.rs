@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use raft::{Config, FollowerStatus, GroupId, Index, NodeId, Role, Standing, Term};
 
+use crate::log_facts::LogFacts;
 use crate::members::Members;
 use crate::placement::Placement;
 
@@ -88,6 +89,7 @@ pub(crate) struct ShardFacts {
     pub(crate) beats: AtomicU64,
     /// Connections of the peer port that were closed because of what came.
     pub(crate) links_damaged: AtomicU64,
+    pub(crate) log: LogFacts,
 }
 
 /// The node's shared knowledge.

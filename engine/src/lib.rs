@@ -32,6 +32,7 @@ pub mod fuzzing;
 mod group;
 pub mod kv;
 mod local;
+mod log_facts;
 mod members;
 mod membership;
 pub mod node;

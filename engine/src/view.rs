@@ -9,6 +9,7 @@ use raft::{GroupId, NodeId, Role};
 use crate::builder::Redirect as BuilderRedirect;
 use crate::directory::{Directory, NodeFacts};
 use crate::kv::SlotMap;
+use crate::log_facts::LogFacts;
 use crate::placement::Placement;
 use crate::resp::{ClusterView, Leader, Node, Place, Redirect, Statistics};
 use crate::shard::ShardSettings;
@@ -132,6 +133,7 @@ impl ClusterView for View {
             memory_bytes_peak: resident_bytes(),
             applied_total: applied,
             groups_led: led,
+            logs: LogFacts::sums(shards.iter().map(|shard| &shard.log)),
             ..Statistics::default()
         }
     }

@@ -35,6 +35,8 @@ pub struct Stats {
     pub file_bytes: u64,
     /// Groups known.
     pub groups: usize,
+    /// Entries are refused: the log is at its cap, or its disk is full.
+    pub is_full: bool,
 }
 
 impl<D: Disk> Log<D> {
@@ -48,6 +50,7 @@ impl<D: Disk> Log<D> {
             segments_ready: self.segments.ready_len(),
             file_bytes: self.segments.file_bytes(),
             groups: self.groups.len(),
+            is_full: self.is_full(),
             ..self.stats
         }
     }

@@ -72,6 +72,8 @@ fn redis_cli(address: SocketAddr) {
     assert_eq!(cli(address, &[], &["GET", "no such key"]), "");
     assert!(cli(address, &[], &["NOSUCHCOMMAND", "x"]).starts_with("ERR unknown command"));
     assert!(cli(address, &[], &["INFO", "server"]).contains("redis_version:7.0.15"));
+    let log = cli(address, &[], &["INFO", "ringraft"]);
+    assert!(log.contains("ringraft_log_full:0") && log.contains("ringraft_log_segments_live:"), "{log}");
     let port = address.port().to_string();
     let session = run("redis-cli", &["-p", &port], "SET typed 1\nAPPEND typed 2\nGET typed\n");
     assert_eq!(session, "OK\n2\n12\n");

@@ -101,20 +101,26 @@ fn fields(section: &str, statistics: &Statistics, view: &dyn ClusterView) -> Fie
             ("used_cpu_user", seconds(statistics.cpu_user)),
         ],
         "cluster" => vec![("cluster_enabled", u8::from(clustered).to_string())],
-        "ringraft" => vec![
-            ("ringraft_version", env!("CARGO_PKG_VERSION").into()),
-            ("ringraft_node", view.own().node.0.to_string()),
-            ("ringraft_shard", view.own().shard.to_string()),
-            ("ringraft_nodes", view.nodes().len().to_string()),
-            ("ringraft_groups", view.slot_map().groups().to_string()),
-            ("ringraft_groups_led", statistics.groups_led.to_string()),
-            ("ringraft_applied_total", statistics.applied_total.to_string()),
-        ],
+        "ringraft" => ringraft(statistics, view),
         "keyspace" if statistics.keys > 0 => {
             vec![("db0", format!("keys={},expires=0,avg_ttl=0", statistics.keys))]
         }
         _ => Vec::new(),
     }
+}
+
+fn ringraft(statistics: &Statistics, view: &dyn ClusterView) -> Fields {
+    let mut fields: Fields = vec![
+        ("ringraft_version", env!("CARGO_PKG_VERSION").into()),
+        ("ringraft_node", view.own().node.0.to_string()),
+        ("ringraft_shard", view.own().shard.to_string()),
+        ("ringraft_nodes", view.nodes().len().to_string()),
+        ("ringraft_groups", view.slot_map().groups().to_string()),
+        ("ringraft_groups_led", statistics.groups_led.to_string()),
+        ("ringraft_applied_total", statistics.applied_total.to_string()),
+    ];
+    fields.extend(statistics.logs.iter().map(|(name, value)| (*name, value.to_string())));
+    fields
 }
 
 fn server(statistics: &Statistics, view: &dyn ClusterView) -> Fields {

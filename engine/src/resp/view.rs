@@ -113,4 +113,6 @@ pub struct Statistics {
     pub applied_total: u64,
     /// Groups that this node leads.
     pub groups_led: u64,
+    /// What the logs of this node's shards did since the start, and hold now: fields of INFO and their values.
+    pub logs: Vec<(&'static str, u64)>,
 }

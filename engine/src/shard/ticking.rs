@@ -93,6 +93,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             self.look_at_backlog();
             self.lead_as_preferred();
             self.follow_directory();
+            self.directory.shard(self.settings.shard).log.publish(&self.log.stats());
             self.stop_if_due();
         }
         self.log.tick(self.now);
