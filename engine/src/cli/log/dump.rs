@@ -44,7 +44,9 @@ struct Line {
     file: String,
     batch: u64,
     offset: u64,
-    group: u32,
+    /// None of a segment table, which is the whole log's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<u32>,
     incarnation: u32,
     record: &'static str,
     term: Option<u64>,
@@ -101,7 +103,7 @@ impl Line {
             file: file_name(&record.path),
             batch: record.batch,
             offset: record.body_offset,
-            group: record.group.0,
+            group: (record.said != Said::SegmentTable).then_some(record.group.0),
             incarnation: record.incarnation,
             record: name,
             term: term.map(|term| term.0),
@@ -123,12 +125,12 @@ impl Line {
             _ => String::new(),
         };
         output::print(format!(
-            "shard {} batch {} {} at {}: group {} {}{range}{}{}{}, {} bytes",
+            "shard {} batch {} {} at {}:{} {}{range}{}{}{}, {} bytes",
             self.shard,
             self.batch,
             self.file,
             self.offset,
-            self.group,
+            some("group", self.group.map(u64::from)),
             self.record,
             some("term", self.term),
             some("vote", self.vote.map(u64::from)),
