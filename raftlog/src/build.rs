@@ -11,7 +11,7 @@ use crate::{
     BatchSeq,
     format::{
         BATCH_HEADER_BYTES, BLOCK, BODY_ALIGN, RECORD_HEADER_BYTES, RECORDS_MAX, RecordHeader, RecordKind,
-        u32_of, usize_of,
+        record_flags, u32_of, usize_of,
     },
     log::BATCH_BYTES_SOFT,
     spare::Spare,
@@ -127,6 +127,7 @@ impl Builder {
     pub(crate) fn continues(&self, group: GroupId, incarnation: u32, first: EntryId) -> bool {
         self.records.last().is_some_and(|record| {
             record.kind == RecordKind::Entries.byte()
+                && record.flags & record_flags::RELOCATED == 0
                 && record.group == u64::from(group.0)
                 && record.incarnation == incarnation
                 && record.term == first.term.0

@@ -19,6 +19,8 @@ pub(crate) struct Record {
     pub(crate) count: u32,
     /// Some entries at the end of the body were truncated.
     pub(crate) cut: bool,
+    /// It was relocated: it stands in a newer segment than its neighbours.
+    pub(crate) moved: bool,
     /// Of all its entries.
     pub(crate) term: Term,
     /// The batch it was written with.
@@ -82,6 +84,70 @@ impl GroupLog {
         self.truncate(record.first, released);
         self.last = EntryId::new(record.term, record.last());
         self.records.push_back(record);
+    }
+
+    /// While the log is replayed: the entries of `record`, which was relocated, are in their place, and nothing after them is
+    /// truncated. What it overlaps is an older place of the same entries, or is dead with all that followed in its record.
+    pub(crate) fn put_back(
+        &mut self,
+        incarnation: u32,
+        record: Record,
+        memberships: impl Iterator<Item = (Index, Rc<[u8]>)>,
+    ) {
+        if incarnation < self.incarnation {
+            return;
+        }
+        self.enter_incarnation(incarnation, &mut |_| {});
+        let (first, last) = (record.first, record.last());
+        let mut at = self.records.partition_point(|other| other.last() < first);
+        if let Some(other) = self.records.get(at)
+            && other.first <= first
+            && other.term == record.term
+            && other.last() > last
+        {
+            return; // more of the same was appended again since it was read
+        }
+        if let Some(other) = self.records.get_mut(at)
+            && other.first < first
+        {
+            other.count = u32::try_from(first.0 - other.first.0).expect("fewer entries than it had");
+            other.cut = true;
+            at += 1;
+        }
+        while self.records.get(at).is_some_and(|other| other.first <= last) {
+            self.records.remove(at);
+        }
+        self.records.insert(at, record);
+        while self.records.front().is_some_and(|other| other.last() <= self.compacted.index) {
+            self.records.pop_front();
+        }
+        self.last = match self.records.back() {
+            Some(newest) => EntryId::new(newest.term, newest.last()),
+            None => self.compacted,
+        };
+        self.memberships.retain(|(index, _)| *index < first || *index > last);
+        let place = self.memberships.partition_point(|(index, _)| *index < first);
+        let tail = self.memberships.split_off(place);
+        self.memberships.extend(memberships);
+        self.memberships.extend(tail);
+    }
+
+    /// The relocated `record` was issued: if its entries still live, its place is theirs now. Answers the record that was
+    /// there.
+    pub(crate) fn move_to(&mut self, incarnation: u32, record: Record) -> Option<Record> {
+        let at = self.records.partition_point(|other| other.last() < record.first);
+        let live_from = self.compacted.index.next();
+        let other = self.records.get_mut(at).filter(|_| incarnation == self.incarnation)?;
+        let starts_there =
+            other.first == record.first || (other.first < record.first && live_from >= record.first);
+        if other.term != record.term || other.place.is_none() || !starts_there || other.last() > record.last()
+        {
+            return None;
+        }
+        let before = *other;
+        let count = u32::try_from(other.last().0 - record.first.0 + 1).expect("at most as many as it had");
+        *other = Record { count, cut: count < record.count, ..record };
+        Some(before)
     }
 
     /// The newest record goes on for `count` more entries of its term, directly behind it in its batch.
@@ -232,129 +298,4 @@ impl GroupLog {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn record(first: u64, count: u32, term: u64, batch: u64) -> Record {
-        Record {
-            first: Index(first),
-            count,
-            cut: false,
-            term: Term(term),
-            batch: BatchSeq(batch),
-            place: Some(Place { segment: batch, block: 1 }),
-            body_offset: 0,
-            body_bytes: 48 * count,
-        }
-    }
-
-    fn id(term: u64, index: u64) -> EntryId {
-        EntryId::new(Term(term), Index(index))
-    }
-
-    #[test]
-    fn an_overlapping_append_drops_exactly_the_suffix() {
-        let mut released = Vec::new();
-        let mut log = GroupLog::default();
-        let mut append = |log: &mut GroupLog, r| log.append(0, r, &mut |r: &Record| released.push(r.batch.0));
-        append(&mut log, record(1, 5, 1, 1));
-        append(&mut log, record(6, 5, 1, 2));
-        append(&mut log, record(11, 2, 1, 3));
-        append(&mut log, record(8, 1, 2, 4));
-        assert_eq!(log.last, id(2, 8));
-        assert_eq!(log.gap(), None);
-        let spans: Vec<_> = log.records().map(|r| (r.first.0, r.last().0, r.cut)).collect();
-        assert_eq!(spans, [(1, 5, false), (6, 7, true), (8, 8, false)]);
-        assert_eq!(released, [3], "a record that lost only its end is still needed");
-        let runs: Vec<_> = log.runs().iter().map(|run| (run.first.0, run.term.0)).collect();
-        assert_eq!(runs, [(1, 1), (8, 2)]);
-    }
-
-    #[test]
-    fn compaction_inside_a_record_keeps_it() {
-        let mut log = GroupLog::default();
-        log.append(0, record(1, 5, 1, 1), &mut |_| {});
-        log.compact(id(1, 3), &mut |_| panic!("the record still holds live entries"));
-        assert_eq!((log.compacted, log.last, log.gap()), (id(1, 3), id(1, 5), None));
-        assert_eq!(log.runs(), [TermRun { first: Index(4), term: Term(1) }]);
-        log.compact(id(1, 2), &mut |_| panic!("never backwards"));
-        assert_eq!(log.compacted, id(1, 3));
-        log.compact(id(1, 9), &mut |_| {});
-        assert_eq!((log.last, log.records().count()), (id(1, 9), 0));
-    }
-
-    #[test]
-    fn a_record_of_which_only_compacted_entries_are_left_is_dropped() {
-        let mut released = 0;
-        let mut log = GroupLog::default();
-        log.append(0, record(1, 5, 1, 1), &mut |_| {});
-        log.compact(id(1, 3), &mut |_| {});
-        log.append(0, record(4, 1, 2, 2), &mut |_| released += 1);
-        assert_eq!((released, log.last, log.records().count()), (1, id(2, 4), 1));
-        assert_eq!(log.runs(), [TermRun { first: Index(4), term: Term(2) }]);
-    }
-
-    #[test]
-    fn truncation_takes_back_what_was_visible() {
-        let mut log = GroupLog::default();
-        log.append(0, record(1, 5, 1, 1), &mut |_| {});
-        log.visible = Index(5);
-        let unissued = Record { place: None, ..record(3, 4, 2, 2) };
-        log.append(0, unissued, &mut |_| {});
-        assert_eq!(log.visible, Index(2));
-        assert!(log.place(BatchSeq(2), 0, Place { segment: 1, block: 9 }, 192));
-        assert_eq!(log.visible, Index(6));
-    }
-
-    #[test]
-    fn a_checkpoint_clips_what_lies_outside() {
-        let mut log = GroupLog::default();
-        log.append(1, record(1, 5, 1, 1), &mut |_| {});
-        log.append(1, record(8, 5, 1, 2), &mut |_| {});
-        log.clip(1, id(1, 7), id(1, 10));
-        assert_eq!((log.gap(), log.last), (None, id(1, 10)));
-        log.clip(2, EntryId::ZERO, EntryId::ZERO);
-        assert_eq!(log.records().count(), 0, "another incarnation's entries are nobody's");
-    }
-
-    #[test]
-    fn a_new_incarnation_sees_nothing_of_the_old_one() {
-        let mut released = 0;
-        let mut log = GroupLog::default();
-        log.hard_state.term = Term(4);
-        log.append(1, record(1, 5, 1, 1), &mut |_| {});
-        log.set_snapshot(id(1, 2), Rc::from(&b"s"[..]), false, &mut |_| {});
-        log.append(2, record(1, 1, 5, 2), &mut |_| released += 1);
-        assert_eq!((released, log.compacted, log.last), (1, EntryId::ZERO, id(5, 1)));
-        assert_eq!((log.snapshot, log.hard_state.term), (None, Term(4)), "the vote outlives the log");
-    }
-
-    #[test]
-    fn configurations_go_with_their_entries() {
-        let mut log = GroupLog::default();
-        let kept = |log: &GroupLog| log.memberships.iter().map(|(index, _)| index.0).collect::<Vec<_>>();
-        let add = |log: &mut GroupLog, index| log.memberships.push((Index(index), Rc::from(&b"c"[..])));
-        log.append(0, record(1, 9, 1, 1), &mut |_| {});
-        [2, 5, 9].into_iter().for_each(|index| add(&mut log, index));
-        log.compact(id(1, 2), &mut |_| {});
-        assert_eq!(kept(&log), [5, 9], "the snapshot has the one at its end and all before");
-        log.append(0, record(9, 1, 2, 2), &mut |_| {});
-        assert_eq!(kept(&log), [5], "truncated, and what took its place is none");
-        add(&mut log, 9);
-        log.clip(0, id(1, 3), id(1, 8));
-        assert_eq!(kept(&log), [5]);
-        log.restart_after(id(3, 20), &mut |_| {});
-        assert!(kept(&log).is_empty());
-    }
-
-    #[test]
-    fn a_gap_is_named() {
-        let mut log = GroupLog::default();
-        log.append(0, record(1, 2, 1, 1), &mut |_| {});
-        log.append(0, record(5, 2, 1, 1), &mut |_| {});
-        assert_eq!(log.gap(), Some((Index(3), Index(4))));
-        log.last = id(1, 9);
-        log.compact(id(1, 4), &mut |_| {});
-        assert_eq!(log.gap(), Some((Index(7), Index(9))));
-    }
-}
+mod tests;

@@ -3,18 +3,18 @@
 use std::{path::PathBuf, task::Context};
 
 use bytemuck::Zeroable;
-use raft::{GroupId, Index};
+use raft::{GroupId, Index, Term};
 use runtime::{Buffer, BufferMut, Disk};
 
 use crate::{
     BatchSeq, Log, LogError,
     build::{Builder, Closed, Shape},
     format::{
-        BLOCK, BLOCK_U64, BatchHeader, RecordKind, SegmentHeader, batch_flags, encode_segment_header,
-        seal_batch, u32_of,
+        BLOCK, BLOCK_U64, BatchHeader, RecordHeader, RecordKind, SegmentHeader, batch_flags,
+        encode_segment_header, record_flags, seal_batch, u32_of,
     },
-    group::Place,
-    log::BATCH_BYTES_SOFT,
+    group::{Place, Record},
+    log::{BATCH_BYTES_SOFT, release},
     scan::End,
     segments::Segment,
 };
@@ -158,7 +158,7 @@ impl<D: Disk> Log<D> {
     /// The records of an issued batch are visible and count for its segment.
     fn place_records(&mut self, closed: &Closed, place: Place) -> Vec<(GroupId, Index)> {
         let mut holds: Vec<(GroupId, Index)> = Vec::new();
-        let (mut entries, mut live) = (0, 0);
+        let (mut entries, mut live, mut live_bytes) = (0, 0, 0);
         for record in &closed.records {
             if record.kind != RecordKind::Entries.byte() {
                 continue;
@@ -167,8 +167,18 @@ impl<D: Disk> Log<D> {
             let group = GroupId(u32::try_from(record.group).expect("made from a GroupId"));
             let building_offset = record.body_offset - u32_of(closed.bodies_start);
             let log = self.groups.get_mut(group).expect("a group with records is known");
-            if log.place(closed.seq, building_offset, place, record.body_offset) {
+            if record.flags & record_flags::RELOCATED != 0 {
+                let moved = moved_record(record, closed.seq, place);
+                if let Some(before) = log.move_to(record.incarnation, moved) {
+                    runtime::mark!("log.relocated");
+                    live += 1;
+                    live_bytes += u64::from(record.body_bytes);
+                    release(&mut self.segments, &before, closed.seq);
+                    holds.push((group, moved.last()));
+                }
+            } else if log.place(closed.seq, building_offset, place, record.body_offset) {
                 live += 1;
+                live_bytes += u64::from(record.body_bytes);
                 holds.push((group, Index(record.first_index + u64::from(record.count) - 1)));
             }
         }
@@ -178,6 +188,7 @@ impl<D: Disk> Log<D> {
         let newest = BatchSeq(self.next_seq.0 - 1);
         let segment = self.segments.active().expect("the batch was just placed in it");
         segment.live_records += live;
+        segment.live_bytes += live_bytes;
         segment.dying_since = if dead { newest } else { segment.dying_since };
         holds
     }
@@ -216,6 +227,21 @@ fn with_header(header: &SegmentHeader, batch: &[u8]) -> (u64, Buffer, Buffer) {
     let whole = buffer.freeze();
     let batch = whole.slice(BLOCK..whole.len());
     (0, whole, batch)
+}
+
+/// Where a relocated record stands, now that its batch is issued.
+fn moved_record(header: &RecordHeader, batch: BatchSeq, place: Place) -> Record {
+    Record {
+        first: Index(header.first_index),
+        count: header.count,
+        cut: false,
+        moved: true,
+        term: Term(header.term),
+        batch,
+        place: Some(place),
+        body_offset: header.body_offset,
+        body_bytes: header.body_bytes,
+    }
 }
 
 fn block_of(offset: u64) -> u32 {

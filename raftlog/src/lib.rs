@@ -19,6 +19,7 @@ mod options;
 mod pipeline;
 mod read;
 mod recover;
+mod relocate;
 mod replay;
 mod rewrite;
 mod scan;
@@ -35,6 +36,7 @@ pub use log::Log;
 pub use open::{Recovered, RecoveredGroup, Report};
 pub use options::{Options, Progress};
 pub use read::Cached;
+pub use relocate::{Relocation, RelocationJob};
 pub use segments::{PreparedSegment, SegmentJob};
 pub use stats::Stats;
 

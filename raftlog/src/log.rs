@@ -68,6 +68,8 @@ pub struct Log<D: Disk> {
     pub(crate) sealed: BatchSeq,
     pub(crate) seal_at: Option<Time>,
     pub(crate) checkpoint: CheckpointState,
+    /// A relocation job is out.
+    pub(crate) relocating: bool,
     pub(crate) now: Time,
     pub(crate) stats: Stats,
 }
@@ -120,6 +122,7 @@ impl<D: Disk> Log<D> {
             first: first.index,
             count,
             cut: false,
+            moved: false,
             term: first.term,
             batch: seq,
             place: None,
@@ -335,7 +338,7 @@ impl<D: Disk> Log<D> {
     }
 
     /// Makes sure a batch is being built that one more record with a body of `body_bytes` fits.
-    fn open_batch(&mut self, body_bytes: usize) {
+    pub(crate) fn open_batch(&mut self, body_bytes: usize) {
         let bytes_max = self.batch_bytes_max();
         let full = self.building.as_ref().is_some_and(|builder| {
             builder.records() == RECORDS_MAX || builder.bytes_with(body_bytes) > bytes_max
@@ -382,6 +385,6 @@ impl<D: Disk> Log<D> {
 /// `record` is dead by what batch `by` says.
 pub(crate) fn release<F: runtime::File>(segments: &mut Segments<F>, record: &Record, by: BatchSeq) {
     if let Some(place) = record.place {
-        segments.release(place.segment, by);
+        segments.release(place.segment, record.body_bytes, by);
     }
 }

@@ -110,6 +110,7 @@ impl<D: Disk> Log<D> {
             sealed: BatchSeq(0),
             seal_at: None,
             checkpoint: CheckpointState::due_now(),
+            relocating: false,
             now: Time(0),
             stats: Stats::default(),
             options,
@@ -204,7 +205,9 @@ async fn adopt<D: Disk>(
     }
     for record in groups.values().flat_map(GroupLog::records) {
         let place = record.place.expect("replayed records have a place");
-        segments.get_mut(place.segment).expect("it counts").live_records += 1;
+        let segment = segments.get_mut(place.segment).expect("it counts");
+        segment.live_records += 1;
+        segment.live_bytes += u64::from(record.body_bytes);
     }
     segments.set_next(survey.slot_max + 1, survey.segment_max + 1);
     let headless = survey.headless.into_iter().map(|headless| headless.slot);

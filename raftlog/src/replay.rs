@@ -56,9 +56,16 @@ fn apply(groups: &mut BTreeMap<GroupId, GroupLog>, batch: &Scanned, counts: impl
         let released = &mut |_: &Record| {};
         match kind {
             RecordKind::Entries => {
-                log.append(record.incarnation, entries_record(&batch.header, record), released);
                 let memberships = raft::entries(body, raft::Check::Shape).flatten();
-                log.memberships.extend(memberships.map(|entry| (entry.id.index, Rc::from(entry.command))));
+                let memberships = memberships.map(|entry| (entry.id.index, Rc::from(entry.command)));
+                let entries = entries_record(&batch.header, record);
+                if entries.moved {
+                    runtime::mark!("log.put_back");
+                    log.put_back(record.incarnation, entries, memberships);
+                } else {
+                    log.append(record.incarnation, entries, released);
+                    log.memberships.extend(memberships);
+                }
             }
             RecordKind::HardState if runtime::mutant!("log.hard_states_not_replayed") => {}
             RecordKind::HardState => log.hard_state = hard_state(record),
@@ -77,6 +84,7 @@ fn entries_record(batch: &BatchHeader, record: &RecordHeader) -> Record {
         first: Index(record.first_index),
         count: record.count,
         cut: false,
+        moved: record.flags & record_flags::RELOCATED != 0,
         term: Term(record.term),
         batch: BatchSeq(batch.batch_seq),
         place: Some(Place { segment: batch.segment_seq, block: batch.block }),

@@ -4,17 +4,20 @@
 //! it can be needed by a reader or by a recovery; its file waits in `ready` for its next use, which a new salt and a
 //! new number tell from all uses before.
 
+mod job;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     path::{Path, PathBuf},
     rc::Rc,
 };
 
+pub use job::{PreparedSegment, SegmentJob};
 use raft::Time;
 
 use crate::{
     BatchSeq, Options,
-    format::{BLOCK_U64, NUMBER_MAX, SegmentRow},
+    format::{NUMBER_MAX, SegmentRow},
     options::SEGMENTS_RESERVED,
     scan::End,
 };
@@ -40,6 +43,10 @@ pub(crate) struct Segment<F> {
     pub(crate) chain: u32,
     /// Records in it that an index points to.
     pub(crate) live_records: u64,
+    /// What their bodies take.
+    pub(crate) live_bytes: u64,
+    /// Something in it could not be read: nothing is moved out of it.
+    pub(crate) is_damaged: bool,
     /// The batch that killed the newest of its dead records: a recovery up to before it would revive them.
     pub(crate) dying_since: BatchSeq,
     /// The first batch of the checkpoint whose table left it out. Once that is durable no recovery looks here.
@@ -59,6 +66,8 @@ impl<F> Segment<F> {
             last_batch_seq: BatchSeq(end.last_seq),
             chain: end.chain,
             live_records: 0,
+            live_bytes: 0,
+            is_damaged: false,
             dying_since: BatchSeq(0),
             left_out_by: None,
             pin: Rc::new(()),
@@ -74,6 +83,10 @@ impl<F> Segment<F> {
         self.slot.file_bytes - self.end_offset
     }
 }
+
+/// What a segment takes besides entries, roughly: its header, a small checkpoint, whole blocks. Emptying half of one that is
+/// hardly larger would gain nothing.
+const OVERHEAD_BYTES: u64 = 16 << 10;
 
 /// All segment files of a log.
 pub(crate) struct Segments<F> {
@@ -202,9 +215,10 @@ impl<F: runtime::File> Segments<F> {
     }
 
     /// A record in segment `seq` died by what is in batch `by`.
-    pub(crate) fn release(&mut self, seq: u64, by: BatchSeq) {
+    pub(crate) fn release(&mut self, seq: u64, bytes: u32, by: BatchSeq) {
         let segment = self.live.get_mut(&seq).expect("a segment with live records is live");
         segment.live_records -= 1;
+        segment.live_bytes -= u64::from(bytes);
         segment.dying_since = segment.dying_since.max(by);
     }
 
@@ -238,9 +252,42 @@ impl<F: runtime::File> Segments<F> {
         }
     }
 
+    /// The segments to be emptied, if segments are short and no checkpoint alone frees one: those with the fewest live bytes, as
+    /// many as have no more than `bytes` together, at least one; if it is worth it: at most half of one lives. None if there is
+    /// no room for that but for votes. Ascending.
+    pub(crate) fn victims(&self, bytes: u64) -> Vec<u64> {
+        let Some((active, newest)) = self.live.last_key_value() else { return Vec::new() };
+        let spare = newest.slot.file_bytes / 4; // for votes, and for the checkpoint that frees the victim
+        let room =
+            newest.room() >= 2 * bytes + spare && !self.closed || self.ready.len() >= SEGMENTS_RESERVED;
+        if !self.are_short() || !room || self.live.values().any(|segment| segment.left_out_by.is_some()) {
+            return Vec::new();
+        }
+        let is_worth_it = |segment: &&Segment<F>| {
+            let is_sparse = segment.live_bytes <= segment.slot.file_bytes.saturating_sub(OVERHEAD_BYTES) / 2;
+            !segment.is_damaged && segment.live_records > 0 && is_sparse
+        };
+        let old = self.live.range(..active).map(|(_, segment)| segment).filter(is_worth_it);
+        let mut few: Vec<(u64, u64)> = old.map(|segment| (segment.live_bytes, segment.seq)).collect();
+        few.sort_unstable();
+        let mut total = 0;
+        let fits = |(live_bytes, _): &(u64, u64)| {
+            let is_first = total == 0;
+            total += live_bytes;
+            is_first || total <= bytes
+        };
+        let mut victims: Vec<u64> = few.into_iter().take_while(fits).map(|(_, seq)| seq).collect();
+        victims.sort_unstable();
+        victims
+    }
+
+    fn are_short(&self) -> bool {
+        self.ready.len() < self.ready_wanted.max(SEGMENTS_RESERVED + 1) && self.may_grow() == 0
+    }
+
     /// Segments are short, and one more checkpoint would free some.
     pub(crate) fn wants_checkpoint(&self) -> bool {
-        let short = self.ready.len() < self.ready_wanted.max(SEGMENTS_RESERVED + 1) && self.may_grow() == 0;
+        let short = self.are_short();
         let active = self.live.last_key_value().map_or(0, |(seq, _)| *seq);
         let freeable = |segment: &Segment<F>| segment.live_records == 0 && segment.left_out_by.is_none();
         short && self.live.range(..active).any(|(_, segment)| freeable(segment))
@@ -315,45 +362,5 @@ impl<F: runtime::File> Segments<F> {
             });
         }
         rows
-    }
-}
-
-/// Background work that prepares one segment file: run it at low priority, off the turn, and hand the result back to
-/// [`Log::prepared`](crate::Log::prepared).
-#[derive(Debug)]
-#[must_use = "run it and hand the result to Log::prepared, or no segment will be prepared any more"]
-pub struct SegmentJob {
-    dir: PathBuf,
-    number: u64,
-    segment_bytes: u64,
-}
-
-/// What became of a [`SegmentJob`].
-#[must_use = "hand it to Log::prepared"]
-pub struct PreparedSegment<F> {
-    number: u64,
-    result: std::io::Result<Slot<F>>,
-}
-
-impl SegmentJob {
-    /// Makes the file: written zeros under a temporary name, synced, renamed, the directory synced. Takes as long as
-    /// writing a segment's bytes takes. A failure (a full disk, say) is in the result; the log retries later.
-    pub async fn run<D: runtime::Disk>(self, disk: &D) -> PreparedSegment<D::File> {
-        PreparedSegment { number: self.number, result: self.make(disk).await }
-    }
-
-    pub(crate) fn new(dir: &Path, number: u64, segment_bytes: u64) -> SegmentJob {
-        SegmentJob { dir: dir.to_owned(), number, segment_bytes }
-    }
-
-    pub(crate) async fn make<D: runtime::Disk>(&self, disk: &D) -> std::io::Result<Slot<D::File>> {
-        debug_assert!(self.segment_bytes.is_multiple_of(BLOCK_U64), "checked by Options");
-        let path = self.dir.join(slot_name(self.number));
-        let temporary = self.dir.join(format!("slot-{:06}.tmp", self.number));
-        drop(disk.create(&temporary, self.segment_bytes).await?);
-        disk.rename(&temporary, &path).await?;
-        disk.sync_dir(&self.dir).await?;
-        let file = disk.open(&path).await?;
-        Ok(Slot { number: self.number, path, file, file_bytes: self.segment_bytes })
     }
 }

@@ -19,6 +19,8 @@ pub struct Stats {
     pub rolls: u64,
     /// Checkpoints taken.
     pub checkpoints: u64,
+    /// Entries written once more to empty old segments, in bytes.
+    pub relocated_bytes: u64,
     /// Times a batch had to wait because no segment was ready.
     pub stalls: u64,
     /// Batches in flight now.

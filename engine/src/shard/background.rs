@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 
-use raftlog::PreparedSegment;
+use raftlog::{PreparedSegment, Relocation};
 use runtime::Disk;
 
 use super::Shard;
@@ -21,6 +21,8 @@ pub(crate) type Background = Pin<Box<dyn Future<Output = ()>>>;
 pub(super) enum Finished<S, D: Disk> {
     /// A segment of the log is ready, or could not be made.
     Segment(PreparedSegment<D::File>),
+    /// Entries of an old segment were read, to be written once more.
+    Relocated(Relocation),
     /// A state is saved, or could not be.
     Saved(SaveEnd),
     /// A step of sending a snapshot.
@@ -61,11 +63,14 @@ impl<S: StateMachine, D: Disk> Backgrounds<S, D> {
 }
 
 impl<S: StateMachine, D: Disk> Shard<S, D> {
-    /// Has segments made before the log needs them.
+    /// Has segments made before the log needs them, and old ones emptied when there may be no more.
     pub(super) fn prepare_segments(&mut self) {
         while let Some(job) = self.log.wanted() {
             let disk = self.disk.clone();
             self.background.spawn(async move { Finished::Segment(job.run(&disk).await) });
+        }
+        if let Some(job) = self.log.relocation() {
+            self.background.spawn(async move { Finished::Relocated(job.run().await) });
         }
     }
 
@@ -75,6 +80,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         for result in finished {
             match result {
                 Finished::Segment(prepared) => self.log.prepared(prepared),
+                Finished::Relocated(relocation) => self.log.relocated(relocation),
                 Finished::Saved(end) => self.take_saved(end),
                 Finished::Sent(end) => self.take_sender(end),
                 Finished::Received(end) => self.take_received(end),

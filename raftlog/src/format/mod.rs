@@ -72,6 +72,8 @@ pub(crate) mod record_flags {
     pub(crate) const FAULTED: u8 = 16;
     /// ENTRIES: some of them are configurations of the group.
     pub(crate) const MEMBERSHIP: u8 = 32;
+    /// ENTRIES: they were written before and stand in their place; nothing is truncated.
+    pub(crate) const RELOCATED: u8 = 64;
     /// What a hard state may have.
     pub(crate) const HARD_STATE: u8 = HAS_VOTE | RECOVERING | FAULTED;
 }
@@ -144,7 +146,7 @@ impl RecordKind {
             RecordKind::HardState => record_flags::HARD_STATE,
             RecordKind::Snapshot => record_flags::RESET,
             RecordKind::CheckpointRow => record_flags::HARD_STATE | record_flags::HAS_SNAPSHOT,
-            RecordKind::Entries => record_flags::MEMBERSHIP,
+            RecordKind::Entries => record_flags::MEMBERSHIP | record_flags::RELOCATED,
             RecordKind::Compact | RecordKind::SegmentTable => 0,
         }
     }

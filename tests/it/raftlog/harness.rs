@@ -199,6 +199,12 @@ impl Life {
         self.note();
     }
 
+    pub(super) fn compact(&mut self, group: u32, id: EntryId) {
+        self.log.compact(GroupId(group), id);
+        self.group(group).compact(id);
+        self.note();
+    }
+
     pub(super) fn compact_all(&mut self) {
         for group in 0..GROUPS {
             let last = self.group(group).last();
@@ -237,9 +243,7 @@ impl Life {
             18 if last.index > compacted.index => {
                 let index = rng.u64(compacted.index.0 + 1..=last.index.0);
                 let id = EntryId::new(self.group(group).term_at(index), Index(index));
-                self.log.compact(GroupId(group), id);
-                self.group(group).compact(id);
-                self.note();
+                self.compact(group, id);
             }
             19 if rng.u8(..4) == 0 => {
                 let id = EntryId::new(last.term.next(), Index(last.index.0 + rng.u64(1..9)));
@@ -269,6 +273,10 @@ impl Life {
         if let Some(job) = self.log.wanted() {
             let prepared = block_on(job.run(&self.disk));
             self.log.prepared(prepared);
+        }
+        if let Some(job) = self.log.relocation() {
+            let relocation = block_on(job.run());
+            self.log.relocated(relocation);
         }
     }
 

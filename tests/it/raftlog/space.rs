@@ -53,6 +53,52 @@ fn only_a_durable_checkpoint_frees() {
     assert_eq!(life.log.stats().segments_live, 1, "{:?}", life.log.stats());
 }
 
+/// A log that is full for the moment empties segments until it is not.
+fn make_room(life: &mut Life) {
+    for _ in 0..20 {
+        if life.log.has_room_for_entries() {
+            return;
+        }
+        life.settle();
+        life.quiesce();
+    }
+    panic!("it stays full: {:?}", life.log.stats());
+}
+
+/// Entries that nobody compacts are moved out of old segments: they pin none, and every one of them is still there.
+#[test]
+fn a_few_idle_entries_pin_nothing() {
+    let mut life = Life::first(3);
+    let mut pinned = 0;
+    for round in 0..400_u64 {
+        life.append_next(0, 2, 6000);
+        if round % 8 == 0 && pinned < 40 {
+            pinned += 1;
+            life.append_next(1 + (round % 16 / 8) as u32, 1, 300); // in a segment of its own
+        }
+        life.quiesce();
+        let last = life.group(0).last();
+        life.compact(0, last);
+        life.quiesce();
+        make_room(&mut life);
+    }
+    let stats = life.log.stats();
+    assert!(stats.relocated_bytes > 0 && stats.stalls == 0, "{stats:?}");
+    life = life.reopen(4);
+    assert_eq!(life.group(1).entries.len() + life.group(2).entries.len(), 40);
+    // Each start begins a segment; entries are taken again each time.
+    for round in 0..60 {
+        make_room(&mut life);
+        life.append_next(0, 1, 6000);
+        life.append_next(1, 1, 100);
+        life.quiesce();
+        let last = life.group(0).last();
+        life.compact(0, last);
+        life.quiesce();
+        life = life.reopen(5 + round);
+    }
+}
+
 /// Checkpoints carry hard states and snapshots along: an idle group pins nothing.
 #[test]
 fn idle_groups_pin_nothing() {

@@ -30,6 +30,8 @@ pub const MARKS: &[(&str, Reached)] = &[
     ("log.case5.rot", Elsewhere(HEADERS)),
     ("log.case6.torn", Elsewhere(CRASHES)),
     ("log.case6.rot", Elsewhere(HEADERS)),
+    ("log.put_back", BySeeds),
+    ("log.relocated", BySeeds),
     ("log.stop.rot", BySeeds),
     ("log.torn.again", Elsewhere(CRASHES)),
     ("snapshot.open.live", BySeeds),

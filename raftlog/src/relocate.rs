@@ -1,0 +1,170 @@
+//! Live entries out of segments that hold few: written once more at the end of the log, so that a segment is never kept for a
+//! handful of entries that nobody snapshots or commits.
+//!
+//! A relocated record says: these indexes are these entries. It truncates nothing, and stands where it stands in the log:
+//! what truncates its entries later comes after it. Its place counts once its batch is issued; the old one is dead from that
+//! batch on, so its segment stays until a checkpoint after it is durable, like that of truncated entries.
+
+use std::{future::Future, pin::Pin};
+
+use bytemuck::Zeroable;
+use raft::{GroupId, Index, Term};
+use runtime::{Buffer, Disk};
+
+use crate::{
+    Log, ReadError,
+    format::{RecordHeader, RecordKind, record_flags, u32_of},
+    group::GroupLog,
+};
+
+/// What one job moves at most, in bytes, or one record: it goes into a batch beside what is proposed meanwhile.
+const JOB_BYTES: usize = 256 << 10;
+
+/// Consecutive live entries of one record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Piece {
+    /// Where it stands.
+    segment: u64,
+    group: GroupId,
+    incarnation: u32,
+    term: Term,
+    first: Index,
+    last: Index,
+}
+
+type Read = Pin<Box<dyn Future<Output = Result<Vec<Buffer>, ReadError>>>>;
+
+/// Background work that reads what is to be moved: run it at low priority and hand the result to [`Log::relocated`].
+#[must_use = "run it and hand the result to Log::relocated, or nothing will be relocated any more"]
+pub struct RelocationJob {
+    pieces: Vec<Piece>,
+    reads: Vec<Read>,
+}
+
+/// What became of a [`RelocationJob`].
+#[must_use = "hand it to Log::relocated"]
+pub struct Relocation {
+    pieces: Vec<(Piece, Vec<Buffer>)>,
+    /// The segment that could not be read, and why.
+    damage: Option<(u64, ReadError)>,
+}
+
+impl RelocationJob {
+    /// Reads and verifies the entries, one record after the other. Damage is in the result: what comes before it is moved, and the
+    /// segment is then left as it is.
+    pub async fn run(self) -> Relocation {
+        let mut relocation = Relocation { pieces: Vec::new(), damage: None };
+        for (piece, read) in self.pieces.into_iter().zip(self.reads) {
+            match read.await {
+                Ok(buffers) => relocation.pieces.push((piece, buffers)),
+                Err(error) => {
+                    relocation.damage = Some((piece.segment, error));
+                    break;
+                }
+            }
+        }
+        relocation
+    }
+}
+
+impl<D: Disk> Log<D> {
+    /// Work that makes room while the log cannot grow: the segments with the fewest live bytes are emptied. At most one job is out
+    /// at a time, and none while the log is busy.
+    pub fn relocation(&mut self) -> Option<RelocationJob> {
+        let calm = self.queue.is_empty() && self.has_room();
+        if self.relocating || !calm || self.pipeline.error().is_some() {
+            return None;
+        }
+        // A job is a small part of a segment, so that it fits what is left of one.
+        let bytes_max = JOB_BYTES.min(usize::try_from(self.options.segment_bytes / 8).unwrap_or(JOB_BYTES));
+        let segments = self.segments.victims(bytes_max as u64);
+        let pieces = self.pieces_in(&segments, bytes_max);
+        if pieces.is_empty() {
+            return None; // nothing is to be moved
+        }
+        let read = |piece: &Piece| self.read(piece.group, piece.first, piece.last, usize::MAX);
+        let reads = pieces.iter().map(|piece| Box::pin(read(piece)) as _).collect();
+        self.relocating = true;
+        Some(RelocationJob { pieces, reads })
+    }
+
+    /// The first live records in `segments`, which ascend, as many as a job moves.
+    fn pieces_in(&self, segments: &[u64], bytes_max: usize) -> Vec<Piece> {
+        let (mut pieces, mut bytes) = (Vec::new(), 0);
+        let Some(newest) = segments.last() else { return pieces };
+        for (group, log) in self.groups.iter() {
+            // Records stand in the order of their segments, but for those that were moved: these are in newer ones.
+            let here = log.records().take_while(|record| {
+                record.moved || record.place.is_some_and(|place| place.segment <= *newest)
+            });
+            for record in here {
+                let Some(place) = record.place.filter(|place| segments.binary_search(&place.segment).is_ok())
+                else {
+                    continue;
+                };
+                if bytes > 0 && bytes + record.body_bytes as usize > bytes_max {
+                    return pieces;
+                }
+                bytes += record.body_bytes as usize;
+                pieces.push(Piece {
+                    segment: place.segment,
+                    group,
+                    incarnation: log.incarnation,
+                    term: record.term,
+                    first: record.first.max(log.compacted.index.next()),
+                    last: record.last(),
+                });
+            }
+        }
+        pieces
+    }
+
+    /// Takes the result of a [`RelocationJob`]: what still lives of it is added to the batch being built.
+    pub fn relocated(&mut self, relocation: Relocation) {
+        self.relocating = false;
+        if let Some((segment, error)) = relocation.damage {
+            tracing::error!(%error, "entries cannot be moved out of an old segment; it stays as it is");
+            if let Some(segment) = self.segments.get_mut(segment) {
+                segment.is_damaged = true;
+            }
+        }
+        for (piece, buffers) in relocation.pieces {
+            let lives = |log: &GroupLog| {
+                log.incarnation == piece.incarnation
+                    && log.records_from(piece.first).next().is_some_and(|record| {
+                        record.term == piece.term
+                            && record.last() == piece.last
+                            && record.first.max(log.compacted.index.next()) == piece.first
+                            && record.place.is_some_and(|place| place.segment == piece.segment)
+                    })
+            };
+            if self.groups.get(piece.group).is_some_and(lives) {
+                self.add_relocated(piece, &buffers);
+            }
+        }
+        self.submit();
+    }
+
+    fn add_relocated(&mut self, piece: Piece, buffers: &[Buffer]) {
+        let bytes = buffers.iter().map(|buffer| buffer.len()).sum();
+        self.open_batch(bytes);
+        let builder = self.building.as_mut().expect("open_batch made it");
+        let header = RecordHeader {
+            group: u64::from(piece.group.0),
+            first_index: piece.first.0,
+            term: piece.term.0,
+            incarnation: piece.incarnation,
+            count: u32::try_from(piece.last.0 - piece.first.0 + 1).expect("as many as a record held"),
+            kind: RecordKind::Entries.byte(),
+            flags: record_flags::RELOCATED,
+            ..RecordHeader::zeroed()
+        };
+        let (_, mut place) = builder.push(header, bytes);
+        for buffer in buffers {
+            let (here, rest) = place.split_at_mut(buffer.len());
+            here.copy_from_slice(buffer);
+            place = rest;
+        }
+        self.stats.relocated_bytes += u64::from(u32_of(bytes));
+    }
+}
