@@ -140,8 +140,8 @@ impl GroupLog {
         let other = self.records.get_mut(at).filter(|_| incarnation == self.incarnation)?;
         let starts_there =
             other.first == record.first || (other.first < record.first && live_from >= record.first);
-        if other.term != record.term || other.place.is_none() || !starts_there || other.last() > record.last()
-        {
+        let is_older = other.place.is_some() && other.batch < record.batch;
+        if other.term != record.term || !is_older || !starts_there || other.last() > record.last() {
             return None;
         }
         let before = *other;

@@ -70,6 +70,8 @@ pub struct Log<D: Disk> {
     pub(crate) checkpoint: CheckpointState,
     /// A relocation job is out.
     pub(crate) relocating: bool,
+    /// What was relocated last is in batches up to this one: until it is issued, its old places are still in the index.
+    pub(crate) relocated_in: BatchSeq,
     pub(crate) now: Time,
     pub(crate) stats: Stats,
 }

@@ -111,6 +111,7 @@ impl<D: Disk> Log<D> {
             seal_at: None,
             checkpoint: CheckpointState::due_now(),
             relocating: false,
+            relocated_in: BatchSeq(0),
             now: Time(0),
             stats: Stats::default(),
             options,

@@ -71,7 +71,7 @@ impl<D: Disk> Log<D> {
     /// Work that makes room while the log cannot grow: the segments with the fewest live bytes are emptied. At most one job is out
     /// at a time, and none while the log is busy.
     pub fn relocation(&mut self) -> Option<RelocationJob> {
-        let calm = self.queue.is_empty() && self.has_room();
+        let calm = self.queue.is_empty() && self.has_room() && self.relocated_in <= self.issued;
         if self.relocating || !calm || self.pipeline.error().is_some() {
             return None;
         }
@@ -142,6 +142,7 @@ impl<D: Disk> Log<D> {
                 self.add_relocated(piece, &buffers);
             }
         }
+        self.relocated_in = self.building();
         self.submit();
     }
 

@@ -146,6 +146,7 @@ fn a_relocated_record_takes_the_place_of_what_still_lives() {
     log.compact(id(1, 2), &mut |_| {});
     assert_eq!(log.move_to(1, moved(3, 1, 1, 10)).map(|before| before.batch), Some(BatchSeq(9)));
     assert_eq!((spans(&log), log.gap()), (vec![(3, 3, 10), (4, 4, 3)], None));
+    assert_eq!(log.move_to(1, moved(3, 1, 1, 10)), None, "twice in one batch");
     assert_eq!(log.move_to(2, moved(3, 1, 1, 11)), None, "of another incarnation");
 }
 
