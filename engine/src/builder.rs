@@ -37,6 +37,7 @@ pub struct Builder {
     pub(crate) segment_bytes: u64,
     pub(crate) log_bytes_max: u64,
     pub(crate) snapshot_after_bytes: u64,
+    pub(crate) scrub_every: Duration,
     pub(crate) deadline: Duration,
     pub(crate) lease_reads: bool,
     pub(crate) fatal: FatalHook,
@@ -56,6 +57,7 @@ impl Builder {
             segment_bytes: 64 << 20,
             log_bytes_max: 4 << 30,
             snapshot_after_bytes: 256 << 20,
+            scrub_every: Duration::from_secs(24 * 3600),
             deadline: Duration::from_secs(2),
             lease_reads: false,
             fatal: abort_hook(),
@@ -128,6 +130,14 @@ impl Builder {
     #[must_use]
     pub fn snapshot_after_bytes(mut self, bytes: u64) -> Builder {
         self.snapshot_after_bytes = bytes;
+        self
+    }
+
+    /// All that a log holds is read and verified so often, at 4 MiB a second for each shard, so that rot is found while other
+    /// nodes can mend it. The first time comes after a 24th of it. Default 24 h.
+    #[must_use]
+    pub fn scrub_every(mut self, every: Duration) -> Builder {
+        self.scrub_every = every;
         self
     }
 

@@ -296,6 +296,7 @@ pub(crate) fn places(
     let log_options = raftlog::Options {
         segment_bytes: builder.segment_bytes,
         cap_bytes: builder.log_bytes_max,
+        scrub_every: builder.scrub_every,
         seed: settings.seed.rotate_left(32) ^ u64::from(shard),
         ..raftlog::Options::new(identity.store, u32::from(shard), u32::from(shards))
     };

@@ -9,13 +9,16 @@ use raftlog::Stats;
 type Read = fn(&Stats) -> u64;
 
 /// The numbers, with the names that INFO gives them. Those that only grow end in `_total` and count from the node's start.
-const NUMBERS: [(&str, Read); 13] = [
+const NUMBERS: [(&str, Read); 15] = [
     ("ringraft_log_batches_total", |stats| stats.batches),
     ("ringraft_log_records_total", |stats| stats.records),
     ("ringraft_log_written_bytes_total", |stats| stats.bytes),
     ("ringraft_log_rolls_total", |stats| stats.rolls),
     ("ringraft_log_checkpoints_total", |stats| stats.checkpoints),
     ("ringraft_log_relocated_bytes_total", |stats| stats.relocated_bytes),
+    ("ringraft_log_scrubbed_bytes_total", |stats| stats.scrubbed_bytes),
+    // More than none: the disk forgets what it was given. What it lost is healed; replace it.
+    ("ringraft_log_damages_total", |stats| stats.damages),
     // More than none: segments are made more slowly than they are written; give the log a larger cap, or a faster disk.
     ("ringraft_log_stalls_total", |stats| stats.stalls),
     ("ringraft_log_unsynced_bytes", |stats| stats.unsynced_bytes),

@@ -82,6 +82,29 @@ pub enum OpenError {
     },
 }
 
+/// Bytes of the log that were durable and are not what was written. A start goes on without them where peers can give back what
+/// was in them; [`RecoveredGroup::is_lost`](crate::RecoveredGroup::is_lost) says of which groups.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("log segment {} is damaged at byte {offset}: {what}", path.display())]
+pub struct Loss {
+    /// The file.
+    pub path: PathBuf,
+    /// Where in it.
+    pub offset: u64,
+    /// What was found.
+    pub what: String,
+}
+
+impl Loss {
+    /// What `error` says, if it is about damage.
+    pub(crate) fn of(error: OpenError) -> Option<Loss> {
+        match error {
+            OpenError::Damaged { path, offset, what } => Some(Loss { path, offset, what }),
+            _ => None,
+        }
+    }
+}
+
 /// A write or sync of the log failed. Fatal: nothing after the last acknowledged batch will ever be acknowledged by
 /// this log, and nothing is retried, because a second success proves nothing. End the process.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -124,7 +147,7 @@ pub enum ReadError {
     Damaged {
         /// The group.
         group: GroupId,
-        /// The first entry that is not sound.
+        /// The first of those asked for that cannot be read.
         index: Index,
         /// The segment file.
         path: PathBuf,

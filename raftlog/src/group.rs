@@ -78,6 +78,29 @@ impl GroupLog {
         self.records.range(start..)
     }
 
+    /// The term of the entry at `index`, or of the last one that is compacted.
+    pub(crate) fn term_at(&self, index: Index) -> Option<Term> {
+        if index == self.compacted.index {
+            return Some(self.compacted.term);
+        }
+        self.record_at(index).map(|record| record.term)
+    }
+
+    /// The term of the entry before `first`, which must be in the log or compacted; 0 before the first of all.
+    pub(crate) fn term_before(&self, incarnation: u32, first: Index) -> Term {
+        if incarnation != self.incarnation {
+            return Term(0);
+        }
+        // Nearly always it is the last one.
+        let before = first.previous();
+        if before == self.last.index { self.last.term } else { self.term_at(before).unwrap_or_default() }
+    }
+
+    /// The record that holds the entry at `index`.
+    pub(crate) fn record_at(&self, index: Index) -> Option<&Record> {
+        self.records_from(index).next().filter(|record| record.first <= index)
+    }
+
     /// Adds `record` behind the entries before it; what it overlaps, and all after that, is dropped.
     pub(crate) fn append(&mut self, incarnation: u32, record: Record, released: &mut impl FnMut(&Record)) {
         self.enter_incarnation(incarnation, released);
@@ -107,14 +130,17 @@ impl GroupLog {
         {
             return; // more of the same was appended again since it was read
         }
+        let mut dead_to = last;
         if let Some(other) = self.records.get_mut(at)
             && other.first < first
         {
+            dead_to = dead_to.max(other.last());
             other.count = u32::try_from(first.0 - other.first.0).expect("fewer entries than it had");
             other.cut = true;
             at += 1;
         }
-        while self.records.get(at).is_some_and(|other| other.first <= last) {
+        while let Some(other) = self.records.get(at).filter(|other| other.first <= last) {
+            dead_to = dead_to.max(other.last());
             self.records.remove(at);
         }
         self.records.insert(at, record);
@@ -125,7 +151,7 @@ impl GroupLog {
             Some(newest) => EntryId::new(newest.term, newest.last()),
             None => self.compacted,
         };
-        self.memberships.retain(|(index, _)| *index < first || *index > last);
+        self.memberships.retain(|(index, _)| *index < first || *index > dead_to);
         let place = self.memberships.partition_point(|(index, _)| *index < first);
         let tail = self.memberships.split_off(place);
         self.memberships.extend(memberships);
@@ -221,6 +247,16 @@ impl GroupLog {
         self.last = id;
         self.visible = id.index;
         self.applied = id.index;
+    }
+
+    /// Everything from `from` on could not be read; if that is 0, the snapshot neither.
+    pub(crate) fn lose(&mut self, from: Index, released: &mut impl FnMut(&Record)) {
+        if from == Index::ZERO {
+            self.restart_after(EntryId::ZERO, released);
+            self.snapshot = None;
+        } else {
+            self.truncate(from, released);
+        }
     }
 
     /// `body` names the group's snapshot at `id` from now on.

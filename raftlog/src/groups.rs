@@ -41,6 +41,11 @@ impl Groups {
         self.place(group).map(|place| &mut self.logs[place])
     }
 
+    /// The groups from number `from` on, ascending.
+    pub(crate) fn iter_from(&self, from: GroupId) -> impl Iterator<Item = (GroupId, &GroupLog)> {
+        self.places.range(from..).map(|(group, place)| (*group, &self.logs[*place as usize]))
+    }
+
     /// What is known of `group`; nothing, if it is new.
     pub(crate) fn get_or_new(&mut self, group: GroupId) -> &mut GroupLog {
         let place = self.place(group).unwrap_or_else(|| self.insert(group, GroupLog::default()));

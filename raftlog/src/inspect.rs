@@ -120,6 +120,8 @@ pub enum Said {
         /// Whom the replica voted for.
         vote: Option<NodeId>,
     },
+    /// Everything from this index on could not be read any more; 0: not even the snapshot.
+    Truncate(Index),
     /// The segments that a checkpoint counts on.
     SegmentTable,
 }
@@ -144,8 +146,8 @@ impl Inspection {
     pub fn of(dir: &Path, options: &Options) -> Result<Inspection, OpenError> {
         let mut survey = ready(Survey::of(&ReadDisk, dir, options))?;
         let extent = ready(extent(&mut survey, dir))?;
-        let mut groups = replay(&survey, &extent);
-        let recovered = describe(dir, &mut groups, &survey, &extent)?;
+        let mut replayed = replay(&survey, &extent);
+        let recovered = describe(dir, &mut replayed, &survey, &extent)?;
         Ok(Inspection { survey, extent, recovered })
     }
 
@@ -173,7 +175,7 @@ impl Inspection {
             });
         }
         let headless = self.survey.headless.iter().map(|headless| &headless.slot);
-        slots.extend(headless.chain(&self.survey.unused).map(blank));
+        slots.extend(headless.chain(&self.survey.unused).chain(&self.survey.unreadable).map(blank));
         slots.sort_unstable_by_key(|slot| slot.slot);
         slots
     }
@@ -245,6 +247,7 @@ fn view(path: &Path, batch: &Scanned, record: &RecordHeader) -> RecordView {
         RecordKind::HardState => Said::HardState { term: id.term, vote, commit: Index(record.commit) },
         RecordKind::Compact => Said::Compact(id),
         RecordKind::Snapshot => Said::Snapshot(id),
+        RecordKind::Truncate => Said::Truncate(id.index),
         RecordKind::CheckpointRow => Said::CheckpointRow { term: id.term, vote },
         RecordKind::SegmentTable => Said::SegmentTable,
     };

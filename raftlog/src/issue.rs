@@ -198,6 +198,7 @@ impl<D: Disk> Log<D> {
         let mut builder = Builder::new(self.next_seq, Shape::default(), &mut self.spare);
         self.next_seq = BatchSeq(self.next_seq.0 + 1);
         builder.flags = batch_flags::SEAL;
+        self.repeat_promises(&mut builder);
         let closed = builder.close(&mut Shape::default());
         self.queued_bytes += closed.bytes() as u64;
         self.queue.push_back(closed);

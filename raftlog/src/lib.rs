@@ -3,6 +3,7 @@
 mod build;
 mod cache;
 mod checkpoint;
+mod doubt;
 mod error;
 mod extents;
 mod format;
@@ -11,18 +12,21 @@ mod format;
 pub mod fuzzing;
 mod group;
 mod groups;
+mod holes;
 pub mod inspect;
 mod issue;
 mod log;
 mod open;
 mod options;
 mod pipeline;
+mod promises;
 mod read;
 mod recover;
 mod relocate;
 mod replay;
 mod rewrite;
 mod scan;
+mod scrub;
 mod segments;
 mod spare;
 mod stats;
@@ -31,12 +35,13 @@ mod window;
 
 use std::fmt;
 
-pub use error::{LogError, OpenError, ReadError};
+pub use error::{LogError, Loss, OpenError, ReadError};
 pub use log::Log;
 pub use open::{Recovered, RecoveredGroup, Report};
 pub use options::{Options, Progress};
 pub use read::Cached;
 pub use relocate::{Relocation, RelocationJob};
+pub use scrub::{ScrubJob, Scrubbed};
 pub use segments::{PreparedSegment, SegmentJob};
 pub use stats::Stats;
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytemuck::Zeroable;
-use raft::{EntryId, GroupId, HardState, Index, Time};
+use raft::{EntryId, GroupId, Index, Time};
 use runtime::Disk;
 
 use crate::{
@@ -17,13 +17,11 @@ use crate::{
     build::{Builder, Closed, Shape},
     cache::{Cache, Need},
     checkpoint::CheckpointState,
-    format::{
-        BLOCK, Identity, RECORD_HEADER_BYTES, RECORDS_MAX, RecordHeader, RecordKind, hard_state_flags,
-        record_flags,
-    },
+    format::{BLOCK, Identity, RECORD_HEADER_BYTES, RECORDS_MAX, RecordHeader, RecordKind, record_flags},
     group::Record,
     groups::Groups,
     pipeline::Pipeline,
+    scrub::Scrub,
     segments::Segments,
     spare::Spare,
 };
@@ -56,6 +54,8 @@ pub struct Log<D: Disk> {
     pub(crate) cache: Cache,
     pub(crate) pipeline: Pipeline,
     pub(crate) building: Option<Builder>,
+    /// Groups whose term, vote or standing changed in the newest batch: the next one repeats them.
+    pub(crate) promised: Vec<GroupId>,
     /// Complete batches that wait for a place in the pipeline or for a segment.
     pub(crate) queue: VecDeque<Closed>,
     pub(crate) queued_bytes: u64,
@@ -72,6 +72,7 @@ pub struct Log<D: Disk> {
     pub(crate) relocating: bool,
     /// What was relocated last is in batches up to this one: until it is issued, its old places are still in the index.
     pub(crate) relocated_in: BatchSeq,
+    pub(crate) scrub: Scrub,
     pub(crate) now: Time,
     pub(crate) stats: Stats,
 }
@@ -104,6 +105,7 @@ impl<D: Disk> Log<D> {
             group: u64::from(group.0),
             first_index: first.index.0,
             term: first.term.0,
+            commit: log.term_before(incarnation, first.index).0,
             incarnation,
             count,
             kind: RecordKind::Entries.byte(),
@@ -133,24 +135,6 @@ impl<D: Disk> Log<D> {
         };
         log.append(incarnation, record, released);
         space
-    }
-
-    /// Records term, vote, commit and standing of `group`.
-    pub fn hard_state(&mut self, group: GroupId, hard_state: HardState) {
-        self.open_batch(0);
-        let log = self.groups.get_or_new(group);
-        log.hard_state = hard_state;
-        let header = RecordHeader {
-            group: u64::from(group.0),
-            term: hard_state.term.0,
-            commit: hard_state.commit.0,
-            incarnation: log.incarnation,
-            kind: RecordKind::HardState.byte(),
-            flags: hard_state_flags(&hard_state),
-            aux: hard_state.vote.map_or(0, |node| node.0),
-            ..RecordHeader::zeroed()
-        };
-        self.building.as_mut().expect("open_batch made it").push(header, 0);
     }
 
     /// Records that `body` names the group's snapshot at `id` and compacts to it. `reset` says that the snapshot was
@@ -342,13 +326,11 @@ impl<D: Disk> Log<D> {
     /// Makes sure a batch is being built that one more record with a body of `body_bytes` fits.
     pub(crate) fn open_batch(&mut self, body_bytes: usize) {
         let bytes_max = self.batch_bytes_max();
-        let full = self.building.as_ref().is_some_and(|builder| {
+        // Twice at most: a batch that is full of what it repeats is followed by one that repeats nothing.
+        while self.building.as_ref().is_none_or(|builder| {
             builder.records() == RECORDS_MAX || builder.bytes_with(body_bytes) > bytes_max
-        });
-        if full {
+        }) {
             self.close_building();
-        }
-        if self.building.is_none() {
             let mut builder = Builder::new(self.next_seq, self.shape, &mut self.spare);
             if builder.bytes_with(body_bytes) > bytes_max {
                 self.shape = Shape::default();
@@ -360,6 +342,7 @@ impl<D: Disk> Log<D> {
                 self.options.segment_bytes
             );
             self.next_seq = BatchSeq(self.next_seq.0 + 1);
+            self.repeat_promises(&mut builder);
             self.building = Some(builder);
         }
         self.building.as_mut().expect("made above").submitted = false;

@@ -5,11 +5,11 @@ use std::{
     path::Path,
 };
 
-use raft::{EntryId, GroupId, HardState, Index, TermRun, Time};
+use raft::{EntryId, GroupId, HardState, Index, Standing, TermRun, Time};
 use runtime::Disk;
 
 use crate::{
-    BatchSeq, Log, OpenError, Options, SegmentJob, Stats,
+    BatchSeq, Log, Loss, OpenError, Options, SegmentJob, Stats,
     build::Shape,
     cache::Cache,
     checkpoint::CheckpointState,
@@ -17,8 +17,9 @@ use crate::{
     group::GroupLog,
     pipeline::Pipeline,
     recover::{Extent, extent},
-    replay::replay,
+    replay::{Replayed, replay},
     rewrite::rewrite,
+    scrub::Scrub,
     segments::{Segment, Segments},
     spare::Spare,
     survey::{Survey, io_error},
@@ -29,6 +30,8 @@ use crate::{
 pub struct Recovered {
     /// Every group with a record, by number.
     pub groups: Vec<RecoveredGroup>,
+    /// What was durable and cannot be read: gone, unless nobody needs it any more.
+    pub losses: Vec<Loss>,
     /// What recovery saw.
     pub report: Report,
 }
@@ -55,6 +58,22 @@ pub struct RecoveredGroup {
     /// The configurations among the entries `compacted.index + 1 ..= last`, ascending: index and command. The one in
     /// force before them is the snapshot's.
     pub memberships: Vec<(Index, Vec<u8>)>,
+    /// It held entries, or a snapshot, that cannot be read any more. What it knows ends before them, and it is
+    /// [`raft::Standing::Recovering`]; term and vote are whole. If nobody else has the group, its data is lost.
+    pub is_lost: bool,
+}
+
+impl RecoveredGroup {
+    /// Nothing of what the group held can be read: its snapshot is gone, without which its entries say nothing. To be followed by
+    /// [`Log::lose`].
+    pub fn lose_all(&mut self) {
+        let mut hard_state = HardState { commit: Index::ZERO, ..self.hard_state };
+        if hard_state.standing != Standing::Faulted {
+            hard_state.standing = Standing::Recovering;
+        }
+        let (group, incarnation) = (self.group, self.incarnation);
+        *self = RecoveredGroup { group, incarnation, hard_state, is_lost: true, ..RecoveredGroup::default() };
+    }
 }
 
 /// What recovery saw.
@@ -86,8 +105,12 @@ impl<D: Disk> Log<D> {
         disk.create_dir(dir).await.map_err(io_error("making", dir))?;
         let mut survey = Survey::of(&disk, dir, &options).await?;
         let extent = extent(&mut survey, dir).await?;
-        let mut groups = replay(&survey, &extent);
-        let recovered = describe(dir, &mut groups, &survey, &extent)?;
+        let mut replayed = replay(&survey, &extent);
+        let recovered = describe(dir, &mut replayed, &survey, &extent)?;
+        for loss in &recovered.losses {
+            tracing::error!("{loss}");
+        }
+        let groups = replayed.groups;
         rewrite(&survey, &extent).await?;
         let last_batch = survey.batch_max;
         let boot_epoch = survey.epoch_max + 1;
@@ -101,6 +124,7 @@ impl<D: Disk> Log<D> {
             cache: Cache::new(options.cache_bytes_max),
             pipeline: Pipeline::new(recovered.report.last_batch),
             building: None,
+            promised: Vec::new(),
             queue: VecDeque::new(),
             queued_bytes: 0,
             shape: Shape::default(),
@@ -112,6 +136,7 @@ impl<D: Disk> Log<D> {
             checkpoint: CheckpointState::due_now(),
             relocating: false,
             relocated_in: BatchSeq(0),
+            scrub: Scrub::default(),
             now: Time(0),
             stats: Stats::default(),
             options,
@@ -152,7 +177,7 @@ impl<D: Disk> Log<D> {
 
 pub(crate) fn describe<F: runtime::File>(
     dir: &Path,
-    groups: &mut BTreeMap<GroupId, GroupLog>,
+    replayed: &mut Replayed,
     survey: &Survey<F>,
     extent: &Extent,
 ) -> Result<Recovered, OpenError> {
@@ -165,8 +190,9 @@ pub(crate) fn describe<F: runtime::File>(
         segments: extent.segments.len(),
         last_batch: BatchSeq(last_batch),
     };
-    let mut recovered = Recovered { groups: Vec::with_capacity(groups.len()), report };
-    for (group, log) in groups {
+    let groups = Vec::with_capacity(replayed.groups.len());
+    let mut recovered = Recovered { groups, losses: extent.losses.clone(), report };
+    for (group, log) in &mut replayed.groups {
         if let Some((first, last)) = log.gap() {
             return Err(OpenError::Missing { dir: dir.to_owned(), group: *group, first, last });
         }
@@ -183,6 +209,7 @@ pub(crate) fn describe<F: runtime::File>(
                 .into_iter()
                 .map(|(index, command)| (index, command.to_vec()))
                 .collect(),
+            is_lost: replayed.lost.contains(group),
         });
     }
     Ok(recovered)
@@ -213,7 +240,8 @@ async fn adopt<D: Disk>(
     segments.set_next(survey.slot_max + 1, survey.segment_max + 1);
     let headless = survey.headless.into_iter().map(|headless| headless.slot);
     let dropped = survey.segments.into_values().map(|found| found.slot);
-    for slot in survey.unused.into_iter().chain(headless).chain(dropped) {
+    let free = survey.unused.into_iter().chain(survey.unreadable);
+    for slot in free.chain(headless).chain(dropped) {
         if slot.file_bytes == options.segment_bytes {
             segments.push_ready(slot);
         } else {

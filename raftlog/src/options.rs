@@ -1,8 +1,11 @@
 //! What a log is told when it is opened.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use crate::OpenError;
@@ -30,6 +33,8 @@ pub struct Options {
     /// What all segment files together may take, in bytes. Two segments of it are kept back from entries, so that
     /// votes and snapshots still work when the log is full.
     pub cap_bytes: u64,
+    /// All entries in complete segments are read and verified so often, at 4 MiB a second; the first time after a 24th of it.
+    pub scrub_every: Duration,
     /// Told how much a start has read. Clones of the options share it.
     pub progress: Progress,
     /// Where the salts of segments come from: fresh randomness in production, the seed in a simulation.
@@ -78,6 +83,7 @@ impl Options {
             unsynced_bytes_max: 8 << 20,
             cache_bytes_max: 64 << 20,
             cap_bytes: 4 << 30,
+            scrub_every: Duration::from_secs(24 * 3600),
             progress: Progress::default(),
             seed: u64::from_le_bytes(seed),
         }

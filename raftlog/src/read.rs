@@ -242,7 +242,8 @@ async fn run<F: File>(
         };
         let taken = part(&body, wanted, check, left, gathered.is_empty()).map_err(|index| {
             let (path, offset) = spot.map_or((PathBuf::new(), 0), |spot| (extents.path(&spot), spot.offset));
-            ReadError::Damaged { group: wanted.group, index, path, offset }
+            // Behind an entry that is not sound nobody knows where the next one begins.
+            ReadError::Damaged { group: wanted.group, index: index.max(wanted.first), path, offset }
         })?;
         let Some((range, to)) = taken else { break };
         left = left.saturating_sub(range.len());

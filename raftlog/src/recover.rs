@@ -6,13 +6,17 @@
 //!
 //! | case | found                                                | M < s                          | M >= s |
 //! |-----:|------------------------------------------------------|--------------------------------|--------|
-//! |    1 | the newest segment stops                             | the end of the log             | rot    |
-//! |    2 | a segment stops before its successor's `previous_*`  | torn: successors are dropped   | rot    |
-//! |    3 | a segment stops before the table's `last_batch_seq`  | torn: successors are dropped   | rot    |
+//! |    1 | the newest segment stops                             | the end of the log             | a hole |
+//! |    2 | a segment stops before its successor's `previous_*`  | torn: successors are dropped   | a hole |
+//! |    3 | a segment stops before the table's `last_batch_seq`  | torn: successors are dropped   | a hole |
 //! |    4 | a predecessor is not there (`s` = its last batch)    | torn: successors are dropped   | rot    |
 //! |    5 | no segment has a sound header (`s` = 1)              | a new log                      | rot    |
-//! |    6 | a segment in the table is not there (as case 4)      | torn: successors are dropped   | rot    |
+//! |    6 | a segment in the table is not there (as case 4)      | torn: successors are dropped   | a hole |
 //! |    7 | history and chain do not match                       | rot                            | rot    |
+//! |    8 | the body of a record is not what was written         | as if its batch were missing   | a loss |
+//!
+//! Rot ends the start: votes may be gone, which no peer can give back. What is in a hole (`holes.rs`), or was in a body, they can.
+//! A table's body is as good as the hard states.
 //!
 //! After a torn end is found the search starts anew from there, for the checkpoint may lie behind it. That a segment
 //! is missing because it was used again cannot be: it is used again only when a durable checkpoint leaves it out.
@@ -22,10 +26,10 @@ use std::path::Path;
 use runtime::File;
 
 use crate::{
-    OpenError,
-    format::{RecordKind, SegmentRow, batch_flags},
+    Loss, OpenError,
+    format::{BLOCK_U64, RecordKind, SegmentRow, batch_flags},
+    holes::Older,
     scan::{Scanned, Walk},
-    segments::slot_name,
     survey::{Found, Survey, io_error},
 };
 
@@ -45,6 +49,14 @@ pub(crate) struct Extent {
     pub(crate) checkpoint: Option<(u64, u64)>,
     /// Bytes of batches that were never acknowledged and are dropped.
     pub(crate) torn_bytes: u64,
+    /// What should be there and cannot be read.
+    pub(crate) losses: Vec<Loss>,
+    /// Batches before the checkpoint cannot be read.
+    pub(crate) has_holes: bool,
+    /// Batches behind it cannot be read.
+    pub(crate) has_late_holes: bool,
+    /// Slots of segments that should be there and are not.
+    pub(crate) lost_slots: Vec<u64>,
 }
 
 enum Attempt {
@@ -61,6 +73,7 @@ pub(crate) async fn extent<F: File>(survey: &mut Survey<F>, dir: &Path) -> Resul
         match attempt(survey, dir, newest).await? {
             Attempt::Complete(mut extent) => {
                 extent.torn_bytes = torn_bytes + survey.walk(newest).stray_bytes;
+                survey.check_unreadable(&extent.lost_slots)?;
                 return Ok(extent);
             }
             Attempt::TornAt(at) => {
@@ -73,6 +86,7 @@ pub(crate) async fn extent<F: File>(survey: &mut Survey<F>, dir: &Path) -> Resul
         }
     }
     // Case 5.
+    survey.check_unreadable(&[])?;
     if survey.durable_max > 0 {
         runtime::mark!("log.case5.rot");
         let path = survey.headless.first().map_or(dir, |headless| &headless.slot.path);
@@ -90,8 +104,18 @@ fn sound_bytes(walk: &Walk) -> u64 {
 async fn attempt<F: File>(survey: &mut Survey<F>, dir: &Path, top: u64) -> Result<Attempt, OpenError> {
     survey.load(top).await?;
     survey.look_behind(top).await?;
+    survey.tear(top);
     // Case 1.
-    survey.check_not_durable(top)?;
+    let mut holes = Vec::new();
+    while survey.check_not_durable(top).is_err() {
+        let before = survey.walk(top).next.batch_seq;
+        survey.pass_holes(top, survey.durable_max, None, &mut holes).await?;
+        if survey.walk(top).next.batch_seq == before {
+            break; // nothing more can be read: to be judged below
+        }
+        survey.look_behind(top).await?;
+        survey.tear(top);
+    }
     runtime::mark!("log.case1.end");
     let mut chain = vec![Counted { segment: top, limit: u64::MAX }];
     let checkpoint = loop {
@@ -117,40 +141,34 @@ async fn attempt<F: File>(survey: &mut Survey<F>, dir: &Path, top: u64) -> Resul
         }
         // Case 2.
         if survey.stops_before(previous, limit).await? {
-            survey.check_not_durable(previous)?;
-            runtime::mark!("log.case2.torn");
-            return Ok(Attempt::TornAt(Some(previous)));
+            if survey.check_not_durable(previous).is_ok() {
+                runtime::mark!("log.case2.torn");
+                return Ok(Attempt::TornAt(Some(previous)));
+            }
+            let successor = survey.walk(oldest.segment).batches.first().map(|batch| batch.header);
+            survey.pass_holes(previous, limit, successor, &mut holes).await?;
         }
-        survey.check_end(previous, limit, header.previous_end_offset, header.previous_chain)?;
+        if survey.walk(previous).next.batch_seq > limit {
+            survey.check_end(previous, limit, header.previous_end_offset, header.previous_chain)?;
+        }
         chain.push(Counted { segment: previous, limit });
     };
-    let mut segments = Vec::new();
-    if let Some((begin, _)) = checkpoint {
-        for row in survey.table(&chain, begin) {
-            let is_there = survey.segments.get(&row.segment_seq).is_some_and(|f| f.slot.number == row.slot);
-            if !is_there {
-                // Case 6.
-                if survey.durable_max >= row.last_batch_seq {
-                    runtime::mark!("log.case6.rot");
-                    return Err(survey.lost(dir, row));
-                }
-                runtime::mark!("log.case6.torn");
-                return Ok(Attempt::TornAt(survey.below(row.segment_seq)));
+    let mut extent = Extent { checkpoint, ..Extent::default() };
+    survey.judge_holes(holes, &mut extent)?;
+    let table = survey.table(&chain, checkpoint)?;
+    let oldest_in_chain = chain.last().expect("starts with the newest").segment;
+    for row in table.into_iter().filter(|row| row.segment_seq < oldest_in_chain) {
+        match survey.older(dir, row, &mut extent).await? {
+            Older::TornAt(at) => return Ok(Attempt::TornAt(at)),
+            Older::Missing => {}
+            Older::There => {
+                extent.segments.push(Counted { segment: row.segment_seq, limit: row.last_batch_seq })
             }
-            // Case 3.
-            if survey.stops_before(row.segment_seq, row.last_batch_seq).await? {
-                survey.check_not_durable(row.segment_seq)?;
-                runtime::mark!("log.case3.torn");
-                return Ok(Attempt::TornAt(Some(row.segment_seq)));
-            }
-            survey.check_end(row.segment_seq, row.last_batch_seq, row.end_offset, row.chain)?;
-            segments.push(Counted { segment: row.segment_seq, limit: row.last_batch_seq });
         }
     }
-    let oldest_in_chain = chain.last().expect("starts with the newest").segment;
-    segments.retain(|counted| counted.segment < oldest_in_chain);
-    segments.extend(chain.iter().rev());
-    Ok(Attempt::Complete(Extent { segments, checkpoint, torn_bytes: 0 }))
+    extent.segments.extend(chain.iter().rev());
+    survey.note_damaged_bodies(&mut extent);
+    Ok(Attempt::Complete(extent))
 }
 
 impl<F: File> Survey<F> {
@@ -164,11 +182,11 @@ impl<F: File> Survey<F> {
     }
 
     /// The newest segment older than `segment`.
-    fn below(&self, segment: u64) -> Option<u64> {
+    pub(crate) fn below(&self, segment: u64) -> Option<u64> {
         self.segments.range(..segment).next_back().map(|(seq, _)| *seq)
     }
 
-    async fn load(&mut self, segment: u64) -> Result<(), OpenError> {
+    pub(crate) async fn load(&mut self, segment: u64) -> Result<(), OpenError> {
         let durable = self.durable_max;
         let found = self.segments.get_mut(&segment).expect("the caller saw it");
         if found.walk.is_some() {
@@ -186,7 +204,7 @@ impl<F: File> Survey<F> {
         Ok(())
     }
 
-    async fn look_behind(&mut self, segment: u64) -> Result<(), OpenError> {
+    pub(crate) async fn look_behind(&mut self, segment: u64) -> Result<(), OpenError> {
         let found = self.segments.get_mut(&segment).expect("the caller saw it");
         let walk = found.walk.as_mut().expect("loaded before");
         let before = walk.read_bytes;
@@ -199,9 +217,39 @@ impl<F: File> Survey<F> {
         Ok(())
     }
 
+    /// Case 8: bodies that count and are not what was written.
+    fn note_damaged_bodies(&self, extent: &mut Extent) {
+        for counted in &extent.segments {
+            let path = &self.segments[&counted.segment].slot.path;
+            for batch in self.batches(*counted) {
+                for (record, invalid) in batch.damaged() {
+                    runtime::mark!("log.case8.loss");
+                    let offset = u64::from(batch.header.block) * BLOCK_U64 + u64::from(record.body_offset);
+                    let what = format!("a record of group {}: {}", record.group, invalid.what);
+                    extent.losses.push(Loss { path: path.clone(), offset, what });
+                }
+            }
+        }
+    }
+
+    /// Files that are no segments, in other slots than those of segments that a hole leaves out. Nobody knows what they were.
+    fn check_unreadable(&self, lost_slots: &[u64]) -> Result<(), OpenError> {
+        let unknown = self.unreadable.iter().find(|slot| !lost_slots.contains(&slot.number));
+        let Some(slot) = unknown else { return Ok(()) };
+        let what = "this is no segment header, not even half of one".to_owned();
+        Err(OpenError::Damaged { path: slot.path.clone(), offset: 0, what })
+    }
+
+    pub(crate) fn tear(&mut self, segment: u64) {
+        let durable = self.durable_max;
+        let found = self.segments.get_mut(&segment).expect("the caller saw it");
+        found.walk.as_mut().expect("loaded before").tear(durable);
+    }
+
     /// Whether `segment` stops before `last`. If so, what lies behind the stop was looked at.
-    async fn stops_before(&mut self, segment: u64, last: u64) -> Result<bool, OpenError> {
+    pub(crate) async fn stops_before(&mut self, segment: u64, last: u64) -> Result<bool, OpenError> {
         self.load(segment).await?;
+        self.tear(segment);
         let stops = self.walk(segment).next.batch_seq <= last;
         if stops {
             self.look_behind(segment).await?;
@@ -210,7 +258,7 @@ impl<F: File> Survey<F> {
     }
 
     /// The batch where `segment` stops was never durable, or this is rot.
-    fn check_not_durable(&self, segment: u64) -> Result<(), OpenError> {
+    pub(crate) fn check_not_durable(&self, segment: u64) -> Result<(), OpenError> {
         let walk = self.walk(segment);
         let missing = walk.next.batch_seq;
         let torn = self.durable_max < missing || runtime::mutant!("log.damage_taken_for_torn");
@@ -228,19 +276,19 @@ impl<F: File> Survey<F> {
     }
 
     /// Case 7: `segment` ends where others say it does.
-    fn check_end(&self, segment: u64, limit: u64, offset: u64, chain: u32) -> Result<(), OpenError> {
+    pub(crate) fn check_end(
+        &self,
+        segment: u64,
+        limit: u64,
+        offset: u64,
+        chain: u32,
+    ) -> Result<(), OpenError> {
         let end = self.walk(segment).end_at(&self.segments[&segment].header, limit);
         if (end.offset, end.chain, end.last_seq) == (offset, chain, limit) {
             return Ok(());
         }
         let what = format!("it ends with batch {}, another history than the one recorded", end.last_seq);
         Err(self.damaged(segment, end.offset, what))
-    }
-
-    /// A segment that a checkpoint counts on is gone, or its header is.
-    fn lost(&self, dir: &Path, row: SegmentRow) -> OpenError {
-        let what = format!("it does not hold segment {}, which was durable", row.segment_seq);
-        OpenError::Damaged { path: dir.join(slot_name(row.slot)), offset: 0, what }
     }
 
     fn damaged(&self, segment: u64, offset: u64, what: String) -> OpenError {
@@ -250,32 +298,46 @@ impl<F: File> Survey<F> {
     /// The newest complete checkpoint in `chain`, which runs from the newest segment back.
     fn newest_checkpoint(&self, chain: &[Counted]) -> Option<(u64, u64)> {
         let mut end = None;
-        for counted in chain {
-            for batch in self.batches(*counted).iter().rev() {
-                let header = &batch.header;
-                if header.flags & batch_flags::CHECKPOINT_END != 0 && end.is_none() {
-                    end = Some(header.batch_seq);
-                }
-                if header.flags & batch_flags::CHECKPOINT_BEGIN != 0
-                    && let Some(end) = end
-                {
-                    return Some((header.batch_seq, end));
-                }
+        let mut before = 0;
+        for header in
+            chain.iter().flat_map(|counted| self.batches(*counted).iter().rev()).map(|batch| &batch.header)
+        {
+            if header.batch_seq + 1 != before {
+                end = None; // a batch of it may be missing
+            }
+            before = header.batch_seq;
+            if header.flags & batch_flags::CHECKPOINT_END != 0 && end.is_none() {
+                end = Some(header.batch_seq);
+            }
+            if header.flags & batch_flags::CHECKPOINT_BEGIN != 0
+                && let Some(end) = end
+            {
+                return Some((header.batch_seq, end));
             }
         }
         None
     }
 
-    /// The segment table of the checkpoint that begins with batch `begin`.
-    fn table(&self, chain: &[Counted], begin: u64) -> Vec<SegmentRow> {
-        let mut batches = chain.iter().flat_map(|counted| self.batches(*counted));
-        let Some(batch) = batches.find(|batch| batch.header.batch_seq == begin) else { return Vec::new() };
+    /// The segment table of `checkpoint`, which begins in `chain`.
+    fn table(&self, chain: &[Counted], checkpoint: Option<(u64, u64)>) -> Result<Vec<SegmentRow>, OpenError> {
+        let Some((begin, _)) = checkpoint else { return Ok(Vec::new()) };
+        let is_begin = |batch: &&Scanned| batch.header.batch_seq == begin;
+        let found = chain.iter().find_map(|counted| {
+            let batch = self.batches(*counted).iter().find(is_begin)?;
+            Some((counted.segment, batch))
+        });
+        let Some((segment, batch)) = found else { return Ok(Vec::new()) };
         let is_table = |kind: u8| kind == RecordKind::SegmentTable.byte();
         let Some(at) = batch.records.iter().position(|record| is_table(record.kind)) else {
-            return Vec::new();
+            return Ok(Vec::new());
         };
+        if batch.is_damaged(at) {
+            let offset = u64::from(batch.header.block) * BLOCK_U64;
+            let what = format!("the segment table of checkpoint {begin} is not what was written");
+            return Err(self.damaged(segment, offset, what));
+        }
         let count = crate::format::usize_of(batch.records[at].count);
         let rows = batch.body(at).chunks_exact(size_of::<SegmentRow>());
-        rows.take(count).map(bytemuck::pod_read_unaligned).collect()
+        Ok(rows.take(count).map(bytemuck::pod_read_unaligned).collect())
     }
 }

@@ -150,10 +150,13 @@ impl<D: Disk> Log<D> {
         let bytes = buffers.iter().map(|buffer| buffer.len()).sum();
         self.open_batch(bytes);
         let builder = self.building.as_mut().expect("open_batch made it");
+        let log = self.groups.get_or_new(piece.group);
+        let before = log.term_before(piece.incarnation, piece.first);
         let header = RecordHeader {
             group: u64::from(piece.group.0),
             first_index: piece.first.0,
             term: piece.term.0,
+            commit: before.0,
             incarnation: piece.incarnation,
             count: u32::try_from(piece.last.0 - piece.first.0 + 1).expect("as many as a record held"),
             kind: RecordKind::Entries.byte(),

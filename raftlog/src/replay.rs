@@ -1,12 +1,16 @@
 //! From the batches that count to the state of every group.
 
-use std::{collections::BTreeMap, rc::Rc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
 
 use raft::{EntryId, GroupId, HardState, Index, NodeId, Term};
 use runtime::File;
 
 use crate::{
     BatchSeq,
+    doubt::{Doubt, TermsBefore},
     format::{BatchHeader, CheckpointRow, RecordHeader, RecordKind, record_flags, standing},
     group::{GroupLog, Place, Record},
     recover::Extent,
@@ -14,68 +18,157 @@ use crate::{
     survey::Survey,
 };
 
+/// What the batches that count make.
+#[derive(Debug, Default)]
+pub(crate) struct Replayed {
+    pub(crate) groups: BTreeMap<GroupId, GroupLog>,
+    /// The groups that lost what they must get back from their peers.
+    pub(crate) lost: BTreeSet<GroupId>,
+    /// Of the groups that something was lost of, or may be.
+    doubts: BTreeMap<GroupId, Doubt>,
+    /// Of the records so far, if some segment has a hole.
+    before: Option<TermsBefore>,
+}
+
 /// The groups as the batches of `extent` make them.
 ///
 /// Batches before the checkpoint bring entries only: what else they say is in its rows, which also clip the entries
 /// found so far. Entries that were dead at the checkpoint and lie in a segment that is still there do no harm: those
 /// that replaced them come later, and what lies outside the rows' cursors is clipped. Segments that held only dead
 /// entries may be gone, which leaves holes on the way but none at the end.
-pub(crate) fn replay<F: File>(survey: &Survey<F>, extent: &Extent) -> BTreeMap<GroupId, GroupLog> {
-    let mut groups = BTreeMap::new();
+pub(crate) fn replay<F: File>(survey: &Survey<F>, extent: &Extent) -> Replayed {
+    let mut replayed = Replayed { before: extent.has_holes.then(TermsBefore::new), ..Replayed::default() };
     let (begin, end) = extent.checkpoint.unwrap_or((0, 0));
     for counted in &extent.segments {
         for batch in survey.batches(*counted) {
             let seq = batch.header.batch_seq;
             let in_checkpoint = (begin..=end).contains(&seq);
-            apply(&mut groups, batch, |kind| match kind {
+            replayed.apply(batch, |kind| match kind {
                 RecordKind::Entries => true,
                 RecordKind::CheckpointRow | RecordKind::SegmentTable => in_checkpoint,
                 _ => seq > end,
             });
         }
     }
-    for log in groups.values_mut() {
-        log.visible = log.last.index;
-        log.applied = log.compacted.index;
-        // Commit is a hint that saves time: a value beyond the log would only confuse.
-        log.hard_state.commit = log.hard_state.commit.min(log.last.index);
+    if extent.has_late_holes {
+        replayed.doubt_all();
     }
-    groups
+    replayed.settle();
+    replayed
 }
 
-fn apply(groups: &mut BTreeMap<GroupId, GroupLog>, batch: &Scanned, counts: impl Fn(RecordKind) -> bool) {
-    for (place, record) in batch.records.iter().enumerate() {
-        let kind = RecordKind::from_byte(record.kind).expect("checked by decode_directory");
-        if !counts(kind) || kind == RecordKind::SegmentTable {
-            continue;
+impl Replayed {
+    /// Behind the checkpoint something is missing, of whatever group.
+    fn doubt_all(&mut self) {
+        for group in self.groups.keys() {
+            self.doubts.entry(*group).or_default().lose_entries();
         }
-        let body = batch.body(place);
-        let group = GroupId(u32::try_from(record.group).expect("checked by decode_directory"));
-        let log = groups.entry(group).or_default();
-        let id = EntryId::new(Term(record.term), Index(record.first_index));
-        let released = &mut |_: &Record| {};
-        match kind {
-            RecordKind::Entries => {
-                let memberships = raft::entries(body, raft::Check::Shape).flatten();
-                let memberships = memberships.map(|entry| (entry.id.index, Rc::from(entry.command)));
-                let entries = entries_record(&batch.header, record);
-                if entries.moved {
-                    runtime::mark!("log.put_back");
-                    log.put_back(record.incarnation, entries, memberships);
-                } else {
-                    log.append(record.incarnation, entries, released);
-                    log.memberships.extend(memberships);
+    }
+
+    fn settle(&mut self) {
+        for (group, doubt) in &self.doubts {
+            let log = self.groups.get_mut(group).expect("only what is there is doubted");
+            if doubt.settle(log) {
+                runtime::mark!("log.group_lost");
+                self.lost.insert(*group);
+            } else {
+                runtime::mark!("log.group_whole");
+            }
+        }
+        for log in self.groups.values_mut() {
+            log.visible = log.last.index;
+            log.applied = log.compacted.index;
+            // Commit is a hint that saves time: a value beyond the log would only confuse.
+            log.hard_state.commit = log.hard_state.commit.min(log.last.index);
+        }
+    }
+
+    fn apply(&mut self, batch: &Scanned, counts: impl Fn(RecordKind) -> bool) {
+        for (place, record) in batch.records.iter().enumerate() {
+            let kind = RecordKind::from_byte(record.kind).expect("checked by decode_directory");
+            if !counts(kind) || kind == RecordKind::SegmentTable {
+                continue;
+            }
+            let group = GroupId(u32::try_from(record.group).expect("checked by decode_directory"));
+            let log = self.groups.entry(group).or_default();
+            let is_damaged = batch.is_damaged(place);
+            let is_row = kind == RecordKind::CheckpointRow;
+            let doubt = if is_damaged || (is_row && self.before.is_some()) {
+                Some(self.doubts.entry(group).or_default())
+            } else {
+                self.doubts.get_mut(&group)
+            };
+            if let Some(before) = &mut self.before {
+                let key = (group, Index(record.first_index), BatchSeq(batch.header.batch_seq));
+                before.insert(key, Term(record.commit));
+            }
+            apply_record(log, doubt, batch, place, is_damaged);
+            if is_row
+                && let (Some(before), false) = (&self.before, is_damaged)
+                && let Some(doubt) = self.doubts.get_mut(&group)
+            {
+                doubt.at_row(group, log, before);
+            }
+        }
+    }
+}
+
+/// Applies the record at `place` of `batch` to its group. `doubt` is there if its body `is_damaged`.
+fn apply_record(
+    log: &mut GroupLog,
+    doubt: Option<&mut Doubt>,
+    batch: &Scanned,
+    place: usize,
+    is_damaged: bool,
+) {
+    let (record, body) = (&batch.records[place], batch.body(place));
+    let id = EntryId::new(Term(record.term), Index(record.first_index));
+    let released = &mut |_: &Record| {};
+    match RecordKind::from_byte(record.kind).expect("checked by decode_directory") {
+        RecordKind::Entries => {
+            if let Some(doubt) = doubt {
+                if record.flags & record_flags::RELOCATED == 0 {
+                    doubt.at_append(id.index);
+                }
+                if is_damaged {
+                    doubt.lose_configurations(id.index, BatchSeq(batch.header.batch_seq));
                 }
             }
-            RecordKind::HardState if runtime::mutant!("log.hard_states_not_replayed") => {}
-            RecordKind::HardState => log.hard_state = hard_state(record),
-            RecordKind::Compact => log.compact(id, released),
-            RecordKind::Snapshot => {
-                log.set_snapshot(id, Rc::from(body), record.flags & record_flags::RESET != 0, released);
-            }
-            RecordKind::CheckpointRow => apply_row(log, record, body),
-            RecordKind::SegmentTable => {}
+            apply_entries(log, batch, record, body);
         }
+        RecordKind::HardState if runtime::mutant!("log.hard_states_not_replayed") => {}
+        RecordKind::HardState => log.hard_state = hard_state(record),
+        RecordKind::Compact => log.compact(id, released),
+        RecordKind::Snapshot if is_damaged => doubt.into_iter().for_each(Doubt::lose_snapshot),
+        RecordKind::Snapshot => {
+            let resets = record.flags & record_flags::RESET != 0;
+            doubt.into_iter().for_each(|doubt| doubt.at_snapshot(resets));
+            log.set_snapshot(id, Rc::from(body), resets, released);
+        }
+        RecordKind::Truncate => {
+            doubt.into_iter().for_each(|doubt| doubt.at_append(id.index.max(Index(1))));
+            log.lose(id.index, released);
+        }
+        RecordKind::CheckpointRow if is_damaged => {
+            doubt.into_iter().for_each(Doubt::lose_snapshot);
+            log.restart_after(EntryId::ZERO, released);
+            log.hard_state = hard_state(record);
+        }
+        RecordKind::CheckpointRow => apply_row(log, record, body),
+        RecordKind::SegmentTable => {}
+    }
+}
+
+fn apply_entries(log: &mut GroupLog, batch: &Scanned, record: &RecordHeader, body: &[u8]) {
+    let memberships = raft::entries(body, raft::Check::Shape).flatten();
+    let memberships = memberships.map(|entry| (entry.id.index, Rc::from(entry.command)));
+    let entries = entries_record(&batch.header, record);
+    if entries.moved {
+        runtime::mark!("log.put_back");
+        log.put_back(record.incarnation, entries, memberships);
+    } else {
+        log.append(record.incarnation, entries, &mut |_| {});
+        log.memberships.extend(memberships);
     }
 }
 

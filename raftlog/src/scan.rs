@@ -7,25 +7,36 @@ use runtime::File;
 use crate::{
     format::{
         BLOCK, BLOCK_U64, BatchHeader, Expected, Invalid, RecordHeader, RecordKind, SegmentHeader,
-        check_checkpoint_row, decode_batch_header, decode_directory, membership_entries, record_flags,
-        usize_of, verify_bodies,
+        decode_batch_header, decode_directory, membership_entries, record_flags, usize_of, verify_body,
     },
     window::Window,
 };
 
-/// One sound batch.
+/// One batch whose header and directory are sound.
 #[derive(Debug)]
 pub(crate) struct Scanned {
     pub(crate) header: BatchHeader,
     pub(crate) records: Vec<RecordHeader>,
     /// Bodies by the record's place, ascending. Entries stay on disk; of those only configurations are here.
     bodies: Vec<(usize, Vec<u8>)>,
+    /// Records, by their place, whose bodies are not what was written, of those that were looked at; ascending.
+    damaged: Vec<(usize, Invalid)>,
 }
 
 impl Scanned {
     /// The body of the record at `place`, or the configurations among its entries.
     pub(crate) fn body(&self, place: usize) -> &[u8] {
         self.bodies.binary_search_by_key(&place, |(at, _)| *at).map_or(&[], |found| &self.bodies[found].1)
+    }
+
+    /// Whether the body of the record at `place` was found damaged.
+    pub(crate) fn is_damaged(&self, place: usize) -> bool {
+        self.damaged.iter().any(|(at, _)| *at == place)
+    }
+
+    /// The records whose bodies were found damaged, and how.
+    pub(crate) fn damaged(&self) -> impl Iterator<Item = (&RecordHeader, &Invalid)> {
+        self.damaged.iter().map(|(at, invalid)| (&self.records[*at], invalid))
     }
 }
 
@@ -47,6 +58,8 @@ pub(crate) struct Walk {
     pub(crate) read_bytes: u64,
     /// What lies behind the stop was looked at.
     pub(crate) deep: bool,
+    /// Where batches were passed over: the number of the first that cannot be read, and the next one that can.
+    pub(crate) holes: Vec<(u64, BatchHeader)>,
 }
 
 /// Where a segment ends if batches up to some number count.
@@ -76,19 +89,98 @@ impl Walk {
             stray_bytes: 0,
             read_bytes: 0,
             deep: false,
+            holes: Vec::new(),
         };
-        let mut window = Window::new(file, walk.end_offset());
-        while walk.end_offset() < header.segment_bytes {
-            match walk.step(&mut window, header.segment_bytes, trusted).await? {
-                Ok(batch) => walk.push(batch),
+        walk.go_on(file, header.segment_bytes, trusted).await?;
+        Ok(walk)
+    }
+
+    /// Walks on from where the walk is, to where the batches stop.
+    async fn go_on<F: File>(&mut self, file: &F, segment_bytes: u64, trusted: u64) -> io::Result<()> {
+        let mut window = Window::new(file, self.end_offset());
+        self.stop = None;
+        while self.end_offset() < segment_bytes {
+            match self.step(&mut window, segment_bytes, trusted).await? {
+                Ok(batch) => self.push(batch),
                 Err(invalid) => {
-                    walk.stop = Some(invalid);
+                    self.stop = Some(invalid);
                     break;
                 }
             }
         }
-        walk.read_bytes += window.read_bytes;
-        Ok(walk)
+        self.read_bytes += window.read_bytes;
+        Ok(())
+    }
+
+    /// Goes on behind the stop, and behind any further ones, with the batches up to number `limit` that can be read: for
+    /// segments whose batches were all durable. Those between are lost.
+    pub(crate) async fn resume<F: File>(
+        &mut self,
+        file: &F,
+        segment_bytes: u64,
+        limit: u64,
+    ) -> io::Result<()> {
+        while self.next.batch_seq <= limit {
+            let Some(header) = self.find_next(file, segment_bytes, limit).await? else { return Ok(()) };
+            match self.holes.last_mut() {
+                Some((_, next)) if next.batch_seq == self.next.batch_seq => *next = header, // nor could that one be
+                _ => self.holes.push((self.next.batch_seq, header)),
+            }
+            (self.deep, self.stray_bytes) = (false, 0);
+            self.next = Expected {
+                batch_seq: header.batch_seq,
+                block: header.block,
+                chain: header.previous_chain,
+                ..self.next
+            };
+            self.go_on(file, segment_bytes, limit).await?;
+        }
+        Ok(())
+    }
+
+    /// The first header behind the next block that is one of this use of the file, and of a batch that is still to come.
+    async fn find_next<F: File>(
+        &mut self,
+        file: &F,
+        segment_bytes: u64,
+        limit: u64,
+    ) -> io::Result<Option<BatchHeader>> {
+        let mut place = self.next;
+        let mut window = Window::new(file, self.end_offset());
+        let mut found = None;
+        while found.is_none() {
+            place.block += 1;
+            let offset = u64::from(place.block) * BLOCK_U64;
+            if offset >= segment_bytes {
+                break;
+            }
+            let block = window.get(offset, BLOCK).await?;
+            let header = decode_batch_header(&block).ok().filter(|header| place.is_in_place(header));
+            let (next, epoch) = (self.next.batch_seq, self.next.boot_epoch);
+            found = header
+                .filter(|header| (next..=limit).contains(&header.batch_seq) && header.boot_epoch == epoch);
+        }
+        self.read_bytes += window.read_bytes;
+        Ok(found)
+    }
+
+    /// A batch with a damaged body that is newer than `durable` was torn in flight: the walk stops before it.
+    pub(crate) fn tear(&mut self, durable: u64) {
+        let is_torn = |batch: &Scanned| !batch.damaged.is_empty() && batch.header.batch_seq > durable;
+        let Some(at) = self.batches.iter().position(is_torn) else { return };
+        let dropped = self.batches.split_off(at);
+        let torn = &dropped[0];
+        self.next = Expected {
+            batch_seq: torn.header.batch_seq,
+            block: torn.header.block,
+            chain: torn.header.previous_chain,
+            ..self.next
+        };
+        self.stop = torn.damaged.first().map(|(_, invalid)| invalid.clone());
+        if self.deep {
+            let sound = dropped[1..].iter().map(|batch| u64::from(batch.header.blocks) * BLOCK_U64);
+            self.stray_bytes += sound.sum::<u64>();
+        }
     }
 
     async fn step<F: File>(
@@ -173,6 +265,7 @@ impl Walk {
             stray_bytes: 0,
             read_bytes: 0,
             deep: false,
+            holes: Vec::new(),
         };
         walk.look_behind(file, file_bytes).await?;
         Ok(walk)
@@ -208,24 +301,24 @@ impl Walk {
     }
 }
 
+/// Checks header and directory, and the bodies that are kept: all of them if `verify`.
 fn read_batch(header: BatchHeader, batch: &[u8], verify: bool) -> Result<Scanned, Invalid> {
     let records = decode_directory(&header, batch)?;
-    if verify {
-        verify_bodies(batch, &records)?;
-    }
-    let mut bodies = Vec::new();
+    let (mut bodies, mut damaged) = (Vec::new(), Vec::new());
     for (place, record) in records.iter().enumerate() {
         let is_entries = record.kind == RecordKind::Entries.byte();
-        if is_entries && record.flags & record_flags::MEMBERSHIP == 0 || record.body_bytes == 0 {
+        // What recovery builds on is checked whatever else is known of the batch: a configuration that was not the group's
+        // could make two leaders of one.
+        let is_kept = record.body_bytes > 0 && (!is_entries || record.flags & record_flags::MEMBERSHIP != 0);
+        if !verify && !is_kept {
             continue;
         }
-        let start = usize_of(record.body_offset);
-        let body = batch.get(start..start + usize_of(record.body_bytes));
-        let body = body.ok_or(Invalid::new("a record's body is cut short"))?;
-        if record.kind == RecordKind::CheckpointRow.byte() {
-            check_checkpoint_row(body)?;
+        match verify_body(batch, record) {
+            Err(invalid) => damaged.push((place, invalid)),
+            Ok(body) if is_kept && is_entries => bodies.push((place, membership_entries(body))),
+            Ok(body) if is_kept => bodies.push((place, body.to_vec())),
+            Ok(_) => {}
         }
-        bodies.push((place, if is_entries { membership_entries(record, body)? } else { body.to_vec() }));
     }
-    Ok(Scanned { header, records, bodies })
+    Ok(Scanned { header, records, bodies, damaged })
 }

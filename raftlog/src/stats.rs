@@ -21,6 +21,10 @@ pub struct Stats {
     pub checkpoints: u64,
     /// Entries written once more to empty old segments, in bytes.
     pub relocated_bytes: u64,
+    /// Entries read to see that they are still what was written, in bytes.
+    pub scrubbed_bytes: u64,
+    /// Pieces of the log that were found damaged since it was opened: ask for another disk.
+    pub damages: u64,
     /// Times a batch had to wait because no segment was ready.
     pub stalls: u64,
     /// Batches in flight now.

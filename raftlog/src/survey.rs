@@ -40,6 +40,8 @@ pub(crate) struct Survey<F> {
     pub(crate) segments: BTreeMap<u64, Found<F>>,
     pub(crate) headless: Vec<Headless<F>>,
     pub(crate) unused: Vec<Slot<F>>,
+    /// Files whose front is neither a segment's nor what a torn write leaves.
+    pub(crate) unreadable: Vec<Slot<F>>,
     /// Everything up to here was durable once, by what some header says.
     pub(crate) durable_max: u64,
     /// The greatest batch number seen.
@@ -68,6 +70,7 @@ impl<F: File> Survey<F> {
             segments: BTreeMap::new(),
             headless: Vec::new(),
             unused: Vec::new(),
+            unreadable: Vec::new(),
             durable_max: 0,
             batch_max: 0,
             segment_max: 0,
@@ -132,8 +135,8 @@ impl<F: File> Survey<F> {
             Err(_) => match first {
                 Some(first) if first.block == 1 => self.headless(slot, &first).await,
                 _ if !could_be_torn(front.get(..BLOCK).unwrap_or_default()) => {
-                    let what = "this is no segment header, not even half of one".to_owned();
-                    Err(OpenError::Damaged { path: slot.path, offset: 0, what })
+                    self.unreadable.push(slot);
+                    Ok(())
                 }
                 _ => {
                     if !looks_unused(front.get(..BLOCK).unwrap_or_default()) {

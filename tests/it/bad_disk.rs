@@ -164,7 +164,7 @@ fn a_disk_that_cannot_be_read_refuses_the_start_and_is_whole_later() {
 }
 
 /// Every file below a directory.
-fn walk(dir: &Path) -> BTreeSet<std::path::PathBuf> {
+pub(super) fn walk(dir: &Path) -> BTreeSet<std::path::PathBuf> {
     let entries = std::fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("an entry").path());
     entries.flat_map(|path| if path.is_dir() { walk(&path) } else { BTreeSet::from([path]) }).collect()
 }
@@ -355,50 +355,4 @@ fn limits_that_are_too_small_are_named() {
             "{limit}: {code:?}\n{said}"
         );
     }
-}
-
-/// Turns one bit inside a value of a complete snapshot that holds much; says whether `file` is one.
-fn rot_value(file: &Path) -> bool {
-    let mut bytes = std::fs::read(file).expect("a file");
-    let is_big = bytes.iter().filter(|byte| **byte == b'v').count() > 300_000;
-    if !is_big || file.extension().is_some_and(|end| end == "tmp") {
-        return false;
-    }
-    let at = bytes.iter().position(|byte| *byte == b'v').expect("it was counted") + 10_000;
-    bytes[at] ^= 4;
-    let written = std::fs::File::options().write(true).open(file).and_then(|mut file| file.write_all(&bytes));
-    written.expect("it is ours");
-    true
-}
-
-/// A snapshot with one wrong bit: the node refuses to start and says where; the others serve.
-#[test]
-fn a_rotten_snapshot_is_named_and_the_others_serve() {
-    let args = ["--segment-bytes", "2097152", "--snapshot-after-mib", "1"].map(String::from).to_vec();
-    let mut cluster =
-        Cluster::start(&Options { groups: Some(4), args, ..Options::default() }).expect("a cluster starts");
-    cluster.wait_leaders(PATIENCE).expect("it finds its leaders");
-    let workload = Workload::start(cluster.addresses(), Plan::default());
-    let mut client = cluster.client(1).expect("a ready node");
-    let value = vec![b'v'; 32 << 10];
-    for at in 0..200 {
-        let stored = client.call(&[b"SET", format!("big{at}").as_bytes(), &value]).expect("an answer");
-        assert_eq!(stored, Value::Simple("OK".into()));
-    }
-    let dir = cluster.data(1).join("shard-000").join("snapshots");
-    cluster.kill(1);
-    // All of them: the kill may have come between a new snapshot and the end of the one before, which no start reads.
-    let rotten: Vec<_> = walk(&dir).into_iter().filter(|file| rot_value(file)).collect();
-    assert!(!rotten.is_empty(), "nothing big in {}: {:?}", dir.display(), walk(&dir));
-    cluster.launch(1).expect("the binary is there");
-    let ended = cluster.wait_end(1, PATIENCE).expect("a node with damaged data ends");
-    let log = cluster.log(1);
-    assert_eq!(ended.code(), Some(5), "{ended}\n{log}");
-    let name = |file: &std::path::PathBuf| file.file_name().expect("a file").to_string_lossy().into_owned();
-    let named = rotten.iter().map(name).any(|name| log.contains(&name));
-    let placed = log.contains("offset ") || log.contains("byte ");
-    assert!(named && placed && !log.contains("panicked"), "names none of {rotten:?}:\n{log}");
-    let mut recorded = workload.stop();
-    recorded.read_back(cluster.address(2)).expect("the others serve");
-    recorded.judge().assert_clean();
 }

@@ -18,6 +18,7 @@ mod power;
 mod raftlog;
 mod rest;
 mod returning;
+mod rotten;
 mod scripted_sim;
 mod service;
 mod tidy;

@@ -127,6 +127,15 @@ impl Configurations {
         true
     }
 
+    /// The log lost its entries from `first` on, also those that were committed. If nothing is known of the configuration before,
+    /// the one in force stays so until the log has it again.
+    pub(crate) fn lose_from(&mut self, first: Index) {
+        self.truncate_from(first);
+        if self.index >= first {
+            self.index = first.previous();
+        }
+    }
+
     /// Everything up to `commit` stays. True: that the configuration in force stays is news.
     pub(crate) fn commit(&mut self, commit: Index) -> bool {
         self.index <= commit && self.previous.take().is_some()
@@ -174,5 +183,10 @@ mod tests {
         assert!(!stack.commit(Index(4)) && stack.fallback().is_some());
         assert!(stack.commit(Index(5)) && !stack.commit(Index(6)), "news once");
         assert!(stack.fallback().is_none());
+        stack.lose_from(Index(3));
+        assert_eq!((stack.index, stack.membership.clone()), (Index(2), of(&[1])), "nothing older is known");
+        stack.push(Index(5), of(&[1]));
+        stack.lose_from(Index(5));
+        assert_eq!((stack.index, stack.membership.clone()), (Index(2), of(&[1])));
     }
 }

@@ -6,7 +6,8 @@
 //! committed is in the log of any leader of its term or later, at most at that leader's end when it answers.
 
 use crate::event::Event;
-use crate::id::{Index, NodeId, Time};
+use crate::following::Owed;
+use crate::id::{EntryId, Index, NodeId, Time};
 use crate::progress::Progress;
 use crate::replica::{Raft, State};
 use crate::settings::Standing;
@@ -33,6 +34,36 @@ impl Raft {
             self.standing = Standing::Recovering;
             self.start_recovery();
         }
+    }
+
+    /// The entries from `from` on cannot be read any more, whoever acknowledged them: the log ends before them, and this replica
+    /// recovers as after [`Raft::recover`]. What it knew to be committed beyond is forgotten with them. The shard's log must end
+    /// there, too, before anything that comes after is written.
+    ///
+    /// # Panics
+    /// If one of them is applied: then the state machine has it, and a snapshot of it is what the log needs.
+    pub fn lose_from(&mut self, now: Time, from: Index) {
+        assert!(from > self.applied, "losing {from}, applied to {}", self.applied);
+        self.hear(now);
+        if self.is_faulted() || from > self.log.last().index {
+            return;
+        }
+        self.become_follower(self.term);
+        self.set_leader(None);
+        self.owed = Owed::default();
+        self.accepted = EntryId::ZERO;
+        self.log.truncate_from(from);
+        self.configs.lose_from(from);
+        self.durability.truncated(from.previous());
+        self.commit = self.commit.min(from.previous());
+        self.standing = Standing::Recovering;
+        self.start_recovery();
+    }
+
+    /// Whether nobody else votes: what this replica loses nobody can give back.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.configs.membership.is_alone(self.settings.node)
     }
 
     pub(crate) fn start_recovery(&mut self) {

@@ -29,7 +29,7 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
 fn start(args: &ServeArgs, settings: &Settings) -> Result<Engine, Failure> {
     let mut builder = Engine::builder(settings.node, &settings.data).deadline(settings.deadline);
     builder = sized(args, builder);
-    builder = builder.lease_reads(settings.lease_reads);
+    builder = builder.lease_reads(settings.lease_reads).scrub_every(settings.scrub_every);
     builder = builder.snapshot_after_bytes(u64::from(settings.snapshot_after_mib) << 20);
     for member in &settings.cluster {
         let address = member

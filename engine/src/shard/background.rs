@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 
-use raftlog::{PreparedSegment, Relocation};
+use raftlog::{PreparedSegment, Relocation, Scrubbed};
 use runtime::Disk;
 
 use super::Shard;
@@ -23,6 +23,8 @@ pub(super) enum Finished<S, D: Disk> {
     Segment(PreparedSegment<D::File>),
     /// Entries of an old segment were read, to be written once more.
     Relocated(Relocation),
+    /// A piece of the log was looked at.
+    Scrubbed(Scrubbed),
     /// A state is saved, or could not be.
     Saved(SaveEnd),
     /// A step of sending a snapshot.
@@ -72,6 +74,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         if let Some(job) = self.log.relocation() {
             self.background.spawn(async move { Finished::Relocated(job.run().await) });
         }
+        self.scrub();
     }
 
     /// Takes in what background work came to.
@@ -81,6 +84,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             match result {
                 Finished::Segment(prepared) => self.log.prepared(prepared),
                 Finished::Relocated(relocation) => self.log.relocated(relocation),
+                Finished::Scrubbed(scrubbed) => self.take_scrubbed(scrubbed),
                 Finished::Saved(end) => self.take_saved(end),
                 Finished::Sent(end) => self.take_sender(end),
                 Finished::Received(end) => self.take_received(end),

@@ -9,13 +9,19 @@ use raftlog::{Log, ReadError};
 use runtime::{Buffer, Disk};
 
 use super::Shard;
-use crate::fatal::Fatal;
 use crate::state_machine::StateMachine;
 
 /// Bytes one read asks for: enough to keep a disk busy, little enough to share it.
 const LOAD_BYTES_MAX: usize = 1 << 20;
 
-type Reading = Pin<Box<dyn Future<Output = Result<Vec<Buffer>, ReadError>>>>;
+/// A read on its way.
+struct Reading {
+    replica: usize,
+    purpose: Purpose,
+    group: GroupId,
+    first: Index,
+    entries: Pin<Box<dyn Future<Output = Result<Vec<Buffer>, ReadError>>>>,
+}
 
 /// What entries are read for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,13 +34,16 @@ pub(super) enum Purpose {
 pub(super) struct Loaded {
     pub(super) replica: usize,
     pub(super) purpose: Purpose,
+    group: GroupId,
+    /// The first entry asked for.
+    first: Index,
     pub(super) entries: Result<Vec<Buffer>, ReadError>,
 }
 
 /// The reads in flight: at most one for applying per replica, and one for each of its followers.
 #[derive(Default)]
 pub(super) struct Loads {
-    reading: Vec<(usize, Purpose, Reading)>,
+    reading: Vec<Reading>,
 }
 
 impl Loads {
@@ -61,7 +70,7 @@ impl Loads {
         last: Index,
     ) {
         let purpose = Purpose::Send { link, to };
-        if !self.reading.iter().any(|(of, why, _)| *of == replica && *why == purpose) {
+        if !self.reading.iter().any(|reading| reading.replica == replica && reading.purpose == purpose) {
             self.start(log, replica, purpose, group, first, last);
         }
     }
@@ -75,18 +84,19 @@ impl Loads {
         first: Index,
         last: Index,
     ) {
-        let reading: Reading = Box::pin(log.read(group, first, last, LOAD_BYTES_MAX));
-        self.reading.push((replica, purpose, reading));
+        let entries = Box::pin(log.read(group, first, last, LOAD_BYTES_MAX));
+        self.reading.push(Reading { replica, purpose, group, first, entries });
     }
 
     /// What has come back. A no-op waker serves: the ring's completions start a turn, and the turn asks.
     fn finished(&mut self) -> Vec<Loaded> {
         let mut context = Context::from_waker(Waker::noop());
         let mut loaded = Vec::new();
-        self.reading.retain_mut(|(replica, purpose, reading)| match reading.as_mut().poll(&mut context) {
+        self.reading.retain_mut(|reading| match reading.entries.as_mut().poll(&mut context) {
             Poll::Pending => true,
             Poll::Ready(entries) => {
-                loaded.push(Loaded { replica: *replica, purpose: *purpose, entries });
+                let Reading { replica, purpose, group, first, .. } = *reading;
+                loaded.push(Loaded { replica, purpose, group, first, entries });
                 false
             }
         });
@@ -115,13 +125,17 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                     self.more |= !all; // the rest is read again: its turn is full
                 }
                 (Purpose::Send { link, .. }, Ok(buffers)) => self.links.loaded(link, number, buffers),
-                // A restart finds more, if there is more; this node must not go on as if it had what it acknowledged.
-                (_, Err(error @ ReadError::Damaged { .. })) => {
-                    let (shard, reason) = (self.shard, error.to_string());
-                    self.ended = Some(Fatal::Corruption { shard, reason });
+                // What is before the damage is as good as ever.
+                (purpose, Err(ReadError::Damaged { index, .. })) if index > loaded.first => {
+                    let (group, first) = (loaded.group, loaded.first);
+                    self.loads.start(&self.log, number, purpose, group, first, index.previous());
+                }
+                (purpose, Err(error @ ReadError::Damaged { index, .. })) => {
+                    replica.loading &= purpose != Purpose::Apply;
+                    self.heal(number, index, &error);
                 }
                 (purpose, Err(error)) => {
-                    replica.loading = false;
+                    replica.loading &= purpose != Purpose::Apply;
                     tracing::warn!(group = %replica.group, ?purpose, %error, "cannot read entries back");
                 }
             }

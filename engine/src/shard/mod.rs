@@ -17,6 +17,7 @@ mod driver;
 mod events;
 mod forming;
 mod frames;
+mod heal;
 mod io;
 mod leading;
 mod leases;

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use raft::GroupId;
+use raft::{GroupId, Index};
 use raftlog::{Log, OpenError};
 use runtime::Disk;
 
@@ -35,7 +35,7 @@ pub(crate) async fn open<S: StateMachine, D: Disk>(
 ) -> Result<Opened<S, D>, StartError> {
     let shard = places.shard;
     let opened = Log::open(disk.clone(), &places.log_dir, places.log_options.clone()).await;
-    let (log, recovered) = opened.map_err(|error| {
+    let (mut log, recovered) = opened.map_err(|error| {
         let corrupt = matches!(
             error,
             OpenError::Damaged { .. }
@@ -53,5 +53,10 @@ pub(crate) async fn open<S: StateMachine, D: Disk>(
         reason: error.to_string(),
         corrupt: error.is_corrupt(),
     })?;
+    for (known, _) in groups.iter().filter(|(known, _)| known.is_lost) {
+        if log.last(known.group).index > known.last {
+            log.lose(known.group, Index::ZERO); // its snapshot is gone
+        }
+    }
     Ok(Opened { log, disk: disk.clone(), store, groups })
 }

@@ -57,6 +57,8 @@ pub(crate) struct Replica<S> {
     pub(crate) watched: bool,
     /// The next entries to apply are being read from disk.
     pub(crate) loading: bool,
+    /// Damaged entries on this disk that are applied are not beyond this one: a snapshot takes their place.
+    pub(crate) damaged_to: Index,
 }
 
 /// Where applying stopped.
@@ -89,6 +91,7 @@ impl<S: StateMachine> Replica<S> {
             dirty: false,
             watched: false,
             loading: false,
+            damaged_to: Index::ZERO,
         }
     }
 
@@ -328,6 +331,11 @@ impl<S: StateMachine> Replica<S> {
         self.left.expire(now, |to| answers.fail(to, Outcome::Refused));
         self.reads.expire(now, |to| answers.fail(to, Outcome::Refused));
         self.route.expire(now, |head| answers.fail(head.reply_to, head.refusal(leads && is_full)));
+    }
+
+    /// Some entries of the log are damaged, and no snapshot holds them yet.
+    pub(crate) fn needs_snapshot(&self) -> bool {
+        self.damaged_to > self.raft.compacted().index
     }
 
     /// True when somebody waits here, so that deadlines must be looked at.

@@ -92,21 +92,43 @@ pub(crate) async fn open_snapshots<S: StateMachine, D: Disk>(
     // Builds are bounded by the plan of saves; files that wait to be published count as building too.
     let limits = Limits { builds_max: usize::MAX, ..Limits::default() };
     let (store, report) = Store::open(disk.clone(), dir, &manifests, limits).await?;
-    if let Some(name) = report.missing.first() {
-        return Err(LoadError::Missing { path: store.path(*name) });
-    }
     let mut loaded = Vec::with_capacity(groups.len());
-    for known in groups {
+    for mut known in groups {
         let mut machine = factory(known.group);
-        if let Some(manifest) = store.manifest(known.group) {
-            runtime::mark!("start.from_snapshot");
-            let run = single_run(&manifest).map_err(|problem| record_error(known.group, problem))?;
-            restore(disk, &store.path(run.name), run, &mut machine, pause).await?;
-            tracing::info!(group = %known.group, id = %manifest.id, bytes = run.bytes, "loaded a snapshot");
+        let missing = report.missing.iter().find(|name| name.group == known.group);
+        let result = match (missing, store.manifest(known.group)) {
+            (Some(name), _) => Err(LoadError::Missing { path: store.path(*name) }),
+            (None, Some(manifest)) => load(disk, &store, &manifest, &mut machine, pause).await,
+            (None, None) => Ok(()),
+        };
+        match result {
+            Ok(()) => {}
+            Err(error) if error.is_corrupt() => {
+                runtime::mark!("start.snapshot_lost");
+                tracing::error!(group = %known.group, %error, "what it held must come from the group's leader again");
+                machine = factory(known.group);
+                store.forget(known.group);
+                known.lose_all();
+            }
+            Err(error) => return Err(error),
         }
         loaded.push((known, machine));
     }
     Ok((store, loaded))
+}
+
+async fn load<S: StateMachine, D: Disk>(
+    disk: &D,
+    store: &Store<D>,
+    manifest: &Manifest,
+    machine: &mut S,
+    pause: &Pause,
+) -> Result<(), LoadError> {
+    runtime::mark!("start.from_snapshot");
+    let run = single_run(manifest).map_err(|problem| record_error(manifest.group, problem))?;
+    restore(disk, &store.path(run.name), run, machine, pause).await?;
+    tracing::info!(group = %manifest.group, id = %manifest.id, bytes = run.bytes, "loaded a snapshot");
+    Ok(())
 }
 
 /// The manifest in the log's newest snapshot record of a group.

@@ -59,6 +59,8 @@ pub(super) struct Saves<D: Disk> {
     holding: Option<usize>,
     built: Vec<Built>,
     recorded: VecDeque<Recorded>,
+    /// Replicas with damaged entries in their log, for which a snapshot stands in.
+    pub(super) healing: Vec<usize>,
     /// Replicas whose machines have work left from an image that is gone.
     thawing: VecDeque<usize>,
 }
@@ -75,6 +77,7 @@ impl<D: Disk> Saves<D> {
             holding: None,
             built: Vec::new(),
             recorded: VecDeque::new(),
+            healing: Vec::new(),
             thawing: VecDeque::new(),
         }
     }
@@ -121,6 +124,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         if self.stopping.is_some() {
             return;
         }
+        self.save_damaged();
         if self.saves.plan.is_crowded(facts) {
             let pinning = self.log.pinning(PINNING_MAX);
             let pinning = pinning.into_iter().filter_map(|group| self.local(group));
@@ -297,6 +301,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
     fn is_needed(&self, replica: usize, index: Index) -> bool {
         let raft = &self.replicas[replica].raft;
         raft.is_leader()
+            && !self.replicas[replica].needs_snapshot()
             && raft
                 .status()
                 .followers

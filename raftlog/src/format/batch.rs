@@ -169,11 +169,18 @@ fn check_record(record: &RecordHeader) -> Result<(), Invalid> {
     let vote_ok = record.aux == 0 || record.flags & record_flags::HAS_VOTE != 0;
     let fields_ok = match kind {
         RecordKind::Entries => {
-            record.count > 0 && record.first_index > 0 && record.term > 0 && record.commit == 0
+            record.count > 0 && record.first_index > 0 && record.term > 0 && record.commit <= record.term // the term of the entry before the first
         }
         RecordKind::HardState => record.first_index == 0 && record.count == 0 && record.body_bytes == 0,
         RecordKind::Compact => record.commit == 0 && record.count == 0 && record.body_bytes == 0,
         RecordKind::Snapshot => record.commit == 0 && record.count == 0,
+        RecordKind::Truncate => {
+            record.commit == 0
+                && record.count == 0
+                && record.term == 0
+                && record.body_bytes == 0
+                && (record.first_index == 0) == (record.flags & record_flags::RESET != 0)
+        }
         RecordKind::CheckpointRow => {
             record.first_index == 0
                 && record.count == 0
@@ -198,7 +205,7 @@ fn check_record(record: &RecordHeader) -> Result<(), Invalid> {
 }
 
 /// Checks the cursors in a CHECKPOINT_ROW's body, whose length is checked.
-pub(crate) fn check_checkpoint_row(body: &[u8]) -> Result<(), Invalid> {
+pub(super) fn check_checkpoint_row(body: &[u8]) -> Result<(), Invalid> {
     let row: CheckpointRow = bytemuck::pod_read_unaligned(&body[..size_of::<CheckpointRow>()]);
     let ordered = row.compacted_index <= row.last_index && row.last_index <= INDEX_MAX;
     if ordered && row.snapshot_index <= INDEX_MAX {
@@ -210,35 +217,39 @@ pub(crate) fn check_checkpoint_row(body: &[u8]) -> Result<(), Invalid> {
 
 /// Checks every body of the batch against its directory row, entries down to their own checksums. Total.
 pub(crate) fn verify_bodies(batch: &[u8], records: &[RecordHeader]) -> Result<(), Invalid> {
-    for record in records {
-        let start = usize_of(record.body_offset);
-        let body = batch
-            .get(start..start.saturating_add(usize_of(record.body_bytes)))
-            .ok_or(Invalid::new("a record's body is cut short"))?;
-        let is_entries = record.kind == RecordKind::Entries.byte();
-        let entries = if is_entries { Some(verify_entries(record, body, Check::Checksum)?) } else { None };
-        let crc = entries.map_or_else(|| crc32fast::hash(body), |entries| entries.checksum);
-        if crc != record.body_crc {
-            return Err(Invalid::new("record body checksum mismatch"));
-        }
-        if entries.is_some_and(|found| found.memberships != (record.flags & record_flags::MEMBERSHIP != 0)) {
-            return Err(Invalid::new("a record that says wrongly whether it holds configurations"));
-        }
-    }
-    Ok(())
+    records.iter().try_for_each(|record| verify_body(batch, record).map(drop))
 }
 
-/// The configurations among the entries of a record whose flags say that it holds some, whole and back to back. All
-/// of the record is verified, for a configuration that was not the group's could make two leaders of one.
-pub(crate) fn membership_entries(record: &RecordHeader, body: &[u8]) -> Result<Vec<u8>, Invalid> {
-    verify_entries(record, body, Check::Checksum)?;
+/// The body of `record` in `batch`, if it is what the record says. Total.
+pub(crate) fn verify_body<'a>(batch: &'a [u8], record: &RecordHeader) -> Result<&'a [u8], Invalid> {
+    let start = usize_of(record.body_offset);
+    let body = batch
+        .get(start..start.saturating_add(usize_of(record.body_bytes)))
+        .ok_or(Invalid::new("a record's body is cut short"))?;
+    let is_entries = record.kind == RecordKind::Entries.byte();
+    let entries = if is_entries { Some(verify_entries(record, body, Check::Checksum)?) } else { None };
+    let crc = entries.map_or_else(|| crc32fast::hash(body), |entries| entries.checksum);
+    if crc != record.body_crc {
+        return Err(Invalid::new("record body checksum mismatch"));
+    }
+    if entries.is_some_and(|found| found.memberships != (record.flags & record_flags::MEMBERSHIP != 0)) {
+        return Err(Invalid::new("a record that says wrongly whether it holds configurations"));
+    }
+    if record.kind == RecordKind::CheckpointRow.byte() {
+        check_checkpoint_row(body)?;
+    }
+    Ok(body)
+}
+
+/// The configurations among the entries of a verified record, whole and back to back.
+pub(crate) fn membership_entries(body: &[u8]) -> Vec<u8> {
     let mut memberships = Vec::new();
     for entry in entries(body, Check::Shape).flatten() {
         if entry.kind == EntryKind::Membership {
             memberships.extend_from_slice(entry.bytes);
         }
     }
-    Ok(memberships)
+    memberships
 }
 
 /// What an ENTRIES body was found to hold.

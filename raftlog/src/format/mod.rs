@@ -13,8 +13,8 @@ use raft::{HardState, Standing};
 #[cfg(feature = "fuzzing")]
 pub(crate) use batch::reseal;
 pub(crate) use batch::{
-    Expected, check_checkpoint_row, decode_batch_header, decode_directory, membership_entries, seal_batch,
-    verify_bodies,
+    Expected, decode_batch_header, decode_directory, membership_entries, seal_batch, verify_bodies,
+    verify_body,
 };
 pub(crate) use segment::{
     Identity, SegmentHeader, could_be_torn, decode_segment_header, encode_segment_header, looks_unused,
@@ -62,7 +62,7 @@ pub(crate) mod batch_flags {
 pub(crate) mod record_flags {
     /// HARD_STATE, CHECKPOINT_ROW: `aux` is the node voted for.
     pub(crate) const HAS_VOTE: u8 = 1;
-    /// SNAPSHOT: the log restarts after the snapshot's id.
+    /// SNAPSHOT: the log restarts after the snapshot's id. TRUNCATE: the snapshot is gone, too.
     pub(crate) const RESET: u8 = 2;
     /// CHECKPOINT_ROW: the group has a snapshot; its body follows the row.
     pub(crate) const HAS_SNAPSHOT: u8 = 4;
@@ -110,6 +110,8 @@ pub(crate) enum RecordKind {
     Compact,
     /// The group's snapshot from now on; compacts to its id.
     Snapshot,
+    /// Everything from an index on could not be read any more.
+    Truncate,
     /// A group's state at a checkpoint.
     CheckpointRow,
     /// Which older segments a checkpoint counts on.
@@ -123,6 +125,7 @@ impl RecordKind {
             RecordKind::HardState => 2,
             RecordKind::Compact => 3,
             RecordKind::Snapshot => 4,
+            RecordKind::Truncate => 5,
             RecordKind::CheckpointRow => 8,
             RecordKind::SegmentTable => 9,
         }
@@ -134,6 +137,7 @@ impl RecordKind {
             2 => RecordKind::HardState,
             3 => RecordKind::Compact,
             4 => RecordKind::Snapshot,
+            5 => RecordKind::Truncate,
             8 => RecordKind::CheckpointRow,
             9 => RecordKind::SegmentTable,
             _ => return None,
@@ -144,7 +148,7 @@ impl RecordKind {
     pub(crate) const fn flags_allowed(self) -> u8 {
         match self {
             RecordKind::HardState => record_flags::HARD_STATE,
-            RecordKind::Snapshot => record_flags::RESET,
+            RecordKind::Snapshot | RecordKind::Truncate => record_flags::RESET,
             RecordKind::CheckpointRow => record_flags::HARD_STATE | record_flags::HAS_SNAPSHOT,
             RecordKind::Entries => record_flags::MEMBERSHIP | record_flags::RELOCATED,
             RecordKind::Compact | RecordKind::SegmentTable => 0,

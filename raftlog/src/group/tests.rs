@@ -133,6 +133,20 @@ fn what_it_overlaps_is_dead_with_all_behind_it() {
 }
 
 #[test]
+fn configurations_die_with_the_records_that_what_was_relocated_replaces() {
+    let config = |index| (Index(index), Rc::from(&b"c"[..]));
+    let kept = |log: &GroupLog| log.memberships.iter().map(|(index, _)| index.0).collect::<Vec<_>>();
+    let mut log = GroupLog::default();
+    log.append(1, record(4, 20, 1, 1), &mut |_| {});
+    log.memberships = vec![config(5), config(12)];
+    log.put_back(1, moved(6, 4, 2, 7), std::iter::empty());
+    assert_eq!((kept(&log), log.last), (vec![5], id(2, 9)), "12 was cut off with the end of its record");
+    log.memberships.push(config(9));
+    log.put_back(1, moved(6, 2, 3, 8), std::iter::empty());
+    assert_eq!((kept(&log), log.last), (vec![5], id(3, 7)), "9 went with its whole record");
+}
+
+#[test]
 fn a_relocated_record_takes_the_place_of_what_still_lives() {
     let mut log = GroupLog::default();
     log.append(1, record(1, 5, 1, 1), &mut |_| {});

@@ -1,4 +1,4 @@
-//! Every branch of the log's recovery is reached: by crashes at random moments of random lives, and by headers that are gone.
+//! Every branch of the log's recovery is reached: by crashes at random moments of random lives, and by blocks that are gone.
 
 use std::collections::BTreeSet;
 
@@ -35,6 +35,12 @@ fn every_branch_of_the_logs_recovery_is_reached() {
         life.disk.crash(rng.u64(..));
         recover(&life.disk.image(), seed);
         let files = life.disk.paths().len();
+        let rotten = life.disk.image();
+        for path in rotten.paths() {
+            let blocks = rotten.bytes(&path).map_or(0, |bytes| bytes.len() as u64 / 4096).max(1);
+            rotten.overwrite(&path, rng.u64(..blocks) * 4096, &[0; 4096]);
+        }
+        recover(&rotten, seed);
         let (one, all) = (life.disk.image(), life.disk.image());
         behead(&one, rng.usize(..files.max(1)));
         recover(&one, seed);

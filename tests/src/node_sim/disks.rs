@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::machine::Machine;
+use super::machine::{Machine, Process};
 use super::profile::Profile;
 use super::weather::Spell;
 use super::world::{Happening, World};
@@ -13,6 +13,8 @@ const FOUND_AFTER_US: std::ops::Range<u64> = 500_000..3_000_000;
 /// A machine is not stopped for so long after a silent fault, nor before later batches seal what it hit: one in the last batch is
 /// beyond what is promised.
 const SEALED_AFTER_US: u64 = 300_000;
+/// A restart, a look at all of the log, a snapshot in the place of what is damaged: time enough for all of them.
+const HEALED_AFTER_US: u64 = 8_000_000;
 /// A file's header.
 const FRONT_BYTES: usize = 256;
 /// Places looked at for one that holds something.
@@ -38,9 +40,21 @@ impl Machine {
         if paths.is_empty() {
             return None;
         }
+        let in_value = random.bool();
         for _ in 0..TRIES {
             let path = &paths[random.usize(..paths.len())];
             let bytes = disk.bytes(path).unwrap_or_default();
+            if in_value {
+                // What clients write is a small part of what is written, and nobody looks at it but those who need it.
+                let values: Vec<usize> = bytes
+                    .windows(4)
+                    .enumerate()
+                    .filter(|(_, four)| *four == b"xxxx")
+                    .map(|(at, _)| at)
+                    .collect();
+                let Some(at) = values.get(random.usize(..values.len().max(1))) else { continue };
+                return Some((path.clone(), *at as u64 + 1));
+            }
             let used = bytes.iter().rposition(|byte| *byte != 0)? + 1;
             // The front of a file says what it is, and is a small part of it.
             let used = if random.u8(..4) == 0 { used.min(FRONT_BYTES) } else { used };
@@ -120,7 +134,7 @@ impl World {
         };
         self.say(|| format!("machine {machine}: disk {shard} {said}"));
         let here = &mut self.machines[machine];
-        here.is_damaged = true;
+        (here.is_damaged, here.damaged_at_us) = (true, self.now_us);
         here.protected_until = self.now_us + SEALED_AFTER_US;
         let after_us = self.random.u64(FOUND_AFTER_US);
         self.plan(after_us, Happening::Inspect { machine });
@@ -156,5 +170,27 @@ impl World {
         }
         self.kill(machine);
         self.plan(10_000, Happening::Start { machine });
+        self.plan(HEALED_AFTER_US, Happening::CheckHealed { machine });
+    }
+
+    /// A machine whose node was restarted after damage has looked at all of its disk since, and lacks nothing any more: others may
+    /// be damaged now.
+    pub fn check_healed(&mut self, machine: usize) {
+        let here = &self.machines[machine];
+        if !here.is_damaged || self.now_us < here.damaged_at_us + HEALED_AFTER_US {
+            return; // another disk, or other damage since
+        }
+        let Process::Up(node) = &here.process else {
+            return self.plan(HEALED_AFTER_US, Happening::CheckHealed { machine });
+        };
+        let is_whole = (0..=self.profile.groups).all(|group| {
+            let replica = (0..node.shards()).find_map(|shard| node.raft(shard, raft::GroupId(group)));
+            replica.is_some_and(|replica| replica.standing() == raft::Standing::Normal)
+        });
+        if !is_whole || here.is_unsealed() {
+            return self.plan(HEALED_AFTER_US, Happening::CheckHealed { machine });
+        }
+        self.say(|| format!("machine {machine}: healed"));
+        self.machines[machine].is_damaged = false;
     }
 }

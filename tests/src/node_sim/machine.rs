@@ -140,6 +140,8 @@ pub struct Machine {
     pub clock: Clock,
     /// Some of its data is damaged or lost, and not replaced yet.
     pub is_damaged: bool,
+    /// Since then.
+    pub damaged_at_us: u64,
     /// It is not stopped before this, nor before its disks are sealed: see `disks`.
     pub protected_until: u64,
     /// One disk per shard.
@@ -205,6 +207,9 @@ pub fn listener_at(address: SocketAddr) -> Option<(usize, u16, bool)> {
     Some((machine, port, for_clients))
 }
 
+/// So often the logs are looked at: several times in a life.
+pub const SCRUB_EVERY: Duration = Duration::from_secs(4);
+
 /// The settings of the node on `machine`, which is told of the nodes on `founders` and itself.
 pub fn builder(
     profile: &Profile,
@@ -220,6 +225,7 @@ pub fn builder(
         .segment_bytes(profile.segment_bytes)
         .log_bytes_max(profile.log_bytes_max)
         .snapshot_after_bytes(profile.snapshot_after_bytes)
+        .scrub_every(SCRUB_EVERY)
         .deadline(Duration::from_secs(2))
         .lease_reads(profile.lease_reads)
         .redirect(profile.redirect);

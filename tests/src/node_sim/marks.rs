@@ -13,8 +13,11 @@ use Reached::{BySeeds, Elsewhere};
 
 /// Needs several segments in flight at one crash.
 const CRASHES: &str = "tests/it/raftlog/marks.rs: crashes of logs alone reach it";
-/// Needs rot in a header that nothing newer replaced: a few seeds in thousands have that.
-const HEADERS: &str = "tests/it/raftlog/marks.rs: headers that are gone reach it";
+/// Needs rot that nothing newer replaced: a few seeds in thousands have that.
+const HEADERS: &str = "tests/it/raftlog/marks.rs: blocks that are gone reach it";
+
+/// Needs rot in entries that are read after it: a few seeds in thousands have that.
+const ENTRIES: &str = "tests/it/rotten.rs: clusters of real processes do that";
 
 /// Needs a leader that leads again before it is known which of its entries count.
 const WAITERS: &str = "engine/src/shard/waiters.rs has tests: one seed in thousands reaches it";
@@ -24,14 +27,20 @@ pub const MARKS: &[(&str, Reached)] = &[
     ("log.case1.end", BySeeds),
     ("log.case2.torn", Elsewhere(CRASHES)),
     ("log.case3.torn", Elsewhere(CRASHES)),
+    ("log.case3.hole", Elsewhere(HEADERS)),
+    ("log.late_hole", BySeeds),
     ("log.case4.torn", Elsewhere(CRASHES)),
     ("log.case4.rot", Elsewhere(HEADERS)),
     ("log.case5.new", BySeeds),
     ("log.case5.rot", Elsewhere(HEADERS)),
     ("log.case6.torn", Elsewhere(CRASHES)),
-    ("log.case6.rot", Elsewhere(HEADERS)),
+    ("log.case6.hole", Elsewhere(HEADERS)),
+    ("log.case8.loss", Elsewhere(HEADERS)),
+    ("log.group_lost", BySeeds),
+    ("log.group_whole", Elsewhere(HEADERS)),
     ("log.put_back", BySeeds),
     ("log.relocated", BySeeds),
+    ("log.seam", Elsewhere(HEADERS)),
     ("log.stop.rot", BySeeds),
     ("log.torn.again", Elsewhere(CRASHES)),
     ("snapshot.open.live", BySeeds),
@@ -51,6 +60,10 @@ pub const MARKS: &[(&str, Reached)] = &[
     ("start.from_snapshot", BySeeds),
     ("start.newcomer", BySeeds),
     ("start.joining", BySeeds),
-    ("start.recovering", Elsewhere("no replica recovers before the log heals: tests of the core")),
+    ("start.recovering", BySeeds),
+    ("start.snapshot_lost", BySeeds),
+    ("heal.by_peers", Elsewhere(ENTRIES)),
+    ("heal.by_snapshot", Elsewhere(ENTRIES)),
+    ("heal.scrub_finds", Elsewhere(ENTRIES)),
     ("start.faulted", Elsewhere("no replica of a sound node is faulted: tests of the core")),
 ];

@@ -27,6 +27,7 @@ impl Machine {
             clock: Clock::new(0, random.u64(1_000_000..BOOT_US_MAX), drift(profile, random)),
             disks: (0..shards).map(|_| SimDisk::new()).collect(),
             is_damaged: false,
+            damaged_at_us: 0,
             protected_until: 0,
             slots: Vec::new(),
         };

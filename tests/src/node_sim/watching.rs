@@ -48,6 +48,7 @@ impl World {
                 applied: raft.applied_index(),
                 compacted: raft.compacted(),
                 standing: raft.standing(),
+                may_forget: here.is_damaged && raft.standing() == raft::Standing::Recovering,
                 config: raft.config(),
                 config_index: raft.config_index(),
             };

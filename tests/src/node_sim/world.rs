@@ -57,6 +57,11 @@ pub enum Happening {
         /// The machine.
         machine: usize,
     },
+    /// It is seen whether a machine whose disk was damaged is whole again.
+    CheckHealed {
+        /// The machine.
+        machine: usize,
+    },
     /// A machine whose disk was damaged is looked at.
     Inspect {
         /// The machine.
@@ -217,6 +222,7 @@ impl World {
             Happening::Start { machine } => self.start(machine),
             Happening::Resume { machine } => self.resume(machine),
             Happening::Inspect { machine } => self.inspect(machine),
+            Happening::CheckHealed { machine } => self.check_healed(machine),
             Happening::Clear(spell) => self.clear(spell),
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use raft::{Body, Index, NodeId, Role, Standing, Term};
 
 use crate::stage::Stage;
-use crate::stage::lone::{Lone, ack, append, disk, id};
+use crate::stage::lone::{Lone, Said, ack, append, disk, id};
 
 #[test]
 fn a_replica_is_restored_from_its_disk_and_nothing_else() {
@@ -93,6 +93,48 @@ fn a_recovering_replica_may_have_lost_even_what_it_knew_to_be_committed() {
     lone.turn();
     assert_eq!((lone.node.raft.standing(), lone.committed()), (Standing::Normal, 5));
     assert_eq!(lone.node.disk.hard_state.standing, Standing::Normal);
+}
+
+/// What a turn says after the entries from `from` on were lost.
+fn lose(lone: &mut Lone, from: u64) -> Vec<Said> {
+    let now = lone.now;
+    lone.node.raft.lose_from(now, Index(from));
+    if Index(from) <= lone.node.log.last() {
+        lone.node.log.write(Index(from), &[], &[]);
+    }
+    lone.turn()
+}
+
+/// Entries that were acknowledged are gone from the disk: it is as if the replica had restarted without them, and nobody
+/// counts on what it said before.
+#[test]
+fn a_replica_that_loses_the_end_of_its_log_forgets_it_and_gets_it_again() {
+    let mut lone = Lone::start(3, disk(&[], 0, 0, 0), |_| ());
+    lone.hear(3, 1, append(id(0, 0), &[1, 1, 1, 1], 2));
+    lose(&mut lone, 9);
+    assert_eq!(lone.node.raft.standing(), Standing::Normal, "nothing was there");
+    let said = lose(&mut lone, 3);
+    assert_eq!((lone.terms(), lone.committed()), (vec![1, 1], 2));
+    assert_eq!((lone.node.raft.standing(), lone.node.raft.leader()), (Standing::Recovering, None));
+    assert_eq!(lone.node.disk.hard_state.standing, Standing::Recovering, "recorded");
+    assert_eq!(said, [], "what it had acknowledged it does not acknowledge again");
+    let refused = lone.hear(2, 2, Body::PreVote { last: id(9, 1) });
+    assert_eq!(refused[0].body, Body::PreVoteReply { granted: false });
+    let said = lone.hear(3, 1, append(id(4, 1), &[], 4));
+    let Body::Recover { nonce } = said[0].body else { panic!("{said:?}") };
+    lone.hear(3, 1, Body::RecoverFloor { nonce, last: Index(4) });
+    lone.hear(3, 1, append(id(2, 1), &[1, 1], 4));
+    assert_eq!((lone.node.raft.standing(), lone.committed()), (Standing::Normal, 4));
+}
+
+#[test]
+fn a_leader_that_loses_entries_leads_no_more() {
+    let mut leader = Lone::start(3, disk(&[], 0, 0, 0), |_| ());
+    leader.elect();
+    lose(&mut leader, 1);
+    assert_eq!((leader.role(), leader.node.raft.standing()), (Role::Follower, Standing::Recovering));
+    assert_eq!(leader.wait(5000), [], "it does not campaign");
+    assert!(leader.terms().is_empty());
 }
 
 #[test]

@@ -95,6 +95,7 @@ impl Line {
             Said::HardState { term, vote, commit } => ("hard-state", Some(term), vote, Some(commit.0), None),
             Said::Compact(id) => ("compact", Some(id.term), None, None, Some((id.index, id.index))),
             Said::Snapshot(id) => ("snapshot", Some(id.term), None, None, Some((id.index, id.index))),
+            Said::Truncate(from) => ("truncate", None, None, None, Some((from, from))),
             Said::CheckpointRow { term, vote } => ("checkpoint", Some(term), vote, None, None),
             Said::SegmentTable => ("segments", None, None, None, None),
         };

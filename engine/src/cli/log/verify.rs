@@ -1,6 +1,7 @@
 //! `ringraft log verify`
 
-use raftlog::inspect::{Damage, Said};
+use raftlog::inspect::{Damage, Said, Verified};
+use raftlog::{Loss, Recovered};
 use serde::Serialize;
 
 use super::{Of, Stopped, file_name};
@@ -15,6 +16,23 @@ struct Shard {
     bytes: u64,
     torn_tail_bytes: u64,
     damaged: Vec<Place>,
+    /// Where batches that count cannot be read at all.
+    unreadable: Vec<Hole>,
+    /// Groups that lost something, which their peers have.
+    lost_groups: Vec<u32>,
+}
+
+#[derive(Serialize)]
+struct Hole {
+    file: String,
+    offset: u64,
+    what: String,
+}
+
+impl Shard {
+    fn damages(&self) -> usize {
+        self.damaged.len() + self.unreadable.len()
+    }
 }
 
 #[derive(Serialize)]
@@ -36,6 +54,7 @@ impl Place {
             Said::Entries { term, first, last } => (Some(term.0), Some((first.0, last.0))),
             Said::Compact(id) | Said::Snapshot(id) => (Some(id.term.0), Some((id.index.0, id.index.0))),
             Said::HardState { term, .. } | Said::CheckpointRow { term, .. } => (Some(term.0), None),
+            Said::Truncate(from) => (None, Some((from.0, from.0))),
             Said::SegmentTable => (None, None),
         };
         Place {
@@ -62,6 +81,18 @@ impl Place {
     }
 }
 
+/// What recovery could not read, but for the bodies that are named by their records.
+fn holes(recovered: &Recovered, verified: &Verified) -> Vec<Hole> {
+    let is_named = |loss: &&Loss| {
+        let mut records = verified.damaged.iter().map(|damage| &damage.record);
+        records.any(|record| (&record.path, record.body_offset) == (&loss.path, loss.offset))
+    };
+    let holes = recovered.losses.iter().filter(|loss| !is_named(loss));
+    holes
+        .map(|loss| Hole { file: file_name(&loss.path), offset: loss.offset, what: loss.what.clone() })
+        .collect()
+}
+
 pub(super) fn run(of: &Of) -> Result<(), Failure> {
     let stopped = Stopped::of(of)?;
     let mut shards = Vec::new();
@@ -73,12 +104,15 @@ pub(super) fn run(of: &Of) -> Result<(), Failure> {
                 anyhow::Error::new(error).context(format!("reading {}", path.display())),
             )
         })?;
+        let lost = log.recovered().groups.iter().filter(|found| found.is_lost);
         shards.push(Shard {
             shard: *shard,
             batches: verified.batches,
             records: verified.records,
             bytes: verified.bytes,
             torn_tail_bytes: log.recovered().report.torn_tail_bytes,
+            unreadable: holes(log.recovered(), &verified),
+            lost_groups: lost.map(|found| found.group.0).collect(),
             damaged: verified.damaged.iter().map(Place::of).collect(),
         });
     }
@@ -87,21 +121,31 @@ pub(super) fn run(of: &Of) -> Result<(), Failure> {
     } else {
         for shard in &shards {
             shard.damaged.iter().try_for_each(|place| place.show(shard.shard))?;
+            for hole in &shard.unreadable {
+                let Hole { file, offset, what } = hole;
+                output::print(format!("shard {}: {file} at byte {offset}: {what}", shard.shard))?;
+            }
+            for group in &shard.lost_groups {
+                output::print(format!(
+                    "shard {}: group {group} lost entries: its peers have them",
+                    shard.shard
+                ))?;
+            }
             output::print(format!(
                 "shard {}: {} batches, {} records, {} bytes: {}",
                 shard.shard,
                 grouped(shard.batches),
                 grouped(shard.records),
                 grouped(shard.bytes),
-                if shard.damaged.is_empty() { "all as written" } else { "DAMAGED" }
+                if shard.damages() == 0 { "all as written" } else { "DAMAGED" }
             ))?;
         }
     }
-    match shards.iter().map(|shard| shard.damaged.len()).sum::<usize>() {
+    match shards.iter().map(Shard::damages).sum::<usize>() {
         0 => Ok(()),
-        1 => Err(Failure::new(Exit::Corruption, anyhow::anyhow!("1 record is not what was written"))),
+        1 => Err(Failure::new(Exit::Corruption, anyhow::anyhow!("1 place is not what was written"))),
         count => {
-            Err(Failure::new(Exit::Corruption, anyhow::anyhow!("{count} records are not what was written")))
+            Err(Failure::new(Exit::Corruption, anyhow::anyhow!("{count} places are not what was written")))
         }
     }
 }

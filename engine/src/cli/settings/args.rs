@@ -45,6 +45,9 @@ pub struct ServeArgs {
     /// [default: 256]
     #[arg(long, value_name = "MIB")]
     pub snapshot_after_mib: Option<String>,
+    /// The log's entries are read and verified so often, so that rot is found while other nodes can mend it [default: 24h]
+    #[arg(long, value_name = "TIME")]
+    pub scrub_every: Option<String>,
     /// Leaders answer reads by lease, without a round of messages: for clocks that run within 20 % of each other's
     /// speed; the same on all nodes [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
@@ -84,6 +87,7 @@ impl ServeArgs {
             ("redirect", &self.redirect),
             ("deadline", &self.deadline),
             ("snapshot_after_mib", &self.snapshot_after_mib),
+            ("scrub_every", &self.scrub_every),
             ("lease_reads", &self.lease_reads),
             ("insecure", &self.insecure),
         ];

@@ -20,6 +20,9 @@ pub(super) fn check(settings: &Settings) -> Result<(), SettingsError> {
     if !(Duration::from_millis(10)..=Duration::from_secs(60)).contains(&settings.deadline) {
         return Err(SettingsError::new("deadline must lie between 10ms and 60s"));
     }
+    if settings.scrub_every < Duration::from_secs(1) {
+        return Err(SettingsError::new("scrub_every must be at least 1s"));
+    }
     Ok(())
 }
 

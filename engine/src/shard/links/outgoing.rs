@@ -117,6 +117,8 @@ impl Links {
                 } {
                     Filled::All => {}
                     Filled::FrameFull => self.note_one(link, *replica),
+                    // What is damaged cannot be sent; a snapshot will be, soon.
+                    Filled::NotCached(first) if first <= of.damaged_to => {}
                     Filled::NotCached(first) => {
                         loads.load_to_send(log, *replica, (link, to), of.group, first, of.raft.last())
                     }

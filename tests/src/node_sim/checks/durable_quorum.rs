@@ -12,9 +12,7 @@ use crate::core_sim::violation::require;
 pub fn check(look: &Look, id: EntryId, replicas: &BTreeMap<(GroupId, NodeId, u64), Known>) {
     let holds = |node: &NodeId| {
         let lives = replicas.range((look.group, *node, 0)..=(look.group, *node, u64::MAX));
-        lives.into_iter().any(|(_, known)| {
-            known.holds(id) && known.look.as_ref().is_some_and(|look| look.persisted >= id.index)
-        })
+        lives.into_iter().any(|(_, known)| known.held(id))
     };
     let is_quorum = |voters: &[NodeId]| {
         voters.is_empty() || 2 * voters.iter().filter(|node| holds(node)).count() > voters.len()

@@ -53,6 +53,8 @@ pub struct Look {
     pub compacted: EntryId,
     /// Whether it takes part.
     pub standing: Standing,
+    /// Its disk was damaged, and it says that it recovers: it may have forgotten what it acknowledged.
+    pub may_forget: bool,
     /// The configuration in force.
     pub config: Config,
     /// The index of its entry.
@@ -70,6 +72,8 @@ pub struct Known {
     terms: Vec<Term>,
     /// The newest entry that it ever said to be durable, by term and index.
     promised: (Term, Index),
+    /// Entries that rot took, as `base` and `terms` had them: what was committed with their help stays so.
+    lost: Vec<(u64, Vec<Term>)>,
 }
 
 impl Known {
@@ -83,6 +87,22 @@ impl Known {
     fn holds(&self, id: EntryId) -> bool {
         let compacted = self.look.as_ref().map_or(Index(0), |look| look.compacted.index);
         id.index <= compacted || self.term_at(id.index) == Some(id.term)
+    }
+
+    /// Whether it ever held the entry durably.
+    fn held(&self, id: EntryId) -> bool {
+        let lost = |(base, terms): &(u64, Vec<Term>)| {
+            let place = id.index.0.checked_sub(base + 1).and_then(|place| usize::try_from(place).ok());
+            place.and_then(|place| terms.get(place)) == Some(&id.term)
+        };
+        let is_durable = self.look.as_ref().is_some_and(|look| look.persisted >= id.index);
+        is_durable && self.holds(id) || self.lost.iter().any(lost)
+    }
+
+    /// Rot was found since the last look, and entries are gone.
+    fn forgets(&self, look: &Look) -> bool {
+        let before = self.look.as_ref().filter(|_| look.may_forget);
+        before.is_some_and(|before| look.last < before.last || look.committed < before.committed)
     }
 
     /// What it says to be durable now. While a snapshot that was just installed is not durable itself, it says nothing.
@@ -162,6 +182,11 @@ impl Checks {
                 && (before.term, before.start) == (look.term, look.start)
         });
         self.votes.check(&look);
+        let forgets = known.forgets(&look);
+        if forgets {
+            known.lost.push((known.base, known.terms.clone()));
+            (known.promised, known.look) = ((Term(0), Index(0)), None);
+        }
         if restarted {
             restarts::check(&known, &look);
         }

@@ -20,6 +20,7 @@ fn look(node: u16) -> Look {
         applied: Index(0),
         compacted: EntryId::ZERO,
         standing: Standing::Normal,
+        may_forget: false,
         config: Config::of_voters(&[NodeId(1), NodeId(2), NodeId(3)]),
         config_index: Index(0),
     }

@@ -1,0 +1,139 @@
+//! What cannot be read though it was durable, and where a start goes on behind it.
+//!
+//! A **hole** is a run of batches that cannot be read. Before the checkpoint it takes entries only (see `doubt.rs`). Behind it,
+//! it may take everything that a batch can say. Of one batch that is not too much: the next one repeats the hard states that
+//! changed in it, so all groups know their terms and votes, and get the rest from their leaders. Of more it is: nobody can give
+//! back a vote.
+
+use std::path::Path;
+
+use runtime::File;
+
+use crate::{
+    Loss, OpenError,
+    format::{BatchHeader, SegmentRow, batch_flags},
+    recover::Extent,
+    segments::slot_name,
+    survey::{Survey, io_error},
+};
+
+/// Batches that should be there and cannot be read.
+#[derive(Debug)]
+pub(crate) struct Hole {
+    /// The number of the first.
+    missing: u64,
+    /// The first batch behind them, if there is one.
+    next: Option<BatchHeader>,
+    loss: Loss,
+}
+
+impl Hole {
+    /// Whether what comes next says all about terms and votes that was lost. (What a checkpoint's batches hold is repeated by
+    /// none; but they do not change anything, and the batch before them is there.)
+    fn is_repeated(&self) -> bool {
+        let in_checkpoint = |flags: u16| flags & batch_flags::CHECKPOINT != 0;
+        let begins = |flags: u16| flags & batch_flags::CHECKPOINT_BEGIN != 0;
+        self.next.is_some_and(|next| {
+            next.batch_seq == self.missing + 1 && (!in_checkpoint(next.flags) || !begins(next.flags))
+        })
+    }
+}
+
+/// What became of a segment that a checkpoint's table names.
+pub(crate) enum Older {
+    There,
+    Missing,
+    TornAt(Option<u64>),
+}
+
+impl<F: File> Survey<F> {
+    /// Goes on behind what cannot be read in `segment` of the batches up to `limit`, all of which were durable. `successor` is what
+    /// comes behind the segment, if there is something.
+    pub(crate) async fn pass_holes(
+        &mut self,
+        segment: u64,
+        limit: u64,
+        successor: Option<BatchHeader>,
+        holes: &mut Vec<Hole>,
+    ) -> Result<(), OpenError> {
+        let damage = self.check_not_durable(segment).err().and_then(Loss::of);
+        let loss = damage.expect("the caller saw that something is missing");
+        self.resume(segment, limit).await?;
+        let walk = self.walk(segment);
+        let found = walk.holes.iter().map(|(missing, next)| (*missing, Some(*next)));
+        let at_end = (walk.next.batch_seq <= limit).then_some((walk.next.batch_seq, successor));
+        for (missing, next) in found.chain(at_end) {
+            holes.push(Hole { missing, next, loss: loss.clone() });
+        }
+        Ok(())
+    }
+
+    /// Whether a start can go on though there are `holes`, now that the newest checkpoint is known.
+    pub(crate) fn judge_holes(&self, holes: Vec<Hole>, extent: &mut Extent) -> Result<(), OpenError> {
+        let begin = extent.checkpoint.map_or(0, |(begin, _)| begin);
+        for hole in holes {
+            if hole.missing < begin {
+                extent.has_holes = true;
+            } else if hole.is_repeated() {
+                runtime::mark!("log.late_hole");
+                extent.has_late_holes = true;
+            } else {
+                let Loss { path, offset, what } = hole.loss;
+                return Err(OpenError::Damaged { path, offset, what });
+            }
+            if !extent.losses.contains(&hole.loss) {
+                extent.losses.push(hole.loss);
+            }
+        }
+        Ok(())
+    }
+
+    /// Cases 3 and 6: looks for the segment of `row`. What is lost of it is noted in `extent`.
+    pub(crate) async fn older(
+        &mut self,
+        dir: &Path,
+        row: SegmentRow,
+        extent: &mut Extent,
+    ) -> Result<Older, OpenError> {
+        let (segment, limit) = (row.segment_seq, row.last_batch_seq);
+        let is_there = self.segments.get(&segment).is_some_and(|found| found.slot.number == row.slot);
+        if !is_there {
+            if self.durable_max < limit {
+                runtime::mark!("log.case6.torn");
+                return Ok(Older::TornAt(self.below(segment)));
+            }
+            runtime::mark!("log.case6.hole");
+            let what = format!("it does not hold segment {segment}, which was durable");
+            extent.losses.push(Loss { path: dir.join(slot_name(row.slot)), offset: 0, what });
+            extent.lost_slots.push(row.slot);
+            extent.has_holes = true;
+            return Ok(Older::Missing);
+        }
+        if self.stops_before(segment, limit).await? {
+            let Err(damage) = self.check_not_durable(segment) else {
+                runtime::mark!("log.case3.torn");
+                return Ok(Older::TornAt(Some(segment)));
+            };
+            runtime::mark!("log.case3.hole");
+            extent.losses.extend(Loss::of(damage));
+            extent.has_holes = true;
+            self.resume(segment, limit).await?;
+        }
+        if self.walk(segment).next.batch_seq > limit {
+            self.check_end(segment, limit, row.end_offset, row.chain)?;
+        }
+        Ok(Older::There)
+    }
+
+    /// Goes on behind what cannot be read in `segment`, all of which was durable.
+    async fn resume(&mut self, segment: u64, limit: u64) -> Result<(), OpenError> {
+        let found = self.segments.get_mut(&segment).expect("the caller saw it");
+        let walk = found.walk.as_mut().expect("loaded before");
+        let before = walk.read_bytes;
+        let resumed = walk.resume(&found.slot.file, found.slot.file_bytes, limit).await;
+        let read = walk.read_bytes - before;
+        resumed.map_err(io_error("reading", &found.slot.path))?;
+        self.count_read(read);
+        Ok(())
+    }
+}
