@@ -9,7 +9,7 @@ use raftlog::Stats;
 type Read = fn(&Stats) -> u64;
 
 /// The numbers, with the names that INFO gives them. Those that only grow end in `_total` and count from the node's start.
-const NUMBERS: [(&str, Read); 15] = [
+const NUMBERS: [(&str, Read); 18] = [
     ("ringraft_log_batches_total", |stats| stats.batches),
     ("ringraft_log_records_total", |stats| stats.records),
     ("ringraft_log_written_bytes_total", |stats| stats.bytes),
@@ -19,12 +19,16 @@ const NUMBERS: [(&str, Read); 15] = [
     ("ringraft_log_scrubbed_bytes_total", |stats| stats.scrubbed_bytes),
     // More than none: the disk forgets what it was given. What it lost is healed; replace it.
     ("ringraft_log_damages_total", |stats| stats.damages),
+    ("ringraft_log_relocations_total", |stats| stats.relocations),
+    ("ringraft_log_segments_freed_total", |stats| stats.segments_freed),
     // More than none: segments are made more slowly than they are written; give the log a larger cap, or a faster disk.
     ("ringraft_log_stalls_total", |stats| stats.stalls),
     ("ringraft_log_unsynced_bytes", |stats| stats.unsynced_bytes),
     ("ringraft_log_cache_bytes", |stats| stats.cache_bytes),
     ("ringraft_log_segments_live", |stats| stats.segments_live as u64),
     ("ringraft_log_segments_ready", |stats| stats.segments_ready as u64),
+    // Far below the live segments' bytes: a few old entries of many groups hold them, and are moved once the log is half full.
+    ("ringraft_log_live_bytes", |stats| stats.live_bytes),
     ("ringraft_log_file_bytes", |stats| stats.file_bytes),
     // Shards whose logs take no entries: at the cap, or the disk is full.
     ("ringraft_log_full", |stats| u64::from(stats.is_full)),

@@ -1,4 +1,4 @@
-//! Checkpoints: after each roll, and when segments are short, every group's state is written once, so that older
+//! Checkpoints: after each roll, and when segments are nearly all used, every group's state is written once, so that older
 //! segments are needed for their entries only. A segment without live entries is left out of the table, and free once
 //! the checkpoint is durable: then every recovery finds this checkpoint or a newer one, and none looks for the segment.
 //!

@@ -14,7 +14,7 @@ use crate::{
         encode_segment_header, record_flags, seal_batch, u32_of,
     },
     group::{Place, Record},
-    log::{BATCH_BYTES_SOFT, release},
+    log::BATCH_BYTES_SOFT,
     scan::End,
     segments::Segment,
 };
@@ -100,6 +100,7 @@ impl<D: Disk> Log<D> {
             ..SegmentHeader::new(self.identity)
         };
         let end = End { offset: BLOCK_U64, last_seq: previous_last.0, chain };
+        self.segments.note_deaths();
         self.segments.push_live(Segment::new(seq, slot, salt, end));
         self.checkpoint.rolled();
         self.stats.rolls += 1;
@@ -173,7 +174,9 @@ impl<D: Disk> Log<D> {
                     runtime::mark!("log.relocated");
                     live += 1;
                     live_bytes += u64::from(record.body_bytes);
-                    release(&mut self.segments, &before, closed.seq);
+                    if let Some(old) = before.place {
+                        self.segments.moved_out(old.segment, before.body_bytes, closed.seq);
+                    }
                     holds.push((group, moved.last()));
                 }
             } else if log.place(closed.seq, building_offset, place, record.body_offset) {

@@ -15,6 +15,7 @@ use crate::{
     Log, ReadError,
     format::{RecordHeader, RecordKind, record_flags, u32_of},
     group::GroupLog,
+    segments::Fullness,
 };
 
 /// What one job moves at most, in bytes, or one record: it goes into a batch beside what is proposed meanwhile.
@@ -68,11 +69,12 @@ impl RelocationJob {
 }
 
 impl<D: Disk> Log<D> {
-    /// Work that makes room while the log cannot grow: the segments with the fewest live bytes are emptied. At most one job is out
-    /// at a time, and none while the log is busy.
+    /// Work that makes room: the segments with the fewest live bytes are emptied, the fuller the log the sooner (`space.rs` has the
+    /// tiers). At most one job is out at a time, and none while the log is busy, unless it fills.
     pub fn relocation(&mut self) -> Option<RelocationJob> {
-        let calm = self.queue.is_empty() && self.has_room() && self.relocated_in <= self.issued;
-        if self.relocating || !calm || self.pipeline.error().is_some() {
+        // Until what was moved last is issued, it still has its old places in the index.
+        let is_out = self.relocating || self.relocated_in > self.issued;
+        if is_out || self.pipeline.error().is_some() || self.is_too_busy() {
             return None;
         }
         // A job is a small part of a segment, so that it fits what is left of one.
@@ -83,9 +85,21 @@ impl<D: Disk> Log<D> {
             return None; // nothing is to be moved
         }
         let read = |piece: &Piece| self.read(piece.group, piece.first, piece.last, usize::MAX);
+        if self.segments.fullness() != Fullness::Short {
+            runtime::mark!("log.relocated.early");
+        }
         let reads = pieces.iter().map(|piece| Box::pin(read(piece)) as _).collect();
         self.relocating = true;
+        self.stats.relocations += 1;
         Some(RelocationJob { pieces, reads })
+    }
+
+    /// A log that is not pressed for room waits until nothing waits. One that is adds a job's bytes to what is under way, and
+    /// no more; but nothing to what waits for a segment, which would only make that longer.
+    fn is_too_busy(&self) -> bool {
+        let waits_for_segment = !self.queue.is_empty() && self.pipeline.len() < self.options.in_flight_max;
+        let is_calm = self.queue.is_empty() && self.has_room();
+        !is_calm && (waits_for_segment || !self.segments.fullness().is_pressing())
     }
 
     /// The first live records in `segments`, which ascend, as many as a job moves.

@@ -5,6 +5,7 @@
 //! new number tell from all uses before.
 
 mod job;
+mod space;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -14,6 +15,7 @@ use std::{
 
 pub use job::{PreparedSegment, SegmentJob};
 use raft::Time;
+pub(crate) use space::Fullness;
 
 use crate::{
     BatchSeq, Options,
@@ -45,6 +47,10 @@ pub(crate) struct Segment<F> {
     pub(crate) live_records: u64,
     /// What their bodies take.
     pub(crate) live_bytes: u64,
+    /// What they took at the last roll; no bound before it saw one.
+    live_bytes_before: u64,
+    /// Little died in it while the last whole segment was written.
+    is_settled: bool,
     /// Something in it could not be read: nothing is moved out of it.
     pub(crate) is_damaged: bool,
     /// The batch that killed the newest of its dead records: a recovery up to before it would revive them.
@@ -67,6 +73,8 @@ impl<F> Segment<F> {
             chain: end.chain,
             live_records: 0,
             live_bytes: 0,
+            live_bytes_before: u64::MAX,
+            is_settled: false,
             is_damaged: false,
             dying_since: BatchSeq(0),
             left_out_by: None,
@@ -83,10 +91,6 @@ impl<F> Segment<F> {
         self.slot.file_bytes - self.end_offset
     }
 }
-
-/// What a segment takes besides entries, roughly: its header, a small checkpoint, whole blocks. Emptying half of one that is
-/// hardly larger would gain nothing.
-const OVERHEAD_BYTES: u64 = 16 << 10;
 
 /// All segment files of a log.
 pub(crate) struct Segments<F> {
@@ -110,6 +114,8 @@ pub(crate) struct Segments<F> {
     checkpointed: BatchSeq,
     /// Some segment may be free that is not in `ready`.
     stale: bool,
+    /// Segments that became free since the start.
+    freed: u64,
 }
 
 /// The name of the file in slot `number`.
@@ -139,6 +145,7 @@ impl<F: runtime::File> Segments<F> {
             failed: false,
             checkpointed: BatchSeq(0),
             stale: false,
+            freed: 0,
         }
     }
 
@@ -163,8 +170,17 @@ impl<F: runtime::File> Segments<F> {
         self.live.len()
     }
 
+    pub(crate) fn freed(&self) -> u64 {
+        self.freed
+    }
+
     pub(crate) fn ready_len(&self) -> usize {
         self.ready.len()
+    }
+
+    /// What the bodies of live records take.
+    pub(crate) fn live_bytes(&self) -> u64 {
+        self.live.values().map(|segment| segment.live_bytes).sum()
     }
 
     /// What all files take.
@@ -222,6 +238,13 @@ impl<F: runtime::File> Segments<F> {
         segment.dying_since = segment.dying_since.max(by);
     }
 
+    /// A record in segment `seq` lives elsewhere by what is in batch `by`: that says nothing of when the others die.
+    pub(crate) fn moved_out(&mut self, seq: u64, bytes: u32, by: BatchSeq) {
+        self.release(seq, bytes, by);
+        let segment = self.live.get_mut(&seq).expect("as above");
+        segment.live_bytes_before = segment.live_bytes_before.saturating_sub(u64::from(bytes));
+    }
+
     /// The checkpoint that begins with batch `begin` is durable.
     pub(crate) fn checkpointed(&mut self, begin: BatchSeq) {
         self.checkpointed = begin;
@@ -244,53 +267,13 @@ impl<F: runtime::File> Segments<F> {
             }
         }
         self.stale = read;
+        self.freed += free.len() as u64;
         for seq in free {
             let segment = self.live.remove(&seq).expect("listed above");
             if segment.slot.file_bytes == self.segment_bytes {
                 self.ready.push_back(segment.slot);
             }
         }
-    }
-
-    /// The segments to be emptied, if segments are short and no checkpoint alone frees one: those with the fewest live bytes, as
-    /// many as have no more than `bytes` together, at least one; if it is worth it: at most half of one lives. None if there is
-    /// no room for that but for votes. Ascending.
-    pub(crate) fn victims(&self, bytes: u64) -> Vec<u64> {
-        let Some((active, newest)) = self.live.last_key_value() else { return Vec::new() };
-        let spare = newest.slot.file_bytes / 4; // for votes, and for the checkpoint that frees the victim
-        let room =
-            newest.room() >= 2 * bytes + spare && !self.closed || self.ready.len() >= SEGMENTS_RESERVED;
-        if !self.are_short() || !room || self.live.values().any(|segment| segment.left_out_by.is_some()) {
-            return Vec::new();
-        }
-        let is_worth_it = |segment: &&Segment<F>| {
-            let is_sparse = segment.live_bytes <= segment.slot.file_bytes.saturating_sub(OVERHEAD_BYTES) / 2;
-            !segment.is_damaged && segment.live_records > 0 && is_sparse
-        };
-        let old = self.live.range(..active).map(|(_, segment)| segment).filter(is_worth_it);
-        let mut few: Vec<(u64, u64)> = old.map(|segment| (segment.live_bytes, segment.seq)).collect();
-        few.sort_unstable();
-        let mut total = 0;
-        let fits = |(live_bytes, _): &(u64, u64)| {
-            let is_first = total == 0;
-            total += live_bytes;
-            is_first || total <= bytes
-        };
-        let mut victims: Vec<u64> = few.into_iter().take_while(fits).map(|(_, seq)| seq).collect();
-        victims.sort_unstable();
-        victims
-    }
-
-    fn are_short(&self) -> bool {
-        self.ready.len() < self.ready_wanted.max(SEGMENTS_RESERVED + 1) && self.may_grow() == 0
-    }
-
-    /// Segments are short, and one more checkpoint would free some.
-    pub(crate) fn wants_checkpoint(&self) -> bool {
-        let short = self.are_short();
-        let active = self.live.last_key_value().map_or(0, |(seq, _)| *seq);
-        let freeable = |segment: &Segment<F>| segment.live_records == 0 && segment.left_out_by.is_none();
-        short && self.live.range(..active).any(|(_, segment)| freeable(segment))
     }
 
     fn slots(&self) -> usize {

@@ -25,6 +25,10 @@ pub struct Stats {
     pub scrubbed_bytes: u64,
     /// Pieces of the log that were found damaged since it was opened: ask for another disk.
     pub damages: u64,
+    /// Background reads begun for that: each moves up to 256 KiB, or one record.
+    pub relocations: u64,
+    /// Segments that became free to be used again.
+    pub segments_freed: u64,
     /// Times a batch had to wait because no segment was ready.
     pub stalls: u64,
     /// Batches in flight now.
@@ -37,6 +41,8 @@ pub struct Stats {
     pub segments_live: usize,
     /// Segments ready to be written.
     pub segments_ready: usize,
+    /// What the entries take that live, in segments: far below what the live segments take, it is spread thin.
+    pub live_bytes: u64,
     /// What all segment files take on disk.
     pub file_bytes: u64,
     /// Groups known.
@@ -54,6 +60,8 @@ impl<D: Disk> Log<D> {
             cache_bytes: self.cache.bytes(),
             segments_live: self.segments.live_len(),
             segments_ready: self.segments.ready_len(),
+            segments_freed: self.segments.freed(),
+            live_bytes: self.segments.live_bytes(),
             file_bytes: self.segments.file_bytes(),
             groups: self.groups.len(),
             is_full: self.is_full(),

@@ -11,3 +11,4 @@ mod pipeline;
 mod reading;
 mod real;
 mod space;
+mod tiers;

@@ -4,7 +4,7 @@ use raft::{EntryId, Index, Term};
 use ringraft_tests::disk::{Fault, block_on};
 use runtime::{Buffer, Disk, File};
 
-use super::harness::{Life, check, open, options, tight_options};
+use super::harness::{Life, any_options, check, open};
 
 /// A life of some turns, ended by a crash with writes in flight.
 pub(super) fn live(mut life: Life, rng: &mut fastrand::Rng) -> Life {
@@ -31,7 +31,7 @@ pub(super) fn live(mut life: Life, rng: &mut fastrand::Rng) -> Life {
 fn acknowledged_batches_survive_crashes_and_dropped_ones_stay_dropped() {
     for seed in 0..150 {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let mut life = Life::with(if seed % 2 == 0 { options(seed) } else { tight_options(seed) });
+        let mut life = Life::with(any_options(seed));
         for round in 0..5 {
             life = live(life, &mut rng);
             life.disk.crash(rng.u64(..));

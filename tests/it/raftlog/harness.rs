@@ -32,6 +32,16 @@ pub(super) fn tight_options(seed: u64) -> Options {
     Options { cap_bytes: 6 * SEGMENT_BYTES, segments_ready: 1, ..options(seed) }
 }
 
+/// A few files: random lives fill it to every tier.
+pub(super) fn small_options(seed: u64) -> Options {
+    Options { cap_bytes: 12 * SEGMENT_BYTES, segments_ready: 1, ..options(seed) }
+}
+
+/// Logs of all sizes.
+pub(super) fn any_options(seed: u64) -> Options {
+    [options, tight_options, small_options][usize::try_from(seed % 3).expect("below three")](seed)
+}
+
 /// One group as the log must show it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct GroupModel {

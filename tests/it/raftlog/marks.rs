@@ -6,7 +6,7 @@ use ringraft_tests::disk::SimDisk;
 use ringraft_tests::node_sim::marks::MARKS;
 
 use super::crashes::live;
-use super::harness::{Life, open, options, tight_options};
+use super::harness::{Life, any_options, open};
 
 /// Makes the first block of a file unreadable.
 fn behead(disk: &SimDisk, number: usize) {
@@ -30,7 +30,7 @@ fn every_branch_of_the_logs_recovery_is_reached() {
     let mut missing: BTreeSet<&str> = named.collect();
     for seed in 0..2_000 {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let life = Life::with(if seed % 2 == 0 { options(seed) } else { tight_options(seed) });
+        let life = Life::with(any_options(seed));
         let life = live(live(life, &mut rng), &mut rng);
         life.disk.crash(rng.u64(..));
         recover(&life.disk.image(), seed);

@@ -41,6 +41,7 @@ pub const MARKS: &[(&str, Reached)] = &[
     ("log.put_back", BySeeds),
     ("log.relocated", BySeeds),
     ("log.seam", Elsewhere(HEADERS)),
+    ("log.relocated.early", BySeeds),
     ("log.stop.rot", BySeeds),
     ("log.torn.again", Elsewhere(CRASHES)),
     ("snapshot.open.live", BySeeds),
