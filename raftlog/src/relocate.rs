@@ -5,7 +5,12 @@
 //! what truncates its entries later comes after it. Its place counts once its batch is issued; the old one is dead from that
 //! batch on, so its segment stays until a checkpoint after it is durable, like that of truncated entries.
 
-use std::{future::Future, pin::Pin};
+use std::{
+    collections::VecDeque,
+    future::{Future, poll_fn},
+    pin::Pin,
+    task::Poll,
+};
 
 use bytemuck::Zeroable;
 use raft::{GroupId, Index, Term};
@@ -21,6 +26,9 @@ use crate::{
 /// What one job moves at most, in bytes, or one record: it goes into a batch beside what is proposed meanwhile.
 const JOB_BYTES: usize = 256 << 10;
 
+/// Reads of a job under way at once: enough that a job of small records takes a few turns, and too few to be in anyone's way.
+const READS_MAX: usize = 16;
+
 /// Consecutive live entries of one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Piece {
@@ -33,7 +41,14 @@ struct Piece {
     last: Index,
 }
 
-type Read = Pin<Box<dyn Future<Output = Result<Vec<Buffer>, ReadError>>>>;
+type ReadResult = Result<Vec<Buffer>, ReadError>;
+type Read = Pin<Box<dyn Future<Output = ReadResult>>>;
+
+/// A read that was begun.
+enum Reading {
+    Done(ReadResult),
+    UnderWay(Read),
+}
 
 /// Background work that reads what is to be moved: run it at low priority and hand the result to [`Log::relocated`].
 #[must_use = "run it and hand the result to Log::relocated, or nothing will be relocated any more"]
@@ -51,26 +66,47 @@ pub struct Relocation {
 }
 
 impl RelocationJob {
-    /// Reads and verifies the entries, one record after the other. Damage is in the result: what comes before it is moved, and the
-    /// segment is then left as it is.
+    /// Reads and verifies the entries, several records at once: they are small and lie far apart, and one after the other would
+    /// take a turn each, while a busy log begins segment after segment. Damage is in the result: what comes before it is moved,
+    /// and the segment is then left as it is.
     pub async fn run(self) -> Relocation {
         let mut relocation = Relocation { pieces: Vec::new(), damage: None };
-        for (piece, read) in self.pieces.into_iter().zip(self.reads) {
-            match read.await {
+        let mut coming = self.pieces.into_iter().zip(self.reads);
+        let mut begun = VecDeque::new();
+        loop {
+            while begun.len() < READS_MAX
+                && let Some((piece, read)) = coming.next()
+            {
+                begun.push_back((piece, begin(read).await));
+            }
+            let Some((piece, reading)) = begun.pop_front() else { return relocation };
+            let read = match reading {
+                Reading::Done(read) => read,
+                Reading::UnderWay(read) => read.await,
+            };
+            match read {
                 Ok(buffers) => relocation.pieces.push((piece, buffers)),
                 Err(error) => {
                     relocation.damage = Some((piece.segment, error));
-                    break;
+                    return relocation;
                 }
             }
         }
-        relocation
+    }
+}
+
+/// Has the disk asked for it.
+async fn begin(mut read: Read) -> Reading {
+    let begun = poll_fn(|context| Poll::Ready(read.as_mut().poll(context))).await;
+    match begun {
+        Poll::Ready(done) => Reading::Done(done),
+        Poll::Pending => Reading::UnderWay(read),
     }
 }
 
 impl<D: Disk> Log<D> {
     /// Work that makes room: the segments with the fewest live bytes are emptied, the fuller the log the sooner (`space.rs` has the
-    /// tiers). At most one job is out at a time, and none while the log is busy, unless it fills.
+    /// tiers). At most one job is out at a time.
     pub fn relocation(&mut self) -> Option<RelocationJob> {
         // Until what was moved last is issued, it still has its old places in the index.
         let is_out = self.relocating || self.relocated_in > self.issued;
@@ -94,12 +130,13 @@ impl<D: Disk> Log<D> {
         Some(RelocationJob { pieces, reads })
     }
 
-    /// A log that is not pressed for room waits until nothing waits. One that is adds a job's bytes to what is under way, and
-    /// no more; but nothing to what waits for a segment, which would only make that longer.
+    /// A busy log adds a job's bytes to what is under way, and no more: under a load that never ends there is no quiet moment to
+    /// wait for. But nothing is added to what waits for a segment, which would only make that longer, and while segments are short
+    /// what room is left is for what is under way: entries are refused then, so that the log soon is not busy any more.
     fn is_too_busy(&self) -> bool {
-        let waits_for_segment = !self.queue.is_empty() && self.pipeline.len() < self.options.in_flight_max;
         let is_calm = self.queue.is_empty() && self.has_room();
-        !is_calm && (waits_for_segment || !self.segments.fullness().is_pressing())
+        let waits_for_segment = !self.queue.is_empty() && self.pipeline.len() < self.options.in_flight_max;
+        !is_calm && (waits_for_segment || self.segments.fullness() == Fullness::Short)
     }
 
     /// The first live records in `segments`, which ascend, as many as a job moves.

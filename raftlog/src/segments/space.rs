@@ -9,7 +9,7 @@ const OVERHEAD_BYTES: u64 = 16 << 10;
 
 /// A log that holds no more than this of its cap, in percent, moves nothing: most of what it holds dies by itself.
 const HALF_PERCENT: usize = 50;
-/// Beyond this it does not wait for a quiet moment to move what is sparse: under a load that never ends there is none.
+/// Beyond this it pays more for a segment.
 const FILLING_PERCENT: usize = 70;
 /// Beyond this it moves all that gains something, and takes checkpoints of its own to have what was emptied at once.
 const CROWDED_PERCENT: usize = 85;
@@ -26,9 +26,9 @@ const CROWDED_LIVE_PERCENT: u64 = 50;
 pub(crate) enum Fullness {
     /// Nothing is done.
     Roomy,
-    /// Over half: what hardly holds anything is emptied when there is nothing else to do.
+    /// Over half: what hardly holds anything is emptied.
     Half,
-    /// What is sparse is emptied, whatever else there is to do.
+    /// What is sparse is emptied.
     Filling,
     /// All that gains something is.
     Crowded,
@@ -45,12 +45,6 @@ impl Fullness {
             Fullness::Filling => FILLING_LIVE_PERCENT,
             Fullness::Crowded | Fullness::Short => CROWDED_LIVE_PERCENT,
         }
-    }
-
-    /// Whether segments are emptied also while the log is busy. Not while they are short: entries are refused then, so that it
-    /// soon is not, and what room is left is for what is under way.
-    pub(crate) fn is_pressing(self) -> bool {
-        matches!(self, Fullness::Filling | Fullness::Crowded)
     }
 }
 
@@ -82,10 +76,11 @@ impl<F: runtime::File> Segments<F> {
 
     /// A segment is about to be begun. Those in which little died while the one before it was written will not be empty soon:
     /// only these are worth emptying. The others are the old end of a queue, or belong to groups that are compacted one after
-    /// the other, and what is moved out of them would be dead when it arrives.
+    /// the other, and what is moved out of them would be dead when it arrives. Of what a start found nothing is known: it counts as
+    /// settled for one segment's time, or a log that is restarted again and again would wait until segments are short.
     pub(crate) fn note_deaths(&mut self) {
         for segment in self.live.values_mut() {
-            segment.is_settled = segment.live_bytes > segment.live_bytes_before / 4 * 3;
+            segment.is_settled = self.closed || segment.live_bytes > segment.live_bytes_before / 4 * 3;
             segment.live_bytes_before = segment.live_bytes;
         }
     }

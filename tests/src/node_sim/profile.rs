@@ -148,7 +148,7 @@ impl Profile {
             keys: pick(random, &[1, 3, 8, 30]),
             pace_us: if heavy { 2_000 } else { pick(random, &[2_000, 10_000, 50_000]) },
             segment_bytes,
-            log_bytes_max: segment_bytes * pick(random, &[24, 64, 200]),
+            log_bytes_max: segment_bytes * pick(random, &[12, 64, 200]),
             snapshot_after_bytes: pick(random, &[16 << 10, 64 << 10, 256 << 10, 1 << 30]),
             lease_reads: random.u8(..3) == 0,
             redirect: if random.u8(..4) == 0 { Redirect::Moved } else { Redirect::Proxy },
