@@ -167,7 +167,7 @@ fn plain_clients_take_any_node_for_one_redis() {
     let cluster = cluster(Redirect::Proxy);
     redis_cli(cluster.address(1));
     let log = cli(cluster.address(1), &[], &["INFO", "ringraft"]);
-    assert!(log.contains("ringraft_log_full:0") && log.contains("ringraft_log_segments_live:"), "{log}");
+    assert!(log.contains("ringraft_log_full:0") && log.contains("ringraft_log_live_bytes:"), "{log}");
     for id in cluster.ids() {
         redis_cli_whole(cluster.address(id));
     }

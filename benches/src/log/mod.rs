@@ -7,6 +7,7 @@ mod append;
 mod device;
 mod engine;
 mod fio;
+mod gc;
 mod ours;
 mod paced;
 mod recovery;
@@ -44,11 +45,13 @@ pub enum Part {
     Recovery,
     /// CPU time and allocations per entry.
     Append,
+    /// Ten times the log's cap while some groups keep their entries, beside the same where none does.
+    Gc,
 }
 
 /// All of them.
-pub const PARTS: [Part; 6] =
-    [Part::Device, Part::Fio, Part::Engine, Part::Paced, Part::Recovery, Part::Append];
+pub const PARTS: [Part; 7] =
+    [Part::Device, Part::Fio, Part::Engine, Part::Paced, Part::Recovery, Part::Append, Part::Gc];
 
 /// What one side did in one slice.
 #[derive(Clone, Copy, Debug)]
@@ -117,6 +120,7 @@ pub fn run(dir: &Path, settings: Settings, parts: &[Part]) -> anyhow::Result<()>
             Part::Paced => paced::run(&place, settings)?,
             Part::Recovery => recovery::run(&place, settings)?,
             Part::Append => append::run(&place, settings)?,
+            Part::Gc => gc::run(&place, settings)?,
         });
         std::fs::remove_dir_all(&place)?;
     }

@@ -1,12 +1,14 @@
 //! Our log under the load of a shard that does nothing else.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use raft::{EntryId, EntryKind, EntrySpec, GroupId, Index, Term, encode_entry, entry_bytes};
-use raftlog::{BatchSeq, Log, Options, PreparedSegment};
+use raftlog::{BatchSeq, Log, Options, PreparedSegment, Relocation};
 use runtime::{Context, RealDisk, RealFile};
 
 use super::{Meter, Slice, turn};
@@ -47,11 +49,34 @@ impl Shape {
     }
 }
 
+/// Where background work leaves its result.
+type Place<T> = Rc<RefCell<Option<T>>>;
+
+/// The result, once it is there.
+fn take<T>(place: &mut Option<Place<T>>) -> Option<T> {
+    let result = place.as_ref()?.borrow_mut().take()?;
+    *place = None;
+    Some(result)
+}
+
+/// Runs `work` beside the turns.
+fn spawn<T: 'static>(context: &Context, work: impl Future<Output = T> + 'static) -> Option<Place<T>> {
+    let place = Place::default();
+    let (result, doorbell) = (Rc::clone(&place), context.ring().doorbell());
+    context.spawn_background(async move {
+        let value = work.await;
+        *result.borrow_mut() = Some(value);
+        doorbell.ring();
+    });
+    Some(place)
+}
+
 /// The log, and what it was given so far.
 pub(super) struct Ours {
     pub(super) log: Log<RealDisk>,
     last: Vec<Index>,
-    preparing: Option<std::rc::Rc<std::cell::RefCell<Option<PreparedSegment<RealFile>>>>>,
+    preparing: Option<Place<PreparedSegment<RealFile>>>,
+    relocating: Option<Place<Relocation>>,
 }
 
 impl Ours {
@@ -62,53 +87,68 @@ impl Ours {
 
     pub(super) async fn open_with(context: &Context, dir: &Path, options: Options) -> anyhow::Result<Ours> {
         let (log, _) = Log::open(context.disk(), dir, options).await?;
-        Ok(Ours { log, last: Vec::new(), preparing: None })
+        Ok(Ours { log, last: Vec::new(), preparing: None, relocating: None })
+    }
+
+    /// Entries of the group behind its last one, which all of them need no more.
+    pub(super) fn append(&mut self, number: u32, entries: u32, command_bytes: usize) -> Index {
+        let each = entry_bytes(command_bytes);
+        self.last.resize(self.last.len().max(number as usize + 1), Index(0));
+        let (group, last) = (GroupId(number + 1), &mut self.last[number as usize]);
+        let first = EntryId::new(Term(1), last.next());
+        let mut space = self.log.entries_space(group, 1, first, entries, each * entries as usize);
+        for index in (first.index.0..).take(entries as usize) {
+            let (place, rest) = space.split_at_mut(each);
+            space = rest;
+            let id = EntryId::new(Term(1), Index(index));
+            let spec = EntrySpec { group, incarnation: 1, id, kind: EntryKind::Command };
+            encode_entry(place, spec, command_bytes, |out| out.fill(index.to_le_bytes()[0]));
+        }
+        *last = Index(last.0 + u64::from(entries));
+        self.log.applied(group, *last, *last);
+        *last
+    }
+
+    /// Lets go of all of the group's entries that were issued.
+    pub(super) fn compact(&mut self, number: u32) {
+        let group = GroupId(number + 1);
+        let visible = self.log.visible(group);
+        self.log.compact(group, EntryId::new(Term(1), visible));
     }
 
     /// One batch of `shape`, of the groups from `first_group` on; `keeps` says that nothing is compacted.
     pub(super) fn add(&mut self, shape: Shape, first_group: u32, keeps: bool) {
-        let each = entry_bytes(shape.command_bytes);
-        let bytes = each * shape.entries as usize;
-        self.last.resize(self.last.len().max((first_group + shape.groups) as usize), Index(0));
         for number in first_group..first_group + shape.groups {
-            let (group, last) = (GroupId(number + 1), &mut self.last[number as usize]);
-            let first = EntryId::new(Term(1), last.next());
-            let mut space = self.log.entries_space(group, 1, first, shape.entries, bytes);
-            for index in (first.index.0..).take(shape.entries as usize) {
-                let (place, rest) = space.split_at_mut(each);
-                space = rest;
-                let id = EntryId::new(Term(1), Index(index));
-                let spec = EntrySpec { group, incarnation: 1, id, kind: EntryKind::Command };
-                encode_entry(place, spec, shape.command_bytes, |out| out.fill(index.to_le_bytes()[0]));
-            }
-            *last = Index(last.0 + u64::from(shape.entries));
-            self.log.applied(group, *last, *last);
+            let last = self.append(number, shape.entries, shape.command_bytes);
             // Each group at another time.
             let batches = last.0 / u64::from(shape.entries) + u64::from(number);
             if !keeps && batches.is_multiple_of(COMPACT_EVERY) {
-                let visible = self.log.visible(group);
-                self.log.compact(group, EntryId::new(Term(1), visible));
+                self.compact(number);
             }
         }
         self.log.submit();
     }
 
-    /// Makes the next segment ready beside what else there is to do, as a shard does.
+    /// Makes the next segment ready beside what else there is to do, and empties old ones, as a shard does.
     pub(super) fn prepare(&mut self, context: &Context) {
-        if let Some(place) = &self.preparing {
-            let Some(prepared) = place.borrow_mut().take() else { return };
+        if let Some(prepared) = take(&mut self.preparing) {
             self.log.prepared(prepared);
-            self.preparing = None;
+        }
+        if let Some(relocation) = take(&mut self.relocating) {
+            self.log.relocated(relocation);
         }
         if let Some(job) = self.log.wanted() {
-            let place = std::rc::Rc::default();
-            self.preparing = Some(std::rc::Rc::clone(&place));
-            let (disk, doorbell) = (context.disk(), context.ring().doorbell());
-            context.spawn_background(async move {
-                *place.borrow_mut() = Some(job.run(&disk).await);
-                doorbell.ring();
-            });
+            let disk = context.disk();
+            self.preparing = spawn(context, async move { job.run(&disk).await });
         }
+        if let Some(job) = self.log.relocation() {
+            self.relocating = spawn(context, job.run());
+        }
+    }
+
+    /// Whether background work is under way.
+    pub(super) fn is_at_work(&self) -> bool {
+        self.preparing.is_some() || self.relocating.is_some()
     }
 
     /// Batches one after the other for `slice`, `flight` of them on their way to the disk, and `ahead` more being built.
@@ -177,17 +217,16 @@ impl Ours {
         Ok(times)
     }
 
-    /// Ends it; no segment is being made any more.
+    /// Ends it; nothing is under way any more.
     pub(super) async fn end(mut self, context: &Context) -> anyhow::Result<()> {
         self.log.drain().await?;
-        while let Some(place) = &self.preparing {
-            if place.borrow_mut().take().is_some() {
-                break;
+        loop {
+            let _unused = (take(&mut self.preparing), take(&mut self.relocating));
+            if !self.is_at_work() {
+                return Ok(());
             }
             turn(context).await;
         }
-        self.preparing = None;
-        Ok(())
     }
 
     /// Writes until segments are used again.
