@@ -98,7 +98,7 @@ impl Replayed {
             } else {
                 self.doubts.get_mut(&group)
             };
-            if let Some(before) = &mut self.before {
+            if let Some(before) = self.before.as_mut().filter(|_| kind == RecordKind::Entries) {
                 let key = (group, Index(record.first_index), BatchSeq(batch.header.batch_seq));
                 before.insert(key, Term(record.commit));
             }
@@ -163,7 +163,7 @@ fn apply_entries(log: &mut GroupLog, batch: &Scanned, record: &RecordHeader, bod
     let memberships = raft::entries(body, raft::Check::Shape).flatten();
     let memberships = memberships.map(|entry| (entry.id.index, Rc::from(entry.command)));
     let entries = entries_record(&batch.header, record);
-    if entries.moved {
+    if entries.moved && !runtime::mutant!("log.relocation_truncates") {
         runtime::mark!("log.put_back");
         log.put_back(record.incarnation, entries, memberships);
     } else {

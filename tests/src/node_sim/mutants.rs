@@ -10,6 +10,10 @@ pub const MUTANTS: &[(&str, &str)] = &[
     ("log.stale_batches_accepted", "a recovery takes batches of an earlier use of a segment, or after a gap"),
     ("log.seam_ignored", "entries that were replaced in batches that cannot be read count as the group's"),
     ("log.loss_forgotten", "a replica that lost entries votes as if it had them"),
+    (
+        "log.relocation_truncates",
+        "a recovery takes relocated entries for new ones: what follows them is dropped",
+    ),
     ("log.last_batch_dropped", "a recovery forgets the last batch"),
     ("log.damage_taken_for_torn", "a recovery drops what was acknowledged as if it were a torn tail"),
     ("log.torn_taken_for_damage", "a recovery takes a torn tail for damage"),
