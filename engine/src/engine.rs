@@ -20,6 +20,7 @@ use crate::placement::Placement;
 use crate::recovering::gather;
 use crate::shard::{LEASE, Places, ShardMessage, ShardSettings, ShardStart, SharedDataDir, run};
 use crate::state_machine::StateMachine;
+use net::forming::Cluster;
 
 /// Makes each group's machine, on the shard that owns the group.
 pub(crate) type Factory<S> = Arc<dyn Fn(GroupId) -> S + Send + Sync>;
@@ -293,7 +294,11 @@ pub(crate) fn places(
     shards: u16,
 ) -> Places {
     let shard = settings.shard;
+    // The founder of a cluster that nobody has joined: what it lost nobody has.
+    let cluster = settings.data_dir.record().and_then(|bytes| Cluster::decode(&bytes).ok());
+    let is_alone = cluster.is_some_and(|cluster| cluster.roster.members.len() <= 1);
     let log_options = raftlog::Options {
+        heals: !is_alone,
         segment_bytes: builder.segment_bytes,
         cap_bytes: builder.log_bytes_max,
         scrub_every: builder.scrub_every,

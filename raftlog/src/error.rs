@@ -95,6 +95,12 @@ pub struct Loss {
     pub what: String,
 }
 
+impl From<Loss> for OpenError {
+    fn from(Loss { path, offset, what }: Loss) -> OpenError {
+        OpenError::Damaged { path, offset, what }
+    }
+}
+
 impl Loss {
     /// What `error` says, if it is about damage.
     pub(crate) fn of(error: OpenError) -> Option<Loss> {

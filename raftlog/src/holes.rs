@@ -78,8 +78,7 @@ impl<F: File> Survey<F> {
                 runtime::mark!("log.late_hole");
                 extent.has_late_holes = true;
             } else {
-                let Loss { path, offset, what } = hole.loss;
-                return Err(OpenError::Damaged { path, offset, what });
+                return Err(hole.loss.into());
             }
             if !extent.losses.contains(&hole.loss) {
                 extent.losses.push(hole.loss);

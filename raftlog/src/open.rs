@@ -110,6 +110,11 @@ impl<D: Disk> Log<D> {
         for loss in &recovered.losses {
             tracing::error!("{loss}");
         }
+        if let (false, true, Some(first)) =
+            (options.heals, recovered.groups.iter().any(|group| group.is_lost), recovered.losses.first())
+        {
+            return Err(first.clone().into());
+        }
         let groups = replayed.groups;
         rewrite(&survey, &extent).await?;
         let last_batch = survey.batch_max;

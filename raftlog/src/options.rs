@@ -35,6 +35,8 @@ pub struct Options {
     pub cap_bytes: u64,
     /// All entries in complete segments are read and verified so often, at 4 MiB a second; the first time after a 24th of it.
     pub scrub_every: Duration,
+    /// Whether a start may go on without what it cannot read, since others have it. If not it is refused, and changes nothing.
+    pub heals: bool,
     /// Told how much a start has read. Clones of the options share it.
     pub progress: Progress,
     /// Where the salts of segments come from: fresh randomness in production, the seed in a simulation.
@@ -84,6 +86,7 @@ impl Options {
             cache_bytes_max: 64 << 20,
             cap_bytes: 4 << 30,
             scrub_every: Duration::from_secs(24 * 3600),
+            heals: true,
             progress: Progress::default(),
             seed: u64::from_le_bytes(seed),
         }

@@ -99,7 +99,7 @@ impl Alone {
         block_on(disk.create_dir(&settings.snapshots_dir)).unwrap();
         let pause: Pause = Rc::new(|| Box::pin(std::future::ready(())));
         let machine = |group| Machine::new(group, factory);
-        let opened = open_snapshots(&disk, &settings.snapshots_dir, recovered, &machine, &pause);
+        let opened = open_snapshots(&disk, &settings.snapshots_dir, recovered, &machine, &pause, true);
         let (store, groups) = block_on(opened).unwrap();
         let opened = Opened { log, disk: disk.clone(), store, groups };
         let now = Time(1_000_000);

@@ -152,7 +152,6 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             {
                 *members = Members::founded(&cluster.record);
             }
-            let is_lost = known.is_lost;
             let restored = restored(known, &founders, founded);
             let config = match self.replicas.last().map(|replica| &replica.config) {
                 Some(shared) if **shared == restored.config => Rc::clone(shared),
@@ -160,10 +159,9 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             };
             let preferred = preferred_leader(group, shards_min, &nodes) == Some(self.directory.node);
             let mut raft = Raft::new(&self.raft_settings, group, preferred, restored, self.now);
-            if is_lost && raft.is_alone() {
-                let reason = format!(
-                    "group {group} lost what nobody else has; the lines before say where, and what was found there"
-                );
+            if raft.standing() == Standing::Recovering && raft.is_alone() {
+                let reason =
+                    format!("group {group} lost what nobody else has: the start that found it said where");
                 self.ended = Some(Fatal::Corruption { shard: self.shard, reason });
             }
             if self.backlog.is_large() {

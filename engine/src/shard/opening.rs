@@ -47,7 +47,15 @@ pub(crate) async fn open<S: StateMachine, D: Disk>(
     })?;
     let no_pause: Pause = Rc::new(|| Box::pin(std::future::ready(())));
     let machine = |group| Machine::new(group, factory);
-    let opened = open_snapshots(disk, &places.snapshots_dir, recovered.groups, &machine, &no_pause).await;
+    let opened = open_snapshots(
+        disk,
+        &places.snapshots_dir,
+        recovered.groups,
+        &machine,
+        &no_pause,
+        places.log_options.heals,
+    )
+    .await;
     let (store, groups) = opened.map_err(|error| StartError::Recovery {
         shard,
         reason: error.to_string(),

@@ -76,13 +76,14 @@ pub(super) fn single_run(manifest: &Manifest) -> Result<&RunReference, &'static 
 }
 
 /// Opens a shard's snapshots and loads the state of every group the log has one for; the others start empty. What
-/// the log does not name is deleted.
+/// the log does not name is deleted. A state that cannot be loaded is left to the group's leader, if `heals`.
 pub(crate) async fn open_snapshots<S: StateMachine, D: Disk>(
     disk: &D,
     dir: &Path,
     groups: Vec<RecoveredGroup>,
     factory: &dyn Fn(GroupId) -> S,
     pause: &Pause,
+    heals: bool,
 ) -> Result<(Store<D>, Vec<(RecoveredGroup, S)>), LoadError> {
     let mut manifests = Vec::new();
     for known in &groups {
@@ -103,7 +104,7 @@ pub(crate) async fn open_snapshots<S: StateMachine, D: Disk>(
         };
         match result {
             Ok(()) => {}
-            Err(error) if error.is_corrupt() => {
+            Err(error) if error.is_corrupt() && heals => {
                 runtime::mark!("start.snapshot_lost");
                 tracing::error!(group = %known.group, %error, "what it held must come from the group's leader again");
                 machine = factory(known.group);

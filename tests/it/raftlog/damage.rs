@@ -165,6 +165,32 @@ fn what_rot_leaves_of_any_log_is_right() {
     }
 }
 
+/// What nobody else has is not given up: the start is refused, and the log left as it is for whoever can save something.
+#[test]
+fn a_log_that_nobody_else_has_is_refused_and_left_as_it_is() {
+    let life = sealed(3);
+    let alone = raftlog::Options { heals: false, ..options(77) };
+    let mut refused = 0;
+    for path in slots(&life.disk) {
+        for block in 0..SEGMENT_BYTES / BLOCK {
+            let disk = life.disk.image();
+            disk.overwrite(&path, block * BLOCK, &[0; 4096]);
+            let is_lost = judge(&life, &disk.image()) == "lost and named";
+            let before: Vec<_> = slots(&disk).iter().map(|path| disk.bytes(path)).collect();
+            match block_on(raftlog::Log::open(disk.clone(), dir(), alone.clone())) {
+                Err(OpenError::Damaged { .. }) if is_lost => {
+                    let after: Vec<_> = slots(&disk).iter().map(|path| disk.bytes(path)).collect();
+                    assert_eq!(before, after);
+                    refused += 1;
+                }
+                Err(error) => assert!(!is_lost, "{error}"),
+                Ok(_) => assert!(!is_lost, "{path:?} {block}"),
+            }
+        }
+    }
+    assert!(refused > 3, "{refused} images with losses");
+}
+
 /// Invariant 8, the other half: the residual window. Damage to the last batch, not yet sealed, is a torn tail.
 #[test]
 fn only_the_unsealed_last_batch_may_pass_for_torn() {
