@@ -42,7 +42,7 @@ pub struct Faults {
     pub rot: u8,
     /// Disks that are lost, and replaced by the operator.
     pub lose: u8,
-    /// Clocks that jump forward.
+    /// Clocks that jump forward; where leases are on, machines that sleep.
     pub clock: u8,
     /// Nodes that come and go.
     pub members: u8,
