@@ -151,7 +151,7 @@ impl Builder {
     /// Leaders answer reads by lease: without asking a quorum, for 0.8 s after a quorum last answered (Raft thesis
     /// 6.4.1). Reads stay linearizable as long as no node's clock runs more than 20 % faster or slower than another's.
     /// Give it on all nodes: a leader counts only followers that promise to elect nobody else meanwhile. A node that has
-    /// promised keeps its word after a restart too: it waits 0.8 s before it votes, also at the first start without.
+    /// promised keeps its word after a restart too: it waits 1 s before it votes, also at the first start without.
     /// Default off.
     #[must_use]
     pub fn lease_reads(mut self, lease_reads: bool) -> Builder {

@@ -18,7 +18,9 @@ use crate::local::LocalCluster;
 use crate::node::{DataDir, Identity, Random, Wanted, system_random};
 use crate::placement::Placement;
 use crate::recovering::gather;
-use crate::shard::{LEASE, Places, ShardMessage, ShardSettings, ShardStart, SharedDataDir, run};
+use crate::shard::{
+    ELECTION_TIMEOUT_MIN, Places, ShardMessage, ShardSettings, ShardStart, SharedDataDir, run,
+};
 use crate::state_machine::StateMachine;
 use net::forming::Cluster;
 
@@ -248,14 +250,14 @@ pub(crate) fn open_data_dir(builder: &Builder, random: Random<'_>) -> Result<Dat
 
 /// A node that runs with lease reads promises leaders not to elect others for a while, and must keep its word across a
 /// restart. While it runs with them its cores do (they vote late after a start), and a marker says so to later starts:
-/// the first one without them waits a lease before anything of it can vote, then forgets the promise.
+/// the first one without them waits as long before anything of it can vote, then forgets the promise.
 fn keep_lease_promise(data_dir: &mut DataDir, lease_reads: bool) -> Result<(), crate::node::DataDirError> {
     if lease_reads {
         return data_dir.promise_leases();
     }
     if data_dir.has_promised_leases() {
         tracing::info!("lease reads are off: waiting until leases of before have ended");
-        std::thread::sleep(LEASE);
+        std::thread::sleep(ELECTION_TIMEOUT_MIN);
         data_dir.forget_leases()?;
     }
     Ok(())

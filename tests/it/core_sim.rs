@@ -3,12 +3,12 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use raft::{Body, EntryId, Index, Message, NodeId, Term, TermRun, TermRuns};
+use raft::{Body, EntryId, Index, Message, NodeId, Term, TermRun, TermRuns, Time};
 use ringraft_tests::core_sim::disk::Entry;
 use ringraft_tests::core_sim::graphs::{one_way, two_way};
 use ringraft_tests::core_sim::input::{Envelope, Input};
 use ringraft_tests::core_sim::node::GROUP;
-use ringraft_tests::core_sim::profile::Profile;
+use ringraft_tests::core_sim::profile::{DRIFT_PER_MILLE, LEASE, Profile};
 use ringraft_tests::core_sim::run::{self, Plan, violation_of};
 use ringraft_tests::core_sim::trace::Trace;
 use ringraft_tests::core_sim::violation::violated;
@@ -173,6 +173,43 @@ fn a_stale_read_is_seen() {
         }
     });
     assert_eq!(judged, "checks::reads");
+}
+
+/// Whether the lease of 1 holds in `in_us` on its clock, if nothing comes.
+fn holds_lease(world: &World, in_us: u64) -> bool {
+    let machine = &world.machines[0];
+    let now = Time(machine.clock.read(world.now_us).0 + in_us);
+    machine.node().expect("it runs").raft.clone().lease_holds(now)
+}
+
+#[test]
+fn a_promise_to_the_slowest_clock_is_kept_by_the_fastest_over_a_restart() {
+    let profile = Profile { lease: true, ..Profile::plain(3) };
+    let mut world = World::new(fastrand::Rng::with_seed(1), profile, Trace::silent());
+    for (machine, drift) in world.machines.iter_mut().zip([0, 2, 2]) {
+        machine.clock.per_mille = 1000 - DRIFT_PER_MILLE + drift * DRIFT_PER_MILLE;
+    }
+    world.act(0, Input::Campaign);
+    let lease_us = u64::try_from(LEASE.as_micros()).unwrap();
+    let renewed = |world: &World| holds_lease(world, lease_us - 20_000);
+    world.run_until(SECOND_US, renewed);
+    // One beat more, which 3 does not hear; then 2 stops, is back at once, and neither of them hears of 1 again.
+    world.cuts.cut(0, 2);
+    world.now_us += 30_000;
+    world.run_until(SECOND_US, renewed);
+    assert!(renewed(&world));
+    world.cuts.cut(0, 1);
+    world.cuts.cut(1, 0);
+    world.cuts.cut(2, 0);
+    world.crash(1, 0);
+    world.start(1);
+    world.now_us += lease_us * 1000 / (1000 + DRIFT_PER_MILLE) + 1_000;
+    assert!(holds_lease(&world, 0), "a lease has passed on the clock of 2, not on that of 1");
+    world.act(2, Input::Campaign);
+    assert_eq!(verdict(|| elect_among_others(&mut world)), "nothing", "nobody leads yet");
+    let among_others = |world: &World| world.machines[1].leads() || world.machines[2].leads();
+    world.run_until(5 * SECOND_US, among_others);
+    assert!(among_others(&world), "in the end they may");
 }
 
 #[test]

@@ -3,8 +3,9 @@
 //!
 //! The lease counts from when a round was opened, which is before it was sent, to followers that promised. It is void
 //! for the rest of the term once the leader has told another to campaign, for that one's voters do not wait. A voter
-//! keeps its promise across restarts by waiting one lease before it votes or campaigns, and across changes of term
-//! because it remembers when it last heard a leader, not which.
+//! keeps its promise across restarts by waiting as long before it votes or campaigns, and across changes of term because
+//! it remembers when it last heard a leader, not which. The promise lasts an election timeout, longer than the lease by
+//! what clocks may drift apart: the leader's may be the slowest and the voter's the fastest.
 
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -88,18 +89,18 @@ impl Raft {
 
     /// A start: whom this replica heard before it stopped may hold a lease.
     pub(crate) fn wait_out_leases(&mut self) {
-        if let Some(lease) = self.settings.lease
+        if let Some(promise) = self.settings.promise()
             && self.term.0 > 0
             && !mutant!(LeaseForgottenAtRestart)
         {
-            self.vote_not_before = self.now + lease;
+            self.vote_not_before = self.now + promise;
         }
     }
 
     /// Whether a leader may hold a lease by this replica's word, be it known by name or not.
     pub(crate) fn is_bound_by_lease(&self) -> bool {
-        let Some(lease) = self.settings.lease else { return false };
-        let heard = self.leader_heard > Time(0) && self.now < self.leader_heard + lease;
+        let Some(promise) = self.settings.promise() else { return false };
+        let heard = self.leader_heard > Time(0) && self.now < self.leader_heard + promise;
         heard || self.now < self.vote_not_before
     }
 }

@@ -34,11 +34,17 @@ pub struct Settings {
     pub quiesce_after: Option<Duration>,
     /// Reads by lease (thesis 6.4.1): a leader serves reads without asking for this long after it sent what a quorum
     /// has acknowledged. Must be shorter than `election_timeout_min` by more than clocks may drift apart in that
-    /// time. A voter that runs with it neither votes nor campaigns for this long after its start. `None`: reads ask.
+    /// time. A voter that runs with it neither votes nor campaigns for `election_timeout_min` after its start. `None`:
+    /// reads ask.
     pub lease: Option<Duration>,
 }
 
 impl Settings {
+    /// For how long a voter elects nobody else after it heard a leader that may read by lease.
+    pub(crate) fn promise(&self) -> Option<Duration> {
+        self.lease.map(|_| self.election_timeout_min)
+    }
+
     pub(crate) fn window(&self) -> Window {
         let appends_max = u32::try_from(self.inflight_appends_max).unwrap_or(u32::MAX);
         Window { appends_max, bytes_max: self.inflight_bytes_max }

@@ -64,7 +64,7 @@ pub use io::{Action, Dialer, Input};
 pub(crate) use message::{CallAnswer, ShardMessage};
 pub(crate) use opening::Places;
 pub(crate) use request::{Kind, Outcome};
-pub(crate) use settings::{LEASE, ShardSettings, SharedDataDir};
+pub(crate) use settings::{ELECTION_TIMEOUT_MIN, ShardSettings, SharedDataDir};
 
 #[cfg(feature = "fuzzing")]
 pub(crate) use forming::restored;

@@ -15,8 +15,8 @@ use crate::node::{DataDir, Identity};
 /// itself for this long is given up for all groups.
 pub(crate) const ELECTION_TIMEOUT_MIN: Duration = Duration::from_millis(1000);
 
-/// How long a leader answers reads alone after a quorum has answered it, with lease reads. A node that promised that
-/// does not vote for as long after its start. Four fifths of the shortest election timeout: clocks may drift by a fifth.
+/// How long a leader answers reads alone after a quorum has answered it, with lease reads. Four fifths of the shortest
+/// election timeout, for which a node that promised that elects nobody else, over its starts: clocks may drift by a fifth.
 pub(crate) const LEASE: Duration = Duration::from_millis(800);
 const _: () = assert!(LEASE.as_millis() * 5 == ELECTION_TIMEOUT_MIN.as_millis() * 4);
 

@@ -20,9 +20,13 @@ impl Replica {
     /// Whether some leader may serve reads by a lease that rests on this replica's word, given in this
     /// run or the one before (6.4.1).
     pub(super) fn is_bound_by_lease(&self, now: Time) -> bool {
-        let Some(lease) = self.settings.lease else { return false };
-        let heard = self.heard > Time(0) && now < self.heard + lease;
-        heard || self.remembers_a_term && now < self.started + lease
+        if self.settings.lease.is_none() {
+            return false;
+        }
+        // Longer than the lease, by what clocks may differ.
+        let promise = self.settings.election_timeout_min;
+        let heard = self.heard > Time(0) && now < self.heard + promise;
+        heard || self.remembers_a_term && now < self.started + promise
     }
 
     /// Follows in `term`, which may be the present one.
