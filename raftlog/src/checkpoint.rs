@@ -87,12 +87,13 @@ impl<D: Disk> Log<D> {
             encode_row(&mut builder, group, log, body_bytes);
         }
         self.groups = groups;
+        let mut builder = self.enqueue_indexes(builder, bytes_max);
         builder.flags |= batch_flags::CHECKPOINT_END;
         self.enqueue(builder);
         self.stats.checkpoints += 1;
     }
 
-    fn checkpoint_builder(&mut self) -> Builder {
+    pub(crate) fn checkpoint_builder(&mut self) -> Builder {
         let mut builder = Builder::new(self.next_seq, Shape::default(), &mut self.spare);
         builder.flags = batch_flags::CHECKPOINT;
         self.next_seq = BatchSeq(self.next_seq.0 + 1);

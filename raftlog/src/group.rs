@@ -21,6 +21,8 @@ pub(crate) struct Record {
     pub(crate) cut: bool,
     /// It was relocated: it stands in a newer segment than its neighbours.
     pub(crate) moved: bool,
+    /// There are configurations among its entries.
+    pub(crate) memberships: bool,
     /// Of all its entries.
     pub(crate) term: Term,
     /// The batch it was written with.
@@ -296,6 +298,7 @@ impl GroupLog {
         building_offset: u32,
         place: Place,
         body_offset: u32,
+        memberships: bool,
     ) -> bool {
         // Nearly always the newest one.
         let of_batch = self.records.iter_mut().rev().skip_while(|record| record.batch > batch);
@@ -304,6 +307,7 @@ impl GroupLog {
         let Some(record) = of_batch.find(same) else { return false };
         record.place = Some(place);
         record.body_offset = body_offset;
+        record.memberships = memberships;
         self.visible = self.visible.max(record.last());
         true
     }

@@ -11,8 +11,8 @@ use runtime::File;
 
 use crate::{
     Loss, OpenError,
-    format::{BatchHeader, SegmentRow, batch_flags},
-    recover::Extent,
+    format::{BLOCK_U64, BatchHeader, SegmentRow, batch_flags},
+    recover::{Counted, Extent},
     segments::slot_name,
     survey::{Survey, io_error},
 };
@@ -92,6 +92,7 @@ impl<F: File> Survey<F> {
         &mut self,
         dir: &Path,
         row: SegmentRow,
+        chain: &[Counted],
         extent: &mut Extent,
     ) -> Result<Older, OpenError> {
         let (segment, limit) = (row.segment_seq, row.last_batch_seq);
@@ -107,6 +108,21 @@ impl<F: File> Survey<F> {
             extent.lost_slots.push(row.slot);
             extent.has_holes = true;
             return Ok(Older::Missing);
+        }
+        let checkpoint = extent.checkpoint.expect("it has the row");
+        if self.durable_max >= limit
+            && let Some(indexed) = self.read_index(&row, chain, checkpoint).await?
+        {
+            runtime::mark!("log.indexed");
+            for at in indexed.rows.iter().filter(|at| at.memberships.is_none()).map(|at| &at.row) {
+                runtime::mark!("log.case8.loss");
+                let path = self.segments[&segment].slot.path.clone();
+                let offset = u64::from(at.block) * BLOCK_U64 + u64::from(at.body_offset);
+                let what = format!("a record of group {}: its configurations cannot be read", at.group);
+                extent.losses.push(Loss { path, offset, what });
+            }
+            extent.indexed.insert(segment, indexed);
+            return Ok(Older::There);
         }
         if self.stops_before(segment, limit).await? {
             let Err(damage) = self.check_not_durable(segment) else {

@@ -124,6 +124,8 @@ pub enum Said {
     Truncate(Index),
     /// The segments that a checkpoint counts on.
     SegmentTable,
+    /// What lives in one of them.
+    SegmentIndex,
 }
 
 /// One entry.
@@ -145,6 +147,7 @@ impl Inspection {
     /// there is an error, too.
     pub fn of(dir: &Path, options: &Options) -> Result<Inspection, OpenError> {
         let mut survey = ready(Survey::of(&ReadDisk, dir, options))?;
+        survey.use_indexes = false; // all of it is looked at
         let extent = ready(extent(&mut survey, dir))?;
         let mut replayed = replay(&survey, &extent);
         let recovered = describe(dir, &mut replayed, &survey, &extent)?;
@@ -250,6 +253,7 @@ fn view(path: &Path, batch: &Scanned, record: &RecordHeader) -> RecordView {
         RecordKind::Truncate => Said::Truncate(id.index),
         RecordKind::CheckpointRow => Said::CheckpointRow { term: id.term, vote },
         RecordKind::SegmentTable => Said::SegmentTable,
+        RecordKind::SegmentIndex => Said::SegmentIndex,
     };
     RecordView {
         path: path.to_owned(),

@@ -10,8 +10,8 @@ use crate::{
     BatchSeq, Log, LogError,
     build::{Builder, Closed, Shape},
     format::{
-        BLOCK, BLOCK_U64, BatchHeader, RecordHeader, RecordKind, SegmentHeader, batch_flags,
-        encode_segment_header, record_flags, seal_batch, u32_of,
+        BATCH_HEADER_BYTES, BLOCK, BLOCK_U64, BatchHeader, RECORD_HEADER_BYTES, RecordHeader, RecordKind,
+        SegmentHeader, batch_flags, encode_segment_header, record_flags, seal_batch, u32_of,
     },
     group::{Place, Record},
     log::BATCH_BYTES_SOFT,
@@ -146,6 +146,7 @@ impl<D: Disk> Log<D> {
         };
         self.cache.insert(closed.seq, batch, cost, holds);
         self.issued = closed.seq;
+        self.note_index(closed.seq, closed.flags, (place.block, block_of(bytes as u64)));
         if closed.flags & batch_flags::SEAL != 0 {
             self.sealed = closed.seq;
         }
@@ -160,7 +161,8 @@ impl<D: Disk> Log<D> {
     fn place_records(&mut self, closed: &Closed, place: Place) -> Vec<(GroupId, Index)> {
         let mut holds: Vec<(GroupId, Index)> = Vec::new();
         let (mut entries, mut live, mut live_bytes) = (0, 0, 0);
-        for record in &closed.records {
+        let mut has_moved = false;
+        for (ordinal, record) in closed.records.iter().enumerate() {
             if record.kind != RecordKind::Entries.byte() {
                 continue;
             }
@@ -168,8 +170,10 @@ impl<D: Disk> Log<D> {
             let group = GroupId(u32::try_from(record.group).expect("made from a GroupId"));
             let building_offset = record.body_offset - u32_of(closed.bodies_start);
             let log = self.groups.get_mut(group).expect("a group with records is known");
+            let memberships = has_memberships(&closed.buffer, ordinal);
             if record.flags & record_flags::RELOCATED != 0 {
-                let moved = moved_record(record, closed.seq, place);
+                has_moved = true;
+                let moved = Record { memberships, ..moved_record(record, closed.seq, place) };
                 if let Some(before) = log.move_to(record.incarnation, moved) {
                     runtime::mark!("log.relocated");
                     live += 1;
@@ -179,7 +183,7 @@ impl<D: Disk> Log<D> {
                     }
                     holds.push((group, moved.last()));
                 }
-            } else if log.place(closed.seq, building_offset, place, record.body_offset) {
+            } else if log.place(closed.seq, building_offset, place, record.body_offset, memberships) {
                 live += 1;
                 live_bytes += u64::from(record.body_bytes);
                 holds.push((group, Index(record.first_index + u64::from(record.count) - 1)));
@@ -190,6 +194,7 @@ impl<D: Disk> Log<D> {
         let dead = entries > holds.len();
         let newest = BatchSeq(self.next_seq.0 - 1);
         let segment = self.segments.active().expect("the batch was just placed in it");
+        segment.has_moved |= has_moved;
         segment.live_records += live;
         segment.live_bytes += live_bytes;
         segment.dying_since = if dead { newest } else { segment.dying_since };
@@ -198,14 +203,19 @@ impl<D: Disk> Log<D> {
 
     /// An empty batch whose header vouches for all before it.
     pub(crate) fn issue_seal(&mut self, context: &mut Context<'_>) {
+        self.enqueue_empty(batch_flags::SEAL);
+        self.pump(context);
+    }
+
+    /// Puts a batch with nothing in it, but for what is repeated, at the end of the queue.
+    pub(crate) fn enqueue_empty(&mut self, flags: u16) {
         let mut builder = Builder::new(self.next_seq, Shape::default(), &mut self.spare);
         self.next_seq = BatchSeq(self.next_seq.0 + 1);
-        builder.flags = batch_flags::SEAL;
+        builder.flags = flags;
         self.repeat_promises(&mut builder);
         let closed = builder.close(&mut Shape::default());
         self.queued_bytes += closed.bytes() as u64;
         self.queue.push_back(closed);
-        self.pump(context);
     }
 
     /// Why batches cannot be written that wait for a segment.
@@ -233,6 +243,12 @@ fn with_header(header: &SegmentHeader, batch: &[u8]) -> (u64, Buffer, Buffer) {
     (0, whole, batch)
 }
 
+/// Whether the sealed `batch` says that its record `ordinal` holds configurations.
+fn has_memberships(batch: &[u8], ordinal: usize) -> bool {
+    let at = BATCH_HEADER_BYTES + ordinal * RECORD_HEADER_BYTES + std::mem::offset_of!(RecordHeader, flags);
+    batch[at] & record_flags::MEMBERSHIP != 0
+}
+
 /// Where a relocated record stands, now that its batch is issued.
 fn moved_record(header: &RecordHeader, batch: BatchSeq, place: Place) -> Record {
     Record {
@@ -240,6 +256,7 @@ fn moved_record(header: &RecordHeader, batch: BatchSeq, place: Place) -> Record 
         count: header.count,
         cut: false,
         moved: true,
+        memberships: false,
         term: Term(header.term),
         batch,
         place: Some(place),

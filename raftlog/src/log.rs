@@ -22,6 +22,7 @@ use crate::{
     groups::Groups,
     pipeline::Pipeline,
     scrub::Scrub,
+    segment_index::Indexings,
     segments::Segments,
     spare::Spare,
 };
@@ -68,6 +69,7 @@ pub struct Log<D: Disk> {
     pub(crate) sealed: BatchSeq,
     pub(crate) seal_at: Option<Time>,
     pub(crate) checkpoint: CheckpointState,
+    pub(crate) indexings: Indexings,
     /// A relocation job is out.
     pub(crate) relocating: bool,
     /// What was relocated last is in batches up to this one: until it is issued, its old places are still in the index.
@@ -127,6 +129,7 @@ impl<D: Disk> Log<D> {
             count,
             cut: false,
             moved: false,
+            memberships: false,
             term: first.term,
             batch: seq,
             place: None,

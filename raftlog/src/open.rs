@@ -20,6 +20,7 @@ use crate::{
     replay::{Replayed, replay},
     rewrite::rewrite,
     scrub::Scrub,
+    segment_index::Indexings,
     segments::{Segment, Segments},
     spare::Spare,
     survey::{Survey, io_error},
@@ -139,6 +140,7 @@ impl<D: Disk> Log<D> {
             sealed: BatchSeq(0),
             seal_at: None,
             checkpoint: CheckpointState::due_now(),
+            indexings: Indexings::default(),
             relocating: false,
             relocated_in: BatchSeq(0),
             scrub: Scrub::default(),
@@ -232,13 +234,16 @@ async fn adopt<D: Disk>(
     let mut segments = Segments::new(options);
     for counted in &extent.segments {
         let found = survey.segments.remove(&counted.segment).expect("it counts");
-        let walk = found.walk.as_ref().expect("it was walked");
-        let end = walk.end_at(&found.header, counted.limit);
+        let end = match extent.indexed.get(&counted.segment) {
+            Some(indexed) => indexed.end,
+            None => found.walk.as_ref().expect("it was walked").end_at(&found.header, counted.limit),
+        };
         segments.push_live(Segment::new(counted.segment, found.slot, found.header.salt, end));
     }
     for record in groups.values().flat_map(GroupLog::records) {
         let place = record.place.expect("replayed records have a place");
         let segment = segments.get_mut(place.segment).expect("it counts");
+        segment.has_moved |= record.moved;
         segment.live_records += 1;
         segment.live_bytes += u64::from(record.body_bytes);
     }

@@ -37,6 +37,8 @@ pub struct Options {
     pub scrub_every: Duration,
     /// Whether a start may go on without what it cannot read, since others have it. If not it is refused, and changes nothing.
     pub heals: bool,
+    /// Whether a start reads the indexes of complete segments instead of the segments. Without them it finds the same.
+    pub uses_indexes: bool,
     /// Told how much a start has read. Clones of the options share it.
     pub progress: Progress,
     /// Where the salts of segments come from: fresh randomness in production, the seed in a simulation.
@@ -87,6 +89,7 @@ impl Options {
             cap_bytes: 4 << 30,
             scrub_every: Duration::from_secs(24 * 3600),
             heals: true,
+            uses_indexes: true,
             progress: Progress::default(),
             seed: u64::from_le_bytes(seed),
         }

@@ -21,7 +21,7 @@
 //! After a torn end is found the search starts anew from there, for the checkpoint may lie behind it. That a segment
 //! is missing because it was used again cannot be: it is used again only when a durable checkpoint leaves it out.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use runtime::File;
 
@@ -29,6 +29,7 @@ use crate::{
     Loss, OpenError,
     format::{BLOCK_U64, RecordKind, SegmentRow, batch_flags},
     holes::Older,
+    indexed::Indexed,
     scan::{Scanned, Walk},
     survey::{Found, Survey, io_error},
 };
@@ -55,6 +56,8 @@ pub(crate) struct Extent {
     pub(crate) has_holes: bool,
     /// Batches behind it cannot be read.
     pub(crate) has_late_holes: bool,
+    /// Segments that were not walked.
+    pub(crate) indexed: BTreeMap<u64, Indexed>,
     /// Slots of segments that should be there and are not.
     pub(crate) lost_slots: Vec<u64>,
 }
@@ -103,7 +106,9 @@ fn sound_bytes(walk: &Walk) -> u64 {
 
 async fn attempt<F: File>(survey: &mut Survey<F>, dir: &Path, top: u64) -> Result<Attempt, OpenError> {
     survey.load(top).await?;
-    survey.look_behind(top).await?;
+    if !survey.walk(top).is_closed() {
+        survey.look_behind(top).await?;
+    }
     survey.tear(top);
     // Case 1.
     let mut holes = Vec::new();
@@ -158,7 +163,7 @@ async fn attempt<F: File>(survey: &mut Survey<F>, dir: &Path, top: u64) -> Resul
     let table = survey.table(&chain, checkpoint)?;
     let oldest_in_chain = chain.last().expect("starts with the newest").segment;
     for row in table.into_iter().filter(|row| row.segment_seq < oldest_in_chain) {
-        match survey.older(dir, row, &mut extent).await? {
+        match survey.older(dir, row, &chain, &mut extent).await? {
             Older::TornAt(at) => return Ok(Attempt::TornAt(at)),
             Older::Missing => {}
             Older::There => {
@@ -178,7 +183,9 @@ impl<F: File> Survey<F> {
 
     /// The sound batches of `counted`.
     pub(crate) fn batches(&self, counted: Counted) -> &[Scanned] {
-        self.walk(counted.segment).up_to(counted.limit)
+        // What has an index is not walked.
+        let walk = self.segments[&counted.segment].walk.as_ref();
+        walk.map_or(&[], |walk| walk.up_to(counted.limit))
     }
 
     /// The newest segment older than `segment`.

@@ -13,6 +13,7 @@ use crate::{
     doubt::{Doubt, TermsBefore},
     format::{BatchHeader, CheckpointRow, RecordHeader, RecordKind, record_flags, standing},
     group::{GroupLog, Place, Record},
+    indexed::IndexedRow,
     recover::Extent,
     scan::Scanned,
     survey::Survey,
@@ -40,12 +41,15 @@ pub(crate) fn replay<F: File>(survey: &Survey<F>, extent: &Extent) -> Replayed {
     let mut replayed = Replayed { before: extent.has_holes.then(TermsBefore::new), ..Replayed::default() };
     let (begin, end) = extent.checkpoint.unwrap_or((0, 0));
     for counted in &extent.segments {
+        if let Some(indexed) = extent.indexed.get(&counted.segment) {
+            indexed.rows.iter().for_each(|row| replayed.apply_row(counted.segment, row));
+        }
         for batch in survey.batches(*counted) {
             let seq = batch.header.batch_seq;
             let in_checkpoint = (begin..=end).contains(&seq);
             replayed.apply(batch, |kind| match kind {
                 RecordKind::Entries => true,
-                RecordKind::CheckpointRow | RecordKind::SegmentTable => in_checkpoint,
+                RecordKind::CheckpointRow => in_checkpoint,
                 _ => seq > end,
             });
         }
@@ -83,10 +87,35 @@ impl Replayed {
         }
     }
 
+    /// A record of `segment`, by its index.
+    fn apply_row(&mut self, segment: u64, indexed: &IndexedRow) {
+        let row = &indexed.row;
+        let log = self.groups.entry(row.group).or_default();
+        if let Some(before) = &mut self.before {
+            before.insert((row.group, row.first, row.batch), row.before);
+        }
+        if indexed.memberships.is_none() {
+            self.doubts.entry(row.group).or_default().lose_configurations(row.first, row.batch);
+        }
+        let record = Record {
+            first: row.first,
+            count: row.count,
+            cut: row.cut,
+            moved: row.moved,
+            memberships: row.memberships,
+            term: row.term,
+            batch: row.batch,
+            place: Some(Place { segment, block: row.block }),
+            body_offset: row.body_offset,
+            body_bytes: row.body_bytes,
+        };
+        add_entries(log, row.incarnation, record, indexed.memberships.as_deref().unwrap_or_default());
+    }
+
     fn apply(&mut self, batch: &Scanned, counts: impl Fn(RecordKind) -> bool) {
         for (place, record) in batch.records.iter().enumerate() {
             let kind = RecordKind::from_byte(record.kind).expect("checked by decode_directory");
-            if !counts(kind) || kind == RecordKind::SegmentTable {
+            if !counts(kind) || matches!(kind, RecordKind::SegmentTable | RecordKind::SegmentIndex) {
                 continue;
             }
             let group = GroupId(u32::try_from(record.group).expect("checked by decode_directory"));
@@ -134,7 +163,7 @@ fn apply_record(
                     doubt.lose_configurations(id.index, BatchSeq(batch.header.batch_seq));
                 }
             }
-            apply_entries(log, batch, record, body);
+            add_entries(log, record.incarnation, entries_record(&batch.header, record), body);
         }
         RecordKind::HardState if runtime::mutant!("log.hard_states_not_replayed") => {}
         RecordKind::HardState => log.hard_state = hard_state(record),
@@ -155,19 +184,19 @@ fn apply_record(
             log.hard_state = hard_state(record);
         }
         RecordKind::CheckpointRow => apply_row(log, record, body),
-        RecordKind::SegmentTable => {}
+        RecordKind::SegmentTable | RecordKind::SegmentIndex => {}
     }
 }
 
-fn apply_entries(log: &mut GroupLog, batch: &Scanned, record: &RecordHeader, body: &[u8]) {
-    let memberships = raft::entries(body, raft::Check::Shape).flatten();
+/// `memberships`: the configurations among the entries.
+fn add_entries(log: &mut GroupLog, incarnation: u32, record: Record, memberships: &[u8]) {
+    let memberships = raft::entries(memberships, raft::Check::Shape).flatten();
     let memberships = memberships.map(|entry| (entry.id.index, Rc::from(entry.command)));
-    let entries = entries_record(&batch.header, record);
-    if entries.moved && !runtime::mutant!("log.relocation_truncates") {
+    if record.moved && !runtime::mutant!("log.relocation_truncates") {
         runtime::mark!("log.put_back");
-        log.put_back(record.incarnation, entries, memberships);
+        log.put_back(incarnation, record, memberships);
     } else {
-        log.append(record.incarnation, entries, &mut |_| {});
+        log.append(incarnation, record, &mut |_| {});
         log.memberships.extend(memberships);
     }
 }
@@ -178,6 +207,7 @@ fn entries_record(batch: &BatchHeader, record: &RecordHeader) -> Record {
         count: record.count,
         cut: false,
         moved: record.flags & record_flags::RELOCATED != 0,
+        memberships: record.flags & record_flags::MEMBERSHIP != 0,
         term: Term(record.term),
         batch: BatchSeq(batch.batch_seq),
         place: Some(Place { segment: batch.segment_seq, block: batch.block }),

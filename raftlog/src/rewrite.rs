@@ -24,7 +24,7 @@ const PIECE_BYTES: u64 = 1 << 20;
 pub(crate) async fn rewrite<F: File>(survey: &Survey<F>, extent: &Extent) -> Result<(), OpenError> {
     for counted in &extent.segments {
         let found = &survey.segments[&counted.segment];
-        let walk = found.walk.as_ref().expect("it was walked");
+        let Some(walk) = &found.walk else { continue }; // of an index, all of which was durable
         let batches = walk.batches.iter().map(|batch| &batch.header);
         let mut unsure = batches
             .filter(|header| header.batch_seq > survey.durable_max && header.batch_seq <= counted.limit);

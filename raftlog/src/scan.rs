@@ -7,7 +7,8 @@ use runtime::File;
 use crate::{
     format::{
         BLOCK, BLOCK_U64, BatchHeader, Expected, Invalid, RecordHeader, RecordKind, SegmentHeader,
-        decode_batch_header, decode_directory, membership_entries, record_flags, usize_of, verify_body,
+        batch_flags, decode_batch_header, decode_directory, membership_entries, record_flags, usize_of,
+        verify_body,
     },
     window::Window,
 };
@@ -271,6 +272,12 @@ impl Walk {
         Ok(walk)
     }
 
+    /// Whether the batches end with that of a clean end: then there is nothing behind it.
+    pub(crate) fn is_closed(&self) -> bool {
+        let is_last = |batch: &Scanned| batch.header.flags & batch_flags::LAST != 0;
+        self.batches.last().is_some_and(is_last)
+    }
+
     /// Where the next batch would stand.
     pub(crate) fn end_offset(&self) -> u64 {
         u64::from(self.next.block) * BLOCK_U64
@@ -302,7 +309,7 @@ impl Walk {
 }
 
 /// Checks header and directory, and the bodies that are kept: all of them if `verify`.
-fn read_batch(header: BatchHeader, batch: &[u8], verify: bool) -> Result<Scanned, Invalid> {
+pub(crate) fn read_batch(header: BatchHeader, batch: &[u8], verify: bool) -> Result<Scanned, Invalid> {
     let records = decode_directory(&header, batch)?;
     let (mut bodies, mut damaged) = (Vec::new(), Vec::new());
     for (place, record) in records.iter().enumerate() {

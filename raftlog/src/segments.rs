@@ -32,6 +32,19 @@ pub(crate) struct Slot<F> {
     pub(crate) file_bytes: u64,
 }
 
+/// Where the index of a segment stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct IndexPlace {
+    /// The segment it stands in.
+    pub(crate) segment: u64,
+    /// Its first batch.
+    pub(crate) batch: BatchSeq,
+    /// Where that begins, in blocks.
+    pub(crate) block: u32,
+    /// How many blocks it takes.
+    pub(crate) blocks: u32,
+}
+
 /// One use of a slot.
 pub(crate) struct Segment<F> {
     pub(crate) seq: u64,
@@ -57,6 +70,10 @@ pub(crate) struct Segment<F> {
     pub(crate) dying_since: BatchSeq,
     /// The first batch of the checkpoint whose table left it out. Once that is durable no recovery looks here.
     pub(crate) left_out_by: Option<BatchSeq>,
+    /// Entries were relocated into it.
+    pub(crate) has_moved: bool,
+    /// Where it is listed what lives in it.
+    pub(crate) index: Option<IndexPlace>,
     /// Cloned by readers; while there is more than one, the bytes must stay.
     pub(crate) pin: Rc<()>,
 }
@@ -78,6 +95,8 @@ impl<F> Segment<F> {
             is_damaged: false,
             dying_since: BatchSeq(0),
             left_out_by: None,
+            has_moved: false,
+            index: None,
             pin: Rc::new(()),
         }
     }
@@ -325,22 +344,41 @@ impl<F: runtime::File> Segments<F> {
         }
     }
 
+    /// Complete segments in which something lives and that have no index, each with whether entries were relocated into it.
+    pub(crate) fn unindexed(&self) -> Vec<(u64, bool)> {
+        let active = self.live.last_key_value().map_or(0, |(seq, _)| *seq);
+        // What was closed is complete, too.
+        let complete = self.live.values().filter(|segment| segment.seq < active || self.closed);
+        let unindexed = complete.filter(|segment| segment.index.is_none() && segment.live_records > 0);
+        unindexed.map(|segment| (segment.seq, segment.has_moved)).collect()
+    }
+
     /// The rows of the segment table of the checkpoint that begins with batch `begin`, in the active segment: every
     /// segment before it in which an entry lives. The others are left out and can be freed when it is durable.
     pub(crate) fn table(&mut self, begin: BatchSeq) -> Vec<SegmentRow> {
         let active = self.live.last_key_value().map_or(0, |(seq, _)| *seq);
+        let is_dead = |segment: &Segment<F>| segment.seq < active && segment.is_dead(begin);
+        let dead: Vec<u64> =
+            self.live.values().filter(|segment| is_dead(segment)).map(|segment| segment.seq).collect();
         let mut rows = Vec::new();
         for (_, segment) in self.live.range_mut(..active) {
-            if segment.is_dead(begin) {
+            // What goes takes the indexes in it along: the segments they are of are walked, until the next one lists them again.
+            segment.index = segment.index.filter(|index| dead.binary_search(&index.segment).is_err());
+            if dead.binary_search(&segment.seq).is_ok() {
                 segment.left_out_by.get_or_insert(begin);
                 continue;
             }
+            let index = segment.index;
             rows.push(SegmentRow {
                 segment_seq: segment.seq,
                 slot: segment.slot.number,
                 end_offset: segment.end_offset,
                 last_batch_seq: segment.last_batch_seq.0,
                 chain: segment.chain,
+                index_block: index.map_or(0, |index| index.block),
+                index_segment: index.map_or(0, |index| index.segment),
+                index_batch: index.map_or(0, |index| index.batch.0),
+                index_blocks: index.map_or(0, |index| index.blocks),
                 zero: 0,
             });
         }

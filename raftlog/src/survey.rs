@@ -51,6 +51,8 @@ pub(crate) struct Survey<F> {
     pub(crate) epoch_max: u64,
     pub(crate) slot_max: u64,
     pub(crate) read_bytes: u64,
+    /// Segments that have an index are not walked.
+    pub(crate) use_indexes: bool,
     progress: Progress,
 }
 
@@ -77,6 +79,7 @@ impl<F: File> Survey<F> {
             epoch_max: 0,
             slot_max: 0,
             read_bytes: 0,
+            use_indexes: options.uses_indexes,
             progress: options.progress.clone(),
         };
         for name in disk.list(dir).await.map_err(io_error("listing", dir))? {

@@ -5,6 +5,7 @@
 mod crashes;
 mod damage;
 mod harness;
+mod indexes;
 mod inspect;
 mod marks;
 mod pipeline;

@@ -149,7 +149,7 @@ impl<S: StateMachine> Driver<S> {
                 self.ring.doorbell().ring();
             }
         }
-        Ok(())
+        self.shard.close_log().await
     }
 
     /// Turns what the ring saw into what the shard understands.

@@ -354,6 +354,20 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         self.more || self.clients.has_more()
     }
 
+    /// The end of a shard that is stopped: what its log holds is listed, for the next start.
+    ///
+    /// # Errors
+    /// [`Fatal::Log`].
+    pub(crate) async fn close_log(&mut self) -> Result<(), Fatal> {
+        match self.log.close().await {
+            // Without a segment to list it in the next start reads more.
+            Err(error) if error.kind != std::io::ErrorKind::StorageFull => {
+                Err(Fatal::Log { shard: self.shard, reason: error.to_string() })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// True once the shard has handed over and nothing more is to be done.
     pub(crate) fn is_stopped(&self) -> bool {
         self.stopped

@@ -186,6 +186,13 @@ fn check_record(record: &RecordHeader) -> Result<(), Invalid> {
                 && record.count == 0
                 && usize_of(record.body_bytes) >= size_of::<super::CheckpointRow>()
         }
+        RecordKind::SegmentIndex => {
+            record.group == 0
+                && record.first_index > 0
+                && record.term == 0
+                && record.commit == 0
+                && record.incarnation == 0
+        }
         RecordKind::SegmentTable => {
             record.group == 0
                 && record.first_index == 0

@@ -3,6 +3,7 @@
 //! The layout is described in `raftlog/FORMAT.md`; the assertions below hold the structs to it.
 
 mod batch;
+mod index;
 mod segment;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ pub(crate) use batch::{
     Expected, decode_batch_header, decode_directory, membership_entries, seal_batch, verify_bodies,
     verify_body,
 };
+pub(crate) use index::{IndexRow, decode_index, encode_index_row};
 pub(crate) use segment::{
     Identity, SegmentHeader, could_be_torn, decode_segment_header, encode_segment_header, looks_unused,
 };
@@ -54,8 +56,10 @@ pub(crate) mod batch_flags {
     pub(crate) const CHECKPOINT: u16 = 4;
     /// The last batch of a checkpoint.
     pub(crate) const CHECKPOINT_END: u16 = 8;
+    /// The last batch of a clean end: nothing was written behind it.
+    pub(crate) const LAST: u16 = 16;
     /// All that are known.
-    pub(crate) const ALL: u16 = SEAL | CHECKPOINT_BEGIN | CHECKPOINT | CHECKPOINT_END;
+    pub(crate) const ALL: u16 = SEAL | CHECKPOINT_BEGIN | CHECKPOINT | CHECKPOINT_END | LAST;
 }
 
 /// Bits of [`RecordHeader::flags`].
@@ -116,6 +120,8 @@ pub(crate) enum RecordKind {
     CheckpointRow,
     /// Which older segments a checkpoint counts on.
     SegmentTable,
+    /// What lives in one of them.
+    SegmentIndex,
 }
 
 impl RecordKind {
@@ -128,6 +134,7 @@ impl RecordKind {
             RecordKind::Truncate => 5,
             RecordKind::CheckpointRow => 8,
             RecordKind::SegmentTable => 9,
+            RecordKind::SegmentIndex => 10,
         }
     }
 
@@ -140,6 +147,7 @@ impl RecordKind {
             5 => RecordKind::Truncate,
             8 => RecordKind::CheckpointRow,
             9 => RecordKind::SegmentTable,
+            10 => RecordKind::SegmentIndex,
             _ => return None,
         })
     }
@@ -151,7 +159,7 @@ impl RecordKind {
             RecordKind::Snapshot | RecordKind::Truncate => record_flags::RESET,
             RecordKind::CheckpointRow => record_flags::HARD_STATE | record_flags::HAS_SNAPSHOT,
             RecordKind::Entries => record_flags::MEMBERSHIP | record_flags::RELOCATED,
-            RecordKind::Compact | RecordKind::SegmentTable => 0,
+            RecordKind::Compact | RecordKind::SegmentTable | RecordKind::SegmentIndex => 0,
         }
     }
 }
@@ -222,6 +230,14 @@ pub(crate) struct SegmentRow {
     pub(crate) end_offset: u64,
     pub(crate) last_batch_seq: u64,
     pub(crate) chain: u32,
+    /// Where its index begins, in blocks; if it has one.
+    pub(crate) index_block: u32,
+    /// The segment its index stands in; 0: it has none.
+    pub(crate) index_segment: u64,
+    /// The first batch of its index.
+    pub(crate) index_batch: u64,
+    /// How many blocks its index takes.
+    pub(crate) index_blocks: u32,
     pub(crate) zero: u32,
 }
 
@@ -251,7 +267,7 @@ const _: () = {
     assert!(offset_of!(RecordHeader, kind) == 60);
     assert!(offset_of!(RecordHeader, aux) == 62);
     assert!(size_of::<CheckpointRow>() == 48);
-    assert!(size_of::<SegmentRow>() == 40);
+    assert!(size_of::<SegmentRow>() == 64);
     // A relocated body stays aligned, so entries can be read in place.
     assert!(BATCH_HEADER_BYTES.is_multiple_of(BODY_ALIGN) && RECORD_HEADER_BYTES.is_multiple_of(BODY_ALIGN));
     assert!(raft::ENTRY_ALIGN == BODY_ALIGN);

@@ -6,6 +6,7 @@ fn record(first: u64, count: u32, term: u64, batch: u64) -> Record {
         count,
         cut: false,
         moved: false,
+        memberships: false,
         term: Term(term),
         batch: BatchSeq(batch),
         place: Some(Place { segment: batch, block: 1 }),
@@ -68,7 +69,7 @@ fn truncation_takes_back_what_was_visible() {
     let unissued = Record { place: None, ..record(3, 4, 2, 2) };
     log.append(0, unissued, &mut |_| {});
     assert_eq!(log.visible, Index(2));
-    assert!(log.place(BatchSeq(2), 0, Place { segment: 1, block: 9 }, 192));
+    assert!(log.place(BatchSeq(2), 0, Place { segment: 1, block: 9 }, 192, false));
     assert_eq!(log.visible, Index(6));
 }
 

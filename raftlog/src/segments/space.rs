@@ -3,8 +3,8 @@
 use super::{Segment, Segments};
 use crate::options::SEGMENTS_RESERVED;
 
-/// What a segment takes besides entries, roughly: its header, a small checkpoint, whole blocks. Emptying half of one that is
-/// hardly larger would gain nothing.
+/// What a segment takes besides entries, roughly: its header, a small checkpoint and index, whole blocks. Emptying half of one that
+/// is hardly larger would gain nothing.
 const OVERHEAD_BYTES: u64 = 16 << 10;
 
 /// A log that holds no more than this of its cap, in percent, moves nothing: most of what it holds dies by itself.

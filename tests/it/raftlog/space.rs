@@ -129,7 +129,7 @@ fn a_full_log_refuses_entries_and_still_votes_and_compacts() {
     let mut life = Life::first(3);
     let mut written = 0;
     while life.log.has_room_for_entries() {
-        life.append_next(written % GROUPS, 1, 6000);
+        life.append_next(written % GROUPS, 1, 9000);
         life.quiesce();
         written += 1;
         assert!(written < 1000, "the cap is never reached");
@@ -147,7 +147,8 @@ fn a_full_log_refuses_entries_and_still_votes_and_compacts() {
         );
         life.quiesce();
     }
-    assert!(life.log.is_full() && life.log.stats().file_bytes <= options(0).cap_bytes);
+    let stats = life.log.stats();
+    assert!(stats.is_full && stats.file_bytes <= options(0).cap_bytes, "{stats:?}");
     assert_eq!(life.log.pinning(2), [GroupId(0), GroupId(1)], "who to snapshot");
     life.disk.crash(1);
     let mut life = life.reopen(4);
@@ -167,7 +168,7 @@ fn a_full_log_refuses_entries_and_still_votes_and_compacts() {
         life.quiesce();
     }
     assert!(life.log.has_room_for_entries(), "{:?}", life.log.stats());
-    life.append_next(0, 1, 6000);
+    life.append_next(0, 1, 9000);
     life.quiesce();
     life.reopen(5);
 }

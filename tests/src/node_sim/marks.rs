@@ -37,6 +37,7 @@ pub const MARKS: &[(&str, Reached)] = &[
     ("log.case6.hole", Elsewhere(HEADERS)),
     ("log.case8.loss", Elsewhere(HEADERS)),
     ("log.group_lost", BySeeds),
+    ("log.indexed", BySeeds),
     ("log.group_whole", Elsewhere(HEADERS)),
     ("log.put_back", BySeeds),
     ("log.relocated", BySeeds),

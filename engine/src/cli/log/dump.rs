@@ -98,13 +98,15 @@ impl Line {
             Said::Truncate(from) => ("truncate", None, None, None, Some((from, from))),
             Said::CheckpointRow { term, vote } => ("checkpoint", Some(term), vote, None, None),
             Said::SegmentTable => ("segments", None, None, None, None),
+            Said::SegmentIndex => ("index", None, None, None, None),
         };
         Line {
             shard,
             file: file_name(&record.path),
             batch: record.batch,
             offset: record.body_offset,
-            group: (record.said != Said::SegmentTable).then_some(record.group.0),
+            group: (!matches!(record.said, Said::SegmentTable | Said::SegmentIndex))
+                .then_some(record.group.0),
             incarnation: record.incarnation,
             record: name,
             term: term.map(|term| term.0),

@@ -55,7 +55,7 @@ impl Place {
             Said::Compact(id) | Said::Snapshot(id) => (Some(id.term.0), Some((id.index.0, id.index.0))),
             Said::HardState { term, .. } | Said::CheckpointRow { term, .. } => (Some(term.0), None),
             Said::Truncate(from) => (None, Some((from.0, from.0))),
-            Said::SegmentTable => (None, None),
+            Said::SegmentTable | Said::SegmentIndex => (None, None),
         };
         Place {
             file: file_name(&record.path),

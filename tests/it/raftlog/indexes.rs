@@ -1,0 +1,78 @@
+//! What lives in complete segments is listed: a start reads the lists, and walks through what is newer or has none.
+
+use ringraft_tests::disk::block_on;
+
+use super::harness::{GROUPS, Life, SEGMENT_BYTES, check, open, options, tight_options};
+
+/// Many segments with entries that all live.
+fn filled(segments: usize) -> Life {
+    let mut life = Life::first(5);
+    let mut written = 0;
+    while life.log.stats().segments_live < segments {
+        life.append_next(written % GROUPS, 3, 700);
+        life.quiesce();
+        written += 1;
+    }
+    life
+}
+
+fn indexed() -> u64 {
+    runtime::probe::take_marks().get("log.indexed").copied().unwrap_or_default()
+}
+
+/// A clean end: the next start reads the fronts of all files, one segment that holds a checkpoint, and the lists.
+#[test]
+fn a_start_after_a_clean_end_reads_checkpoint_and_indexes_only() {
+    let mut life = filled(16);
+    block_on(life.log.close()).expect("no disk fails");
+    indexed();
+    let (log, recovered) = open(&life.disk, 6).expect("a clean end");
+    check(&log, &recovered, &life.model);
+    assert!(indexed() >= 15, "every segment has a list");
+    let files = life.disk.paths().len() as u64;
+    let held = 16 * SEGMENT_BYTES;
+    let read = recovered.report.bytes_read;
+    // Fronts of two blocks, lists of one, and the records with configurations, which are many here.
+    assert!(
+        read < files * 2 * 4096 + 16 * 4096 + held / 4,
+        "{read} bytes of {files} files, {held} in segments"
+    );
+}
+
+/// A crash: the same, and the segments that are newer than the newest checkpoint.
+#[test]
+fn a_start_after_a_crash_walks_through_what_is_newer_than_the_checkpoint_only() {
+    let life = filled(16);
+    life.disk.crash(3);
+    indexed();
+    let (log, recovered) = open(&life.disk, 6).expect("a crash is no damage");
+    check(&log, &recovered, &life.model);
+    assert!(indexed() >= 13);
+}
+
+/// A list is a help and no more: without it its segment is walked.
+#[test]
+fn a_start_without_lists_finds_the_same() {
+    for seed in 0..60 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut life = Life::with(if seed % 2 == 0 { options(seed) } else { tight_options(seed) });
+        for _ in 0..60 {
+            for _ in 0..rng.usize(..6) {
+                if life.log.is_full() {
+                    life.compact_all();
+                }
+                life.random(&mut rng);
+            }
+            life.quiesce();
+        }
+        if rng.bool() {
+            block_on(life.log.close()).expect("no disk fails");
+        }
+        let (_, with) = open(&life.disk.image(), 1).expect("sound");
+        let without = raftlog::Options { uses_indexes: false, ..options(1) };
+        let opened = block_on(raftlog::Log::open(life.disk.image(), super::harness::dir(), without));
+        let (log, without) = opened.expect("sound");
+        assert_eq!(with.groups, without.groups, "seed {seed}");
+        check(&log, &without, &life.model);
+    }
+}
