@@ -6,13 +6,14 @@ use raft::{Check, EntryKind};
 use runtime::File;
 
 use crate::{
-    OpenError,
+    BatchSeq, OpenError,
     format::{
         BLOCK, BLOCK_U64, Expected, IndexRow, RecordKind, SegmentRow, batch_flags, decode_batch_header,
         decode_index, usize_of,
     },
     recover::Counted,
     scan::{End, Scanned, read_batch},
+    segments::{IndexPlace, Segment, Slot},
     survey::{Found, Survey, io_error},
 };
 
@@ -22,6 +23,17 @@ pub(crate) struct Indexed {
     /// In the order in which they were written.
     pub(crate) rows: Vec<IndexedRow>,
     pub(crate) end: End,
+    /// Where it stands, for the checkpoints to come.
+    place: Option<IndexPlace>,
+}
+
+impl Indexed {
+    /// Its segment, to go on with.
+    pub(crate) fn adopt<F>(&self, segment: u64, slot: Slot<F>, salt: u64) -> Segment<F> {
+        let mut segment = Segment::new(segment, slot, salt, self.end);
+        segment.index = self.place;
+        segment
+    }
 }
 
 /// A record, with the configurations among its entries.
@@ -51,7 +63,7 @@ impl<F: File> Survey<F> {
         } else {
             self.read_index_batches(row).await?
         };
-        let Some(mut rows) = rows else { return Ok(None) };
+        let Some((mut rows, place)) = rows else { return Ok(None) };
         let found = &self.segments[&row.segment_seq];
         let fits = |at: &IndexRow| {
             let offset = u64::from(at.block) * BLOCK_U64 + u64::from(at.body_offset);
@@ -74,11 +86,14 @@ impl<F: File> Survey<F> {
         }
         self.count_read(read_bytes);
         let end = End { offset: row.end_offset, last_seq: row.last_batch_seq, chain: row.chain };
-        Ok(Some(Indexed { rows: indexed, end }))
+        Ok(Some(Indexed { rows: indexed, end, place }))
     }
 
     /// Reads an index from an older checkpoint.
-    async fn read_index_batches(&mut self, row: &SegmentRow) -> Result<Option<Vec<IndexRow>>, OpenError> {
+    async fn read_index_batches(
+        &mut self,
+        row: &SegmentRow,
+    ) -> Result<Option<(Vec<IndexRow>, Option<IndexPlace>)>, OpenError> {
         let Some(home) = self.segments.get(&row.index_segment) else { return Ok(None) };
         let mut place = Expected {
             salt: home.header.salt,
@@ -119,20 +134,36 @@ fn batch_at(bytes: &[u8], place: &Expected) -> Option<Scanned> {
     read_batch(header, batch, true).ok()
 }
 
-/// The rows of `segment` in `batches`; `None` if nothing is said of it there, or not all can be read.
-fn rows_of<'a>(batches: impl Iterator<Item = &'a Scanned>, segment: u64) -> Option<Vec<IndexRow>> {
+/// The rows of `segment` in `batches`, and where they stand, if that is one segment; `None` if nothing is said of it there, or not
+/// all can be read.
+fn rows_of<'a>(
+    batches: impl Iterator<Item = &'a Scanned>,
+    segment: u64,
+) -> Option<(Vec<IndexRow>, Option<IndexPlace>)> {
     let mut rows = None;
+    let mut place: Option<IndexPlace> = None;
+    let mut is_one = true;
     for batch in batches {
-        for (place, record) in batch.records.iter().enumerate() {
+        let header = &batch.header;
+        for (at, record) in batch.records.iter().enumerate() {
             if record.kind == RecordKind::SegmentIndex.byte() && record.first_index == segment {
-                if batch.is_damaged(place) {
+                if batch.is_damaged(at) {
                     return None;
                 }
-                rows.get_or_insert_with(Vec::new).extend(decode_index(batch.body(place), record.count).ok()?);
+                rows.get_or_insert_with(Vec::new).extend(decode_index(batch.body(at), record.count).ok()?);
+                let first = IndexPlace {
+                    segment: header.segment_seq,
+                    batch: BatchSeq(header.batch_seq),
+                    block: header.block,
+                    blocks: 0,
+                };
+                let known = place.get_or_insert(first);
+                is_one &= known.segment == header.segment_seq;
+                known.blocks = (header.block + header.blocks).saturating_sub(known.block);
             }
         }
     }
-    rows
+    Some((rows?, place.filter(|_| is_one)))
 }
 
 /// The configurations among the entries of `row`; `None` if they are not what was written.

@@ -234,11 +234,13 @@ async fn adopt<D: Disk>(
     let mut segments = Segments::new(options);
     for counted in &extent.segments {
         let found = survey.segments.remove(&counted.segment).expect("it counts");
-        let end = match extent.indexed.get(&counted.segment) {
-            Some(indexed) => indexed.end,
-            None => found.walk.as_ref().expect("it was walked").end_at(&found.header, counted.limit),
-        };
-        segments.push_live(Segment::new(counted.segment, found.slot, found.header.salt, end));
+        segments.push_live(match extent.indexed.get(&counted.segment) {
+            Some(indexed) => indexed.adopt(counted.segment, found.slot, found.header.salt),
+            None => {
+                let end = found.walk.as_ref().expect("it was walked").end_at(&found.header, counted.limit);
+                Segment::new(counted.segment, found.slot, found.header.salt, end)
+            }
+        });
     }
     for record in groups.values().flat_map(GroupLog::records) {
         let place = record.place.expect("replayed records have a place");

@@ -8,7 +8,7 @@ mod job;
 mod space;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     path::{Path, PathBuf},
     rc::Rc,
 };
@@ -360,10 +360,12 @@ impl<F: runtime::File> Segments<F> {
         let is_dead = |segment: &Segment<F>| segment.seq < active && segment.is_dead(begin);
         let dead: Vec<u64> =
             self.live.values().filter(|segment| is_dead(segment)).map(|segment| segment.seq).collect();
+        let homes: BTreeSet<u64> =
+            self.live.keys().copied().filter(|seq| dead.binary_search(seq).is_err()).collect();
         let mut rows = Vec::new();
         for (_, segment) in self.live.range_mut(..active) {
             // What goes takes the indexes in it along: the segments they are of are walked, until the next one lists them again.
-            segment.index = segment.index.filter(|index| dead.binary_search(&index.segment).is_err());
+            segment.index = segment.index.filter(|index| homes.contains(&index.segment));
             if dead.binary_search(&segment.seq).is_ok() {
                 segment.left_out_by.get_or_insert(begin);
                 continue;

@@ -39,6 +39,29 @@ fn a_start_after_a_clean_end_reads_checkpoint_and_indexes_only() {
     );
 }
 
+/// A start does not list again what is listed: its checkpoint takes hardly any bytes, however much lives.
+#[test]
+fn lists_outlive_starts() {
+    let mut life = filled(16);
+    for seed in 6..9 {
+        block_on(life.log.close()).expect("no disk fails");
+        let before = life.disk.paths().iter().filter_map(|path| life.disk.bytes(path)).collect::<Vec<_>>();
+        life = life.reopen(seed);
+        let after = life.disk.paths().iter().filter_map(|path| life.disk.bytes(path)).collect::<Vec<_>>();
+        let blocks = |files: &[Vec<u8>]| {
+            files.iter().flat_map(|file| file.chunks(4096)).map(<[u8]>::to_vec).collect::<Vec<_>>()
+        };
+        let (before, after) = (blocks(&before), blocks(&after));
+        let changed = before.iter().zip(&after).filter(|(before, after)| before != after).count();
+        assert!(changed <= 4, "start {seed} wrote {changed} blocks");
+        indexed();
+    }
+    drop(life.log);
+    let (log, recovered) = open(&life.disk, 9).expect("a clean end");
+    check(&log, &recovered, &life.model);
+    assert!(indexed() >= 15, "every segment still has its list");
+}
+
 /// A crash: the same, and the segments that are newer than the newest checkpoint.
 #[test]
 fn a_start_after_a_crash_walks_through_what_is_newer_than_the_checkpoint_only() {
