@@ -61,7 +61,8 @@ impl<F: File> Survey<F> {
         self.resume(segment, limit).await?;
         let walk = self.walk(segment);
         let found = walk.holes.iter().map(|(missing, next)| (*missing, Some(*next)));
-        let at_end = (walk.next.batch_seq <= limit).then_some((walk.next.batch_seq, successor));
+        let is_missing = walk.next.batch_seq <= limit || runtime::mutant!("log.torn_taken_for_damage");
+        let at_end = is_missing.then_some((walk.next.batch_seq, successor));
         for (missing, next) in found.chain(at_end) {
             holes.push(Hole { missing, next, loss: loss.clone() });
         }
