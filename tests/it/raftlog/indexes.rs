@@ -53,8 +53,8 @@ fn lists_outlive_starts() {
         };
         let (before, after) = (blocks(&before), blocks(&after));
         let changed = before.iter().zip(&after).filter(|(before, after)| before != after).count();
-        // Each list takes a block.
-        assert!(changed < 12, "start {seed} wrote {changed} blocks");
+        // Each list takes a block, and a checkpoint without them four.
+        assert!(changed < 16, "start {seed} wrote {changed} blocks");
         indexed();
     }
     drop(life.log);
