@@ -26,6 +26,8 @@ struct Batch {
     seq: BatchSeq,
     /// From the batch's header on.
     bytes: Buffer,
+    /// Where its bodies start.
+    bodies_start: usize,
     /// What keeping it costs: its memory, not its size.
     cost_bytes: u64,
     /// The newest entry of each group in it that may still be needed.
@@ -53,19 +55,20 @@ impl Cache {
         &mut self,
         seq: BatchSeq,
         bytes: Buffer,
+        bodies_start: usize,
         cost_bytes: u64,
         holds: Vec<(GroupId, Index)>,
     ) {
         if !holds.is_empty() {
             self.bytes += cost_bytes;
-            self.batches.push_back(Batch { seq, bytes, cost_bytes, holds });
+            self.batches.push_back(Batch { seq, bytes, bodies_start, cost_bytes, holds });
         }
     }
 
-    /// The bytes of batch `seq`, from its header on, if it is here.
-    pub(crate) fn get(&self, seq: BatchSeq) -> Option<&Buffer> {
+    /// The bytes of batch `seq`, from its header on, and where its bodies start, if it is here.
+    pub(crate) fn get(&self, seq: BatchSeq) -> Option<(&Buffer, usize)> {
         let at = self.batches.binary_search_by_key(&seq, |batch| batch.seq).ok()?;
-        Some(&self.batches[at].bytes)
+        Some((&self.batches[at].bytes, self.batches[at].bodies_start))
     }
 
     /// Lets go of the oldest batches that nobody needs, and of more if the rest does not fit. An un-durable batch always stays,
@@ -124,7 +127,7 @@ mod tests {
     fn filled() -> Cache {
         let mut cache = Cache::new(4 * EACH);
         for seq in 1..=9 {
-            cache.insert(BatchSeq(seq), Buffer::copy_from(&[1]), EACH, vec![(GroupId(1), Index(seq))]);
+            cache.insert(BatchSeq(seq), Buffer::copy_from(&[1]), 0, EACH, vec![(GroupId(1), Index(seq))]);
         }
         cache
     }
@@ -160,7 +163,7 @@ mod tests {
     fn every_group_of_a_batch_counts() {
         let mut cache = Cache::new(20 * EACH);
         let holds = vec![(GroupId(1), Index(1)), (GroupId(2), Index(1)), (GroupId(3), Index(1))];
-        cache.insert(BatchSeq(1), Buffer::copy_from(&[1]), 8 * EACH, holds);
+        cache.insert(BatchSeq(1), Buffer::copy_from(&[1]), 0, 8 * EACH, holds);
         let needed = |group: u32| {
             move |asked: GroupId, _: Index| if asked.0 == group { Need::Apply } else { Need::Nobody }
         };
@@ -175,7 +178,7 @@ mod tests {
     #[test]
     fn batches_without_entries_are_not_kept() {
         let mut cache = Cache::new(4096);
-        cache.insert(BatchSeq(9), Buffer::copy_from(&[1]), 4096, Vec::new());
+        cache.insert(BatchSeq(9), Buffer::copy_from(&[1]), 0, 4096, Vec::new());
         assert!(cache.get(BatchSeq(9)).is_none());
         assert_eq!(cache.bytes(), 0);
     }

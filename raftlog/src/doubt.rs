@@ -17,7 +17,6 @@ use crate::{
     BatchSeq, Log,
     format::{RecordHeader, RecordKind, record_flags},
     group::{GroupLog, Record},
-    log::release,
 };
 
 /// The term of the entry before a record's first one, by group, first index and batch.
@@ -151,6 +150,6 @@ impl<D: Disk> Log<D> {
         };
         builder.push(header, 0);
         let (segments, seq) = (&mut self.segments, builder.seq);
-        log.lose(from, &mut |record: &Record| release(segments, record, seq));
+        log.lose(from, &mut |record: &Record| segments.release(record, seq));
     }
 }

@@ -92,11 +92,11 @@ mod tests {
         let mut groups: Groups = [(GroupId(9), GroupLog::default())].into_iter().collect();
         for (number, group) in [NEAR_MAX + 5, 3, u32::MAX, NEAR_MAX - 1, 0].into_iter().enumerate() {
             assert!(groups.get(GroupId(group)).is_none());
-            groups.get_or_new(GroupId(group)).visible = Index(number as u64);
-            assert_eq!(groups.get_mut(GroupId(group)).unwrap().visible, Index(number as u64));
+            groups.get_or_new(GroupId(group)).held = Index(number as u64);
+            assert_eq!(groups.get_mut(GroupId(group)).unwrap().held, Index(number as u64));
         }
         let order: Vec<u32> = groups.iter().map(|(group, _)| group.0).collect();
         assert_eq!(order, [0, 3, 9, NEAR_MAX - 1, NEAR_MAX + 5, u32::MAX]);
-        assert_eq!((groups.len(), groups.get(GroupId(3)).unwrap().visible), (6, Index(1)));
+        assert_eq!((groups.len(), groups.get(GroupId(3)).unwrap().held), (6, Index(1)));
     }
 }

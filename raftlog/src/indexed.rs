@@ -8,12 +8,12 @@ use runtime::File;
 use crate::{
     BatchSeq, OpenError,
     format::{
-        BLOCK, BLOCK_U64, Expected, IndexRow, RecordKind, SegmentRow, batch_flags, decode_batch_header,
-        decode_index, usize_of,
+        BLOCK, BLOCK_U64, Expected, IndexRow, RecordKind, SegmentHeader, SegmentRow, batch_flags,
+        decode_batch_header, decode_index, usize_of,
     },
     recover::Counted,
     scan::{End, Scanned, read_batch},
-    segments::{IndexPlace, Segment, Slot},
+    segments::{IndexPlace, Segment, Slot, Spot},
     survey::{Found, Survey, io_error},
 };
 
@@ -29,9 +29,13 @@ pub(crate) struct Indexed {
 
 impl Indexed {
     /// Its segment, to go on with.
-    pub(crate) fn adopt<F>(&self, segment: u64, slot: Slot<F>, salt: u64) -> Segment<F> {
-        let mut segment = Segment::new(segment, slot, salt, self.end);
+    pub(crate) fn adopt<F>(&self, header: &SegmentHeader, slot: Slot<F>) -> Segment<F> {
+        let first = BatchSeq(header.first_batch_seq);
+        let mut segment = Segment::new(header.segment_seq, slot, header.salt, first, self.end);
         segment.index = self.place;
+        for IndexedRow { row, .. } in &self.rows {
+            segment.set_spot(row.batch, Spot { block: row.block, bodies_start: 0 });
+        }
         segment
     }
 }
@@ -65,9 +69,11 @@ impl<F: File> Survey<F> {
         };
         let Some((mut rows, place)) = rows else { return Ok(None) };
         let found = &self.segments[&row.segment_seq];
+        let batches = found.header.first_batch_seq..=row.last_batch_seq;
         let fits = |at: &IndexRow| {
             let offset = u64::from(at.block) * BLOCK_U64 + u64::from(at.body_offset);
-            offset + u64::from(at.body_bytes) <= row.end_offset.min(found.slot.file_bytes)
+            let end = offset + u64::from(at.body_bytes);
+            at.block > 0 && end <= row.end_offset.min(found.slot.file_bytes) && batches.contains(&at.batch.0)
         };
         if !rows.iter().all(fits) {
             return Ok(None);

@@ -13,10 +13,10 @@ use crate::{
         BATCH_HEADER_BYTES, BLOCK, BLOCK_U64, BatchHeader, RECORD_HEADER_BYTES, RecordHeader, RecordKind,
         SegmentHeader, batch_flags, encode_segment_header, record_flags, seal_batch, u32_of,
     },
-    group::{Place, Record},
+    group::Record,
     log::BATCH_BYTES_SOFT,
     scan::End,
-    segments::Segment,
+    segments::{Segment, Spot},
 };
 
 impl<D: Disk> Log<D> {
@@ -36,13 +36,13 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    /// Between two turns: the batch being built is complete, and a checkpoint that is due can be taken, because the
-    /// groups are exactly what the batches so far make them.
+    /// Between two turns: the batch being built is complete, and a checkpoint that is due can be taken once it is listed what lives
+    /// in the segments before it, because the groups are exactly what the batches so far make them.
     fn close_submitted(&mut self) {
         if self.building.as_ref().is_some_and(|builder| builder.submitted) {
             self.close_building();
         }
-        if self.building.is_none() && self.checkpoint.due {
+        if self.checkpoint.due && self.building.is_none() && self.list_on(self.options.looks_per_turn) {
             self.enqueue_checkpoint();
         }
     }
@@ -101,7 +101,7 @@ impl<D: Disk> Log<D> {
         };
         let end = End { offset: BLOCK_U64, last_seq: previous_last.0, chain };
         self.segments.note_deaths();
-        self.segments.push_live(Segment::new(seq, slot, salt, end));
+        self.segments.push_live(Segment::new(seq, slot, salt, first_batch, end));
         self.checkpoint.rolled();
         self.stats.rolls += 1;
         Some(header)
@@ -117,7 +117,7 @@ impl<D: Disk> Log<D> {
         let bytes = closed.bytes();
         let segment = self.segments.active().expect("a batch is written to the active segment");
         let offset = segment.end_offset;
-        let place = Place { segment: segment.seq, block: block_of(offset) };
+        let spot = Spot { block: block_of(offset), bodies_start: u32_of(closed.bodies_start) };
         let header = BatchHeader {
             flags: closed.flags,
             salt: segment.salt,
@@ -125,7 +125,7 @@ impl<D: Disk> Log<D> {
             batch_seq: closed.seq.0,
             durable_seq: self.pipeline.durable().0,
             boot_epoch: self.boot_epoch,
-            block: place.block,
+            block: spot.block,
             previous_chain: segment.chain,
             time_us: self.now.0,
             ..BatchHeader::zeroed()
@@ -134,8 +134,9 @@ impl<D: Disk> Log<D> {
         segment.chain = chain;
         segment.end_offset += bytes as u64;
         segment.last_batch_seq = closed.seq;
+        segment.set_spot(closed.seq, spot);
         let file = segment.slot.file.clone();
-        let holds = self.place_records(&closed, place);
+        let holds = self.place_records(&closed);
         let cost = closed.buffer.len() as u64;
         let (write_offset, data, batch) = match segment_header {
             Some(header) => with_header(&header, &closed.buffer[..bytes]),
@@ -144,9 +145,9 @@ impl<D: Disk> Log<D> {
                 (offset, batch.clone(), batch)
             }
         };
-        self.cache.insert(closed.seq, batch, cost, holds);
+        self.cache.insert(closed.seq, batch, closed.bodies_start, cost, holds);
         self.issued = closed.seq;
-        self.note_index(closed.seq, closed.flags, (place.block, block_of(bytes as u64)));
+        self.note_index(closed.seq, closed.flags, (spot.block, block_of(bytes as u64)));
         if closed.flags & batch_flags::SEAL != 0 {
             self.sealed = closed.seq;
         }
@@ -157,48 +158,50 @@ impl<D: Disk> Log<D> {
         self.pipeline.start(closed.seq, &file, write_offset, data, context);
     }
 
-    /// The records of an issued batch are visible and count for its segment.
-    fn place_records(&mut self, closed: &Closed, place: Place) -> Vec<(GroupId, Index)> {
-        let mut holds: Vec<(GroupId, Index)> = Vec::new();
-        let (mut entries, mut live, mut live_bytes) = (0, 0, 0);
+    /// The records of an issued batch count for its segment. Answers the newest entry of each group in it: nothing else is looked up
+    /// of the groups, which are many and far apart.
+    fn place_records(&mut self, closed: &Closed) -> Vec<(GroupId, Index)> {
+        let mut holds: Vec<(GroupId, Index)> = Vec::with_capacity(closed.records.len());
+        let (mut live, mut live_bytes) = (0, 0);
         let mut has_moved = false;
         for (ordinal, record) in closed.records.iter().enumerate() {
             if record.kind != RecordKind::Entries.byte() {
                 continue;
             }
-            entries += 1;
             let group = GroupId(u32::try_from(record.group).expect("made from a GroupId"));
-            let building_offset = record.body_offset - u32_of(closed.bodies_start);
-            let log = self.groups.get_mut(group).expect("a group with records is known");
             let memberships = has_memberships(&closed.buffer, ordinal);
             if record.flags & record_flags::RELOCATED != 0 {
                 has_moved = true;
-                let moved = Record { memberships, ..moved_record(record, closed.seq, place) };
-                if let Some(before) = log.move_to(record.incarnation, moved) {
-                    runtime::mark!("log.relocated");
-                    live += 1;
-                    live_bytes += u64::from(record.body_bytes);
-                    if let Some(old) = before.place {
-                        self.segments.moved_out(old.segment, before.body_bytes, closed.seq);
-                    }
-                    holds.push((group, moved.last()));
-                }
-            } else if log.place(closed.seq, building_offset, place, record.body_offset, memberships) {
-                live += 1;
-                live_bytes += u64::from(record.body_bytes);
-                holds.push((group, Index(record.first_index + u64::from(record.count) - 1)));
+                let moved = Record { memberships, ..moved_record(record, closed) };
+                let Some(before) = self.move_record(group, record.incarnation, moved) else { continue };
+                self.segments.moved_out(&before, closed.seq);
+            } else if memberships && let Some(log) = self.groups.get_mut(group) {
+                log.note_memberships(closed.seq, Index(record.first_index));
             }
+            live += 1;
+            live_bytes += u64::from(record.body_bytes);
+            holds.push((group, Index(record.first_index + u64::from(record.count) - 1)));
         }
         // A record that died while its batch waited was killed by a batch up to the newest: until that one counts,
         // it may live again.
-        let dead = entries > holds.len();
         let newest = BatchSeq(self.next_seq.0 - 1);
+        let (dead, dead_bytes) = self.segments.take_waiting_dead(closed.seq);
         let segment = self.segments.active().expect("the batch was just placed in it");
         segment.has_moved |= has_moved;
-        segment.live_records += live;
-        segment.live_bytes += live_bytes;
-        segment.dying_since = if dead { newest } else { segment.dying_since };
+        segment.live_records += live - dead;
+        segment.live_bytes += live_bytes - dead_bytes;
+        segment.dying_since = if dead > 0 { newest } else { segment.dying_since };
         holds
+    }
+
+    /// The relocated `moved` was issued. Answers what was in its place, if that still lives.
+    fn move_record(&mut self, group: GroupId, incarnation: u32, moved: Record) -> Option<Record> {
+        let log = self.groups.get_mut(group).expect("a group with records is known");
+        let before = log.move_to(incarnation, moved);
+        if before.is_some() {
+            runtime::mark!("log.relocated");
+        }
+        before
     }
 
     /// An empty batch whose header vouches for all before it.
@@ -249,8 +252,8 @@ fn has_memberships(batch: &[u8], ordinal: usize) -> bool {
     batch[at] & record_flags::MEMBERSHIP != 0
 }
 
-/// Where a relocated record stands, now that its batch is issued.
-fn moved_record(header: &RecordHeader, batch: BatchSeq, place: Place) -> Record {
+/// What the group knows of a relocated record, now that its batch is issued.
+fn moved_record(header: &RecordHeader, closed: &Closed) -> Record {
     Record {
         first: Index(header.first_index),
         count: header.count,
@@ -258,9 +261,8 @@ fn moved_record(header: &RecordHeader, batch: BatchSeq, place: Place) -> Record 
         moved: true,
         memberships: false,
         term: Term(header.term),
-        batch,
-        place: Some(place),
-        body_offset: header.body_offset,
+        batch: closed.seq,
+        body_offset: header.body_offset - u32_of(closed.bodies_start),
         body_bytes: header.body_bytes,
     }
 }

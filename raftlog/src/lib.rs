@@ -16,6 +16,7 @@ mod holes;
 mod indexed;
 pub mod inspect;
 mod issue;
+mod listing;
 mod log;
 mod open;
 mod options;

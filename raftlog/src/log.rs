@@ -20,6 +20,7 @@ use crate::{
     format::{BLOCK, Identity, RECORD_HEADER_BYTES, RECORDS_MAX, RecordHeader, RecordKind, record_flags},
     group::Record,
     groups::Groups,
+    listing::Listing,
     pipeline::Pipeline,
     scrub::Scrub,
     segment_index::Indexings,
@@ -69,6 +70,7 @@ pub struct Log<D: Disk> {
     pub(crate) sealed: BatchSeq,
     pub(crate) seal_at: Option<Time>,
     pub(crate) checkpoint: CheckpointState,
+    pub(crate) listing: Listing,
     pub(crate) indexings: Indexings,
     /// A relocation job is out.
     pub(crate) relocating: bool,
@@ -115,11 +117,13 @@ impl<D: Disk> Log<D> {
         };
         let (body_offset, space) = builder.push(header, bytes);
         let segments = &mut self.segments;
-        let released = &mut |record: &Record| release(segments, record, seq);
+        let released = &mut |record: &Record| segments.release(record, seq);
         log.enter_incarnation(incarnation, released);
         assert!(log.incarnation == incarnation, "group {group}: incarnation {incarnation} is over");
+        // Where it only goes on, nothing else of the group is looked at: its memory is far away.
         assert!(
-            log.compacted.index < first.index && first.index <= log.last.index.next(),
+            first.index == log.last.index.next()
+                || (log.compacted.index < first.index && first.index <= log.last.index),
             "group {group}: {first} does not continue {}, compacted to {}",
             log.last,
             log.compacted
@@ -132,7 +136,6 @@ impl<D: Disk> Log<D> {
             memberships: false,
             term: first.term,
             batch: seq,
-            place: None,
             body_offset,
             body_bytes: crate::format::u32_of(bytes),
         };
@@ -165,7 +168,7 @@ impl<D: Disk> Log<D> {
         let seq = builder.seq;
         builder.push(header, body.len()).1.copy_from_slice(body);
         let segments = &mut self.segments;
-        let released = &mut |record: &Record| release(segments, record, seq);
+        let released = &mut |record: &Record| segments.release(record, seq);
         log.set_snapshot(id, Rc::from(body), reset, released);
     }
 
@@ -188,7 +191,7 @@ impl<D: Disk> Log<D> {
         };
         builder.push(header, 0);
         let (segments, seq) = (&mut self.segments, builder.seq);
-        log.compact(id, &mut |record| release(segments, record, seq));
+        log.compact(id, &mut |record| segments.release(record, seq));
     }
 
     /// The state machine of `group` has what it needs of entries up to `applied`, and every peer has those up to `held`
@@ -305,8 +308,11 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    /// Nothing happens in [`Log::tick`] before this; [`Time::NEVER`] if nothing is due.
+    /// The next turn is due at this moment, whatever else there is to do; [`Time::NEVER`] if it is not.
     pub fn deadline(&self) -> Time {
+        if self.listing.is_under_way() {
+            return self.now; // what is listed a little in each turn
+        }
         self.seal_at.unwrap_or(Time::NEVER)
     }
 
@@ -367,12 +373,5 @@ impl<D: Disk> Log<D> {
         let closed = builder.close(&mut self.shape);
         self.queued_bytes += closed.bytes() as u64;
         self.queue.push_back(closed);
-    }
-}
-
-/// `record` is dead by what batch `by` says.
-pub(crate) fn release<F: runtime::File>(segments: &mut Segments<F>, record: &Record, by: BatchSeq) {
-    if let Some(place) = record.place {
-        segments.release(place.segment, record.body_bytes, by);
     }
 }

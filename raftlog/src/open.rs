@@ -15,15 +15,16 @@ use crate::{
     checkpoint::CheckpointState,
     format::Identity,
     group::GroupLog,
+    listing::Listing,
     pipeline::Pipeline,
     recover::{Extent, extent},
     replay::{Replayed, replay},
     rewrite::rewrite,
     scrub::Scrub,
     segment_index::Indexings,
-    segments::{Segment, Segments},
+    segments::{Segment, Segments, Spot},
     spare::Spare,
-    survey::{Survey, io_error},
+    survey::{Found, Survey, io_error},
 };
 
 /// What a log held when it was opened.
@@ -140,6 +141,7 @@ impl<D: Disk> Log<D> {
             sealed: BatchSeq(0),
             seal_at: None,
             checkpoint: CheckpointState::due_now(),
+            listing: Listing::default(),
             indexings: Indexings::default(),
             relocating: false,
             relocated_in: BatchSeq(0),
@@ -159,6 +161,7 @@ impl<D: Disk> Log<D> {
     /// Writes the fresh segment with its checkpoint.
     async fn begin(&mut self, disk: &D) -> Result<(), OpenError> {
         self.segments.close_active();
+        self.list_on(usize::MAX);
         self.submit();
         while !self.queue.is_empty() || self.pipeline.len() > 0 {
             if self.pipeline.len() == 0 && self.segments.ready_len() == 0 {
@@ -235,20 +238,11 @@ async fn adopt<D: Disk>(
     for counted in &extent.segments {
         let found = survey.segments.remove(&counted.segment).expect("it counts");
         segments.push_live(match extent.indexed.get(&counted.segment) {
-            Some(indexed) => indexed.adopt(counted.segment, found.slot, found.header.salt),
-            None => {
-                let end = found.walk.as_ref().expect("it was walked").end_at(&found.header, counted.limit);
-                Segment::new(counted.segment, found.slot, found.header.salt, end)
-            }
+            Some(indexed) => indexed.adopt(&found.header, found.slot),
+            None => walked(found, counted.limit),
         });
     }
-    for record in groups.values().flat_map(GroupLog::records) {
-        let place = record.place.expect("replayed records have a place");
-        let segment = segments.get_mut(place.segment).expect("it counts");
-        segment.has_moved |= record.moved;
-        segment.live_records += 1;
-        segment.live_bytes += u64::from(record.body_bytes);
-    }
+    groups.values().flat_map(GroupLog::records).for_each(|record| segments.revive(record));
     segments.set_next(survey.slot_max + 1, survey.segment_max + 1);
     let headless = survey.headless.into_iter().map(|headless| headless.slot);
     let dropped = survey.segments.into_values().map(|found| found.slot);
@@ -262,4 +256,17 @@ async fn adopt<D: Disk>(
     }
     disk.sync_dir(dir).await.map_err(io_error("syncing", dir))?;
     Ok(segments)
+}
+
+/// The segment that was walked, of which batches up to `limit` count.
+fn walked<F>(found: Found<F>, limit: u64) -> Segment<F> {
+    let (header, walk) = (&found.header, found.walk.as_ref().expect("it was walked"));
+    let first = BatchSeq(header.first_batch_seq);
+    let mut segment =
+        Segment::new(header.segment_seq, found.slot, header.salt, first, walk.end_at(header, limit));
+    for batch in walk.up_to(limit) {
+        segment
+            .set_spot(BatchSeq(batch.header.batch_seq), Spot { block: batch.header.block, bodies_start: 0 });
+    }
+    segment
 }

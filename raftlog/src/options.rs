@@ -39,6 +39,8 @@ pub struct Options {
     pub heals: bool,
     /// Whether a start reads the indexes of complete segments instead of the segments. Without them it finds the same.
     pub uses_indexes: bool,
+    /// Records and groups looked at in one turn while it is listed what lives in complete segments.
+    pub looks_per_turn: usize,
     /// Told how much a start has read. Clones of the options share it.
     pub progress: Progress,
     /// Where the salts of segments come from: fresh randomness in production, the seed in a simulation.
@@ -90,6 +92,7 @@ impl Options {
             scrub_every: Duration::from_secs(24 * 3600),
             heals: true,
             uses_indexes: true,
+            looks_per_turn: 4096, // some hundred microseconds
             progress: Progress::default(),
             seed: u64::from_le_bytes(seed),
         }
@@ -114,10 +117,10 @@ impl Options {
                 self.segment_bytes
             ));
         }
-        if self.in_flight_max == 0 || self.segments_ready == 0 || self.shard >= self.shard_count {
-            return refuse(
-                "in_flight_max, segments_ready must be at least 1, shard below shard_count".to_owned(),
-            );
+        let counts = [self.in_flight_max, self.segments_ready, self.looks_per_turn];
+        if counts.contains(&0) || self.shard >= self.shard_count {
+            let counted = "in_flight_max, segments_ready, looks_per_turn must be at least 1";
+            return refuse(format!("{counted}, shard below shard_count"));
         }
         Ok(())
     }

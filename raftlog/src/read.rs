@@ -104,7 +104,7 @@ impl<D: Disk> Log<D> {
 
     /// The newest index of `group` in an issued batch: entries up to here may be read, sent, applied.
     pub fn visible(&self, group: GroupId) -> Index {
-        self.groups.get(group).map_or(Index::ZERO, |log| log.visible)
+        self.groups.get(group).map_or(Index::ZERO, |log| log.visible(self.issued))
     }
 
     /// Entries `first..=last` of `group` that are in the entry cache: slices of batch buffers that hold whole
@@ -122,7 +122,7 @@ impl<D: Disk> Log<D> {
         if first <= log.compacted.index {
             return Cached::Compacted;
         }
-        let last = last.min(log.visible);
+        let last = last.min(log.visible(self.issued));
         let (mut bytes, mut reached) = (0, None);
         for record in log.records_from(first) {
             if record.first > last || bytes >= bytes_max {
@@ -180,7 +180,7 @@ impl<D: Disk> Log<D> {
         if first <= log.compacted.index {
             return Err(ReadError::Compacted { group, first: log.compacted.index.next() });
         }
-        let last = last.min(log.visible);
+        let last = last.min(log.visible(self.issued));
         let mut steps = Vec::new();
         let mut bytes = 0;
         for record in log.records_from(first) {
@@ -204,15 +204,15 @@ impl<D: Disk> Log<D> {
     }
 
     fn on_disk(&self, record: &Record, extents: &mut Extents<D::File>) -> Option<Spot> {
-        let place = record.place.expect("visible records were issued");
-        let segment = self.segments.get(place.segment).expect("a segment with live records is live");
-        let offset = u64::from(place.block) * BLOCK_U64 + u64::from(record.body_offset);
+        let (segment, spot) = self.segments.find(record.batch);
+        let body_offset = u64::from(spot.bodies_start) + u64::from(record.body_offset);
+        let offset = u64::from(spot.block) * BLOCK_U64 + body_offset;
         extents.add(&segment.slot.file, &segment.slot.path, &segment.pin, offset, usize_of(record.body_bytes))
     }
 }
 
-fn body_of(batch: &Buffer, record: &Record) -> Buffer {
-    let start = usize_of(record.body_offset);
+fn body_of((batch, bodies_start): (&Buffer, usize), record: &Record) -> Buffer {
+    let start = bodies_start + usize_of(record.body_offset);
     batch.slice(start..start + usize_of(record.body_bytes))
 }
 

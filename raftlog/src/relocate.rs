@@ -142,15 +142,14 @@ impl<D: Disk> Log<D> {
     /// The first live records in `segments`, which ascend, as many as a job moves.
     fn pieces_in(&self, segments: &[u64], bytes_max: usize) -> Vec<Piece> {
         let (mut pieces, mut bytes) = (Vec::new(), 0);
-        let Some(newest) = segments.last() else { return pieces };
+        let newest = segments.last().and_then(|newest| self.segments.get(*newest));
+        let Some(newest) = newest.map(|newest| newest.last_batch_seq) else { return pieces };
         for (group, log) in self.groups.iter() {
             // Records stand in the order of their segments, but for those that were moved: these are in newer ones.
-            let here = log.records().take_while(|record| {
-                record.moved || record.place.is_some_and(|place| place.segment <= *newest)
-            });
+            let here = log.records().take_while(|record| record.moved || record.batch <= newest);
             for record in here {
-                let Some(place) = record.place.filter(|place| segments.binary_search(&place.segment).is_ok())
-                else {
+                let home = self.segments.home(record.batch);
+                let Some(segment) = home.filter(|segment| segments.binary_search(segment).is_ok()) else {
                     continue;
                 };
                 if bytes > 0 && bytes + record.body_bytes as usize > bytes_max {
@@ -158,7 +157,7 @@ impl<D: Disk> Log<D> {
                 }
                 bytes += record.body_bytes as usize;
                 pieces.push(Piece {
-                    segment: place.segment,
+                    segment,
                     group,
                     incarnation: log.incarnation,
                     term: record.term,
@@ -186,7 +185,7 @@ impl<D: Disk> Log<D> {
                         record.term == piece.term
                             && record.last() == piece.last
                             && record.first.max(log.compacted.index.next()) == piece.first
-                            && record.place.is_some_and(|place| place.segment == piece.segment)
+                            && self.segments.home(record.batch) == Some(piece.segment)
                     })
             };
             if self.groups.get(piece.group).is_some_and(lives) {

@@ -12,7 +12,7 @@ use crate::{
     BatchSeq,
     doubt::{Doubt, TermsBefore},
     format::{BatchHeader, CheckpointRow, RecordHeader, RecordKind, record_flags, standing},
-    group::{GroupLog, Place, Record},
+    group::{GroupLog, Record},
     indexed::IndexedRow,
     recover::Extent,
     scan::Scanned,
@@ -42,7 +42,7 @@ pub(crate) fn replay<F: File>(survey: &Survey<F>, extent: &Extent) -> Replayed {
     let (begin, end) = extent.checkpoint.unwrap_or((0, 0));
     for counted in &extent.segments {
         if let Some(indexed) = extent.indexed.get(&counted.segment) {
-            indexed.rows.iter().for_each(|row| replayed.apply_row(counted.segment, row));
+            indexed.rows.iter().for_each(|row| replayed.apply_row(row));
         }
         for batch in survey.batches(*counted) {
             let seq = batch.header.batch_seq;
@@ -80,15 +80,14 @@ impl Replayed {
             }
         }
         for log in self.groups.values_mut() {
-            log.visible = log.last.index;
             log.applied = log.compacted.index;
             // Commit is a hint that saves time: a value beyond the log would only confuse.
             log.hard_state.commit = log.hard_state.commit.min(log.last.index);
         }
     }
 
-    /// A record of `segment`, by its index.
-    fn apply_row(&mut self, segment: u64, indexed: &IndexedRow) {
+    /// A record, by its segment's index.
+    fn apply_row(&mut self, indexed: &IndexedRow) {
         let row = &indexed.row;
         let log = self.groups.entry(row.group).or_default();
         if let Some(before) = &mut self.before {
@@ -105,7 +104,6 @@ impl Replayed {
             memberships: row.memberships,
             term: row.term,
             batch: row.batch,
-            place: Some(Place { segment, block: row.block }),
             body_offset: row.body_offset,
             body_bytes: row.body_bytes,
         };
@@ -210,7 +208,6 @@ fn entries_record(batch: &BatchHeader, record: &RecordHeader) -> Record {
         memberships: record.flags & record_flags::MEMBERSHIP != 0,
         term: Term(record.term),
         batch: BatchSeq(batch.batch_seq),
-        place: Some(Place { segment: batch.segment_seq, block: batch.block }),
         body_offset: record.body_offset,
         body_bytes: record.body_bytes,
     }

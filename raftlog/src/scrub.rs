@@ -71,7 +71,7 @@ impl<D: Disk> Log<D> {
 
     /// Consecutive entries in segments that are complete, from where the pass is on.
     fn next_piece(&self) -> Option<(GroupId, Index, Index)> {
-        let active = self.segments.live().next_back()?.seq;
+        let active_from = self.segments.live().next_back()?.first_batch();
         let (from, mut first) = self.scrub.next.unwrap_or_default();
         for (group, log) in self.groups.iter_from(from) {
             if group != from {
@@ -79,9 +79,7 @@ impl<D: Disk> Log<D> {
             }
             first = first.max(log.compacted.index.next());
             let (mut bytes, mut last) = (0, None);
-            let sealed = log
-                .records_from(first)
-                .take_while(|record| record.place.is_some_and(|place| place.segment < active));
+            let sealed = log.records_from(first).take_while(|record| record.batch < active_from);
             for record in sealed {
                 if bytes > 0 && bytes + record.body_bytes as usize > JOB_BYTES {
                     break;

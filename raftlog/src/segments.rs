@@ -4,6 +4,7 @@
 //! it can be needed by a reader or by a recovery; its file waits in `ready` for its next use, which a new salt and a
 //! new number tell from all uses before.
 
+mod homes;
 mod job;
 mod space;
 
@@ -13,6 +14,8 @@ use std::{
     rc::Rc,
 };
 
+pub(crate) use homes::Spot;
+use homes::{Spots, WaitingDead};
 pub use job::{PreparedSegment, SegmentJob};
 use raft::Time;
 pub(crate) use space::Fullness;
@@ -74,13 +77,14 @@ pub(crate) struct Segment<F> {
     pub(crate) has_moved: bool,
     /// Where it is listed what lives in it.
     pub(crate) index: Option<IndexPlace>,
+    spots: Spots,
     /// Cloned by readers; while there is more than one, the bytes must stay.
     pub(crate) pin: Rc<()>,
 }
 
 impl<F> Segment<F> {
-    /// The use `seq` of `slot`, written up to `end`.
-    pub(crate) fn new(seq: u64, slot: Slot<F>, salt: u64, end: End) -> Segment<F> {
+    /// The use `seq` of `slot`, which begins with batch `first` and is written up to `end`.
+    pub(crate) fn new(seq: u64, slot: Slot<F>, salt: u64, first: BatchSeq, end: End) -> Segment<F> {
         Segment {
             seq,
             slot,
@@ -97,6 +101,7 @@ impl<F> Segment<F> {
             left_out_by: None,
             has_moved: false,
             index: None,
+            spots: Spots::new(first),
             pin: Rc::new(()),
         }
     }
@@ -115,6 +120,9 @@ impl<F> Segment<F> {
 pub(crate) struct Segments<F> {
     /// By number; the newest is the one written to.
     live: BTreeMap<u64, Segment<F>>,
+    /// The first batch of each, ascending, with its number.
+    homes: Vec<(BatchSeq, u64)>,
+    waiting_dead: WaitingDead,
     ready: VecDeque<Slot<F>>,
     segment_bytes: u64,
     slots_max: usize,
@@ -152,6 +160,8 @@ impl<F: runtime::File> Segments<F> {
     pub(crate) fn new(options: &Options) -> Segments<F> {
         Segments {
             live: BTreeMap::new(),
+            homes: Vec::new(),
+            waiting_dead: WaitingDead::new(),
             ready: VecDeque::new(),
             segment_bytes: options.segment_bytes,
             slots_max: options.slots_max(),
@@ -224,6 +234,8 @@ impl<F: runtime::File> Segments<F> {
         assert!(segment.seq > newest, "segment numbers only grow");
         self.next_seq = self.next_seq.max(segment.seq + 1);
         self.closed = false;
+        self.homes.push((segment.first_batch(), segment.seq));
+        debug_assert!(self.homes.is_sorted(), "batches and segments are numbered in one order");
         self.live.insert(segment.seq, segment);
     }
 
@@ -247,21 +259,6 @@ impl<F: runtime::File> Segments<F> {
 
     pub(crate) fn next_seq(&self) -> u64 {
         self.next_seq
-    }
-
-    /// A record in segment `seq` died by what is in batch `by`.
-    pub(crate) fn release(&mut self, seq: u64, bytes: u32, by: BatchSeq) {
-        let segment = self.live.get_mut(&seq).expect("a segment with live records is live");
-        segment.live_records -= 1;
-        segment.live_bytes -= u64::from(bytes);
-        segment.dying_since = segment.dying_since.max(by);
-    }
-
-    /// A record in segment `seq` lives elsewhere by what is in batch `by`: that says nothing of when the others die.
-    pub(crate) fn moved_out(&mut self, seq: u64, bytes: u32, by: BatchSeq) {
-        self.release(seq, bytes, by);
-        let segment = self.live.get_mut(&seq).expect("as above");
-        segment.live_bytes_before = segment.live_bytes_before.saturating_sub(u64::from(bytes));
     }
 
     /// The checkpoint that begins with batch `begin` is durable.
@@ -289,6 +286,7 @@ impl<F: runtime::File> Segments<F> {
         self.freed += free.len() as u64;
         for seq in free {
             let segment = self.live.remove(&seq).expect("listed above");
+            self.homes.retain(|(_, home)| *home != seq);
             if segment.slot.file_bytes == self.segment_bytes {
                 self.ready.push_back(segment.slot);
             }
@@ -344,13 +342,13 @@ impl<F: runtime::File> Segments<F> {
         }
     }
 
-    /// Complete segments in which something lives and that have no index, each with whether entries were relocated into it.
-    pub(crate) fn unindexed(&self) -> Vec<(u64, bool)> {
+    /// Complete segments in which something lives and that have no index.
+    pub(crate) fn unindexed(&self) -> Vec<u64> {
         let active = self.live.last_key_value().map_or(0, |(seq, _)| *seq);
         // What was closed is complete, too.
         let complete = self.live.values().filter(|segment| segment.seq < active || self.closed);
         let unindexed = complete.filter(|segment| segment.index.is_none() && segment.live_records > 0);
-        unindexed.map(|segment| (segment.seq, segment.has_moved)).collect()
+        unindexed.map(|segment| segment.seq).collect()
     }
 
     /// The rows of the segment table of the checkpoint that begins with batch `begin`, in the active segment: every

@@ -79,8 +79,8 @@ impl<D: Disk> Log<D> {
     pub fn pinning(&self, max: usize) -> Vec<GroupId> {
         let active = self.segments.live().next_back().map_or(0, |segment| segment.seq);
         let oldest = |(group, log): (GroupId, &crate::group::GroupLog)| {
-            let place = log.records().next()?.place?;
-            (place.segment < active).then_some((place.segment, group))
+            let segment = self.segments.home(log.records().next()?.batch)?;
+            (segment < active).then_some((segment, group))
         };
         let mut pinning: Vec<(u64, GroupId)> = self.groups.iter().filter_map(oldest).collect();
         pinning.sort_unstable();

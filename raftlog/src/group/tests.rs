@@ -9,7 +9,6 @@ fn record(first: u64, count: u32, term: u64, batch: u64) -> Record {
         memberships: false,
         term: Term(term),
         batch: BatchSeq(batch),
-        place: Some(Place { segment: batch, block: 1 }),
         body_offset: 0,
         body_bytes: 48 * count,
     }
@@ -62,15 +61,27 @@ fn a_record_of_which_only_compacted_entries_are_left_is_dropped() {
 }
 
 #[test]
-fn truncation_takes_back_what_was_visible() {
+fn what_is_visible_is_in_an_issued_batch() {
+    let mut log = GroupLog::default();
+    assert_eq!(log.visible(BatchSeq(9)), Index::ZERO);
+    log.append(0, record(1, 5, 1, 1), &mut |_| {});
+    assert_eq!((log.visible(BatchSeq(0)), log.visible(BatchSeq(1))), (Index::ZERO, Index(5)));
+    log.append(0, record(3, 4, 2, 2), &mut |_| {});
+    assert_eq!(log.visible(BatchSeq(1)), Index(2), "truncation takes back what was visible");
+    assert_eq!(log.visible(BatchSeq(2)), Index(6));
+    log.restart_after(id(3, 20), &mut |_| {});
+    assert_eq!(log.visible(BatchSeq(2)), Index(20));
+}
+
+#[test]
+fn configurations_of_an_issued_record_are_noted() {
     let mut log = GroupLog::default();
     log.append(0, record(1, 5, 1, 1), &mut |_| {});
-    log.visible = Index(5);
-    let unissued = Record { place: None, ..record(3, 4, 2, 2) };
-    log.append(0, unissued, &mut |_| {});
-    assert_eq!(log.visible, Index(2));
-    assert!(log.place(BatchSeq(2), 0, Place { segment: 1, block: 9 }, 192, false));
-    assert_eq!(log.visible, Index(6));
+    log.append(0, record(6, 2, 1, 2), &mut |_| {});
+    log.note_memberships(BatchSeq(1), Index(6));
+    log.note_memberships(BatchSeq(2), Index(6));
+    log.note_memberships(BatchSeq(3), Index(9));
+    assert_eq!(log.records().map(|record| record.memberships).collect::<Vec<_>>(), [false, true]);
 }
 
 #[test]

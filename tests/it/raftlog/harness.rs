@@ -37,9 +37,13 @@ pub(super) fn small_options(seed: u64) -> Options {
     Options { cap_bytes: 12 * SEGMENT_BYTES, segments_ready: 1, ..options(seed) }
 }
 
-/// Logs of all sizes.
+/// Logs of all sizes, some of which take many turns for each list.
 pub(super) fn any_options(seed: u64) -> Options {
-    [options, tight_options, small_options][usize::try_from(seed % 3).expect("below three")](seed)
+    let options =
+        [options, tight_options, small_options][usize::try_from(seed % 3).expect("below three")](seed);
+    let looks_per_turn =
+        if seed.is_multiple_of(2) { 1 + usize::from(seed.is_multiple_of(5)) } else { options.looks_per_turn };
+    Options { looks_per_turn, ..options }
 }
 
 /// One group as the log must show it.

@@ -100,3 +100,35 @@ fn a_start_without_lists_finds_the_same() {
         check(&log, &without, &life.model);
     }
 }
+
+/// Of a segment of many records the list takes several turns, which are asked for; meanwhile entries go on, and die.
+#[test]
+fn a_list_is_made_over_several_turns() {
+    let mut life = Life::with(raftlog::Options { looks_per_turn: 1, ..options(11) });
+    let before = life.log.stats();
+    while life.log.stats().rolls == before.rolls {
+        (0..12).for_each(|at| life.append_next(at % GROUPS, 1, 40));
+        life.log.submit();
+        life.disk.release_all();
+        life.settle();
+    }
+    let mut turns = 0;
+    while life.log.deadline() != raft::Time::NEVER {
+        assert_eq!(life.log.stats().checkpoints, before.checkpoints, "not before all is listed");
+        life.append_next(turns % GROUPS, 1, 40);
+        turns += 1;
+        if turns == 2 {
+            let last = life.group(0).last();
+            life.append(0, raft::EntryId::new(last.term.next(), raft::Index(3)), 1, 40);
+        }
+        life.log.submit();
+        life.disk.release_all();
+        life.settle();
+    }
+    life.quiesce();
+    assert!(turns > 2 && life.log.stats().checkpoints > before.checkpoints, "{turns} turns");
+    life.disk.crash(5);
+    indexed();
+    life.reopen(12);
+    assert!(indexed() > 0, "the first segment is listed");
+}
