@@ -352,7 +352,9 @@ impl Raft {
 
     /// The message of a reply that is due; what it says is owed no more.
     pub(crate) fn reply(&mut self, reply: Reply) -> Body {
-        let (round, lease) = (self.owed.round_seen, self.settings.lease.is_some());
+        let round = self.owed.round_seen;
+        // Whoever forgot in a crash that there was a leader would elect another.
+        let lease = self.settings.lease.is_some() && self.durability.holds_term(self.term);
         let body = match reply {
             Reply::Recover => {
                 let nonce = self.floor_question().unwrap_or_default();

@@ -26,9 +26,12 @@ impl Replica {
             Body::AppendReject { .. } | Body::AppendBusy { .. } | Body::Recover { .. } => {
                 envelope.message.term == self.term && self.leader == Some(envelope.to.0)
             }
-            // Round 0 tells the leader of an older term that there is a newer one.
-            Body::BeatAck { round, .. } => {
-                envelope.message.term == self.term && (*round == 0 || self.leader == Some(envelope.to.0))
+            // Round 0 tells the leader of an older term that there is a newer one. A promise to elect nobody else is worth
+            // something if whoever gave it knows, after a crash, that there was somebody.
+            Body::BeatAck { round, lease, .. } => {
+                envelope.message.term == self.term
+                    && (*round == 0 || self.leader == Some(envelope.to.0))
+                    && (!lease || self.term_is_durable())
             }
             Body::RecoverFloor { last, .. } => self.leads(envelope.message.term) && last.0 == self.last(),
             Body::Quiesce { last, .. } => {
