@@ -17,6 +17,7 @@ mod indexed;
 pub mod inspect;
 mod issue;
 mod log;
+mod measures;
 mod open;
 mod options;
 mod pipeline;
@@ -39,7 +40,8 @@ use std::fmt;
 
 pub use error::{LogError, Loss, OpenError, ReadError};
 pub use log::Log;
-pub use open::{Recovered, RecoveredGroup, Report};
+pub use measures::{Spread, Took};
+pub use open::{Phases, Recovered, RecoveredGroup, Report};
 pub use options::{Options, Progress};
 pub use read::Cached;
 pub use relocate::{Relocation, RelocationJob};

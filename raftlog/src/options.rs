@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use raft::Time;
+
 use crate::OpenError;
 
 /// Identity, sizes and bounds of one shard's log.
@@ -41,6 +43,8 @@ pub struct Options {
     pub uses_indexes: bool,
     /// Told how much a start has read. Clones of the options share it.
     pub progress: Progress,
+    /// Reads the time, for what a start says it took: nothing follows from it. By default it stands still, as a simulation wants it.
+    pub clock: fn() -> Time,
     /// Where the salts of segments come from: fresh randomness in production, the seed in a simulation.
     pub seed: u64,
 }
@@ -91,6 +95,7 @@ impl Options {
             heals: true,
             uses_indexes: true,
             progress: Progress::default(),
+            clock: || Time(0),
             seed: u64::from_le_bytes(seed),
         }
     }
