@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use raft::{GroupId, NodeId, Role};
+use raft::{GroupId, NodeId, Role, Standing};
 
 use crate::builder::Redirect as BuilderRedirect;
 use crate::directory::{Directory, NodeFacts};
@@ -62,6 +62,12 @@ impl View {
             groups: self.directory.placement.groups,
         };
         placement.shard_of(group)
+    }
+
+    /// How many of this node's replicas have that standing, group 0's included.
+    fn groups_that_are(&self, standing: Standing) -> u64 {
+        let groups = (0..=self.directory.placement.groups).filter_map(|id| self.directory.group(GroupId(id)));
+        groups.filter(|group| group.standing == standing).count() as u64
     }
 }
 
@@ -133,6 +139,8 @@ impl ClusterView for View {
             memory_bytes_peak: resident_bytes(),
             applied_total: applied,
             groups_led: led,
+            groups_recovering: self.groups_that_are(Standing::Recovering),
+            groups_faulted: self.groups_that_are(Standing::Faulted),
             logs: LogFacts::sums(shards.iter().map(|shard| &shard.log)),
             ..Statistics::default()
         }

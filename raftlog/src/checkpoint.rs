@@ -6,7 +6,7 @@
 //! follow, the last says that it is complete. It describes exactly what the batches before it make.
 
 use bytemuck::Zeroable;
-use raft::{EntryId, GroupId};
+use raft::{EntryId, GroupId, Time};
 use runtime::Disk;
 
 use crate::{
@@ -31,8 +31,10 @@ pub(crate) struct CheckpointState {
     queued: bool,
     /// The first batch of the one being issued.
     begin: BatchSeq,
-    /// All issued: first and last batch of the one that is to become durable.
-    awaited: Option<(BatchSeq, BatchSeq)>,
+    /// When the newest was begun.
+    since: Time,
+    /// All issued: first and last batch of the one that is to become durable, and when it was begun.
+    awaited: Option<(BatchSeq, BatchSeq, Time)>,
 }
 
 impl CheckpointState {
@@ -59,7 +61,7 @@ impl CheckpointState {
         }
         if flags & batch_flags::CHECKPOINT_END != 0 {
             self.queued = false;
-            self.awaited = Some((self.begin, seq));
+            self.awaited = Some((self.begin, seq, self.since));
         }
     }
 }
@@ -69,6 +71,7 @@ impl<D: Disk> Log<D> {
     pub(crate) fn enqueue_checkpoint(&mut self) {
         self.checkpoint.due = false;
         self.checkpoint.queued = true;
+        self.checkpoint.since = self.now;
         let mut builder = self.checkpoint_builder();
         builder.flags |= batch_flags::CHECKPOINT_BEGIN;
         // Filled when issued, for each batch in the queue may still roll once.
@@ -94,6 +97,7 @@ impl<D: Disk> Log<D> {
     }
 
     pub(crate) fn checkpoint_builder(&mut self) -> Builder {
+        self.building_since = self.now;
         let mut builder = Builder::new(self.next_seq, Shape::default(), &mut self.spare);
         builder.flags = batch_flags::CHECKPOINT;
         self.next_seq = BatchSeq(self.next_seq.0 + 1);
@@ -119,10 +123,11 @@ impl<D: Disk> Log<D> {
 
     /// After the durable end moved: a complete checkpoint lets the segments go that it left out.
     pub(crate) fn checkpoint_progress(&mut self) {
-        if let Some((begin, end)) = self.checkpoint.awaited
+        if let Some((begin, end, since)) = self.checkpoint.awaited
             && end <= self.pipeline.durable()
         {
             self.checkpoint.awaited = None;
+            self.stats.checkpointed.add(since, self.now);
             self.segments.checkpointed(begin);
         }
         self.segments.free();

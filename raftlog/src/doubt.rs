@@ -130,6 +130,7 @@ impl<D: Disk> Log<D> {
     /// snapshot cannot be read either. What was handed out of them stays valid; they are not read again.
     pub fn lose(&mut self, group: GroupId, from: Index) {
         let Some(log) = self.groups.get_mut(group) else { return };
+        self.stats.group_losses += 1;
         let mut hard_state = log.hard_state;
         hard_state.commit = hard_state.commit.min(from.previous());
         if hard_state.standing != Standing::Faulted {

@@ -44,11 +44,13 @@ pub(crate) struct Extents<F> {
     bytes: u64,
     /// The extent that was read last, with its bytes; none if the disk refused it as a whole.
     current: Option<(usize, Option<Buffer>)>,
+    /// What the disk gave.
+    read_bytes: u64,
 }
 
 impl<F> Default for Extents<F> {
     fn default() -> Extents<F> {
-        Extents { list: Vec::new(), bytes: 0, current: None }
+        Extents { list: Vec::new(), bytes: 0, current: None, read_bytes: 0 }
     }
 }
 
@@ -93,6 +95,11 @@ impl<F: File> Extents<F> {
         self.list[spot.extent].path.clone()
     }
 
+    /// What was read so far.
+    pub(crate) fn read_bytes(&self) -> u64 {
+        self.read_bytes
+    }
+
     /// Reads a piece, with all of its extent if that has not been read just now.
     ///
     /// # Errors
@@ -106,7 +113,10 @@ impl<F: File> Extents<F> {
                 // What the disk refuses may be somebody else's: each piece is asked for alone.
                 Err(_) if extent.pieces > 1 => self.current = Some((spot.extent, None)),
                 Err(source) => return Err(extent.refused(extent.offset, source)),
-                Ok(buffer) => self.current = Some((spot.extent, Some(buffer))),
+                Ok(buffer) => {
+                    self.read_bytes += buffer.len() as u64;
+                    self.current = Some((spot.extent, Some(buffer)));
+                }
             }
         }
         match &self.current {
@@ -118,7 +128,9 @@ impl<F: File> Extents<F> {
             }
             _ => {
                 let read = extent.file.read_at(spot.offset, spot.bytes).await;
-                read.map_err(|source| extent.refused(spot.offset, source))
+                let buffer = read.map_err(|source| extent.refused(spot.offset, source))?;
+                self.read_bytes += buffer.len() as u64;
+                Ok(buffer)
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, task::Context};
 
 use bytemuck::Zeroable;
-use raft::{GroupId, Index, Term};
+use raft::{GroupId, Index, Term, Time};
 use runtime::{Buffer, BufferMut, Disk};
 
 use crate::{
@@ -18,6 +18,13 @@ use crate::{
     scan::End,
     segments::{Segment, Spot},
 };
+
+/// A complete batch that waits for a place in the pipeline or for a segment.
+pub(crate) struct Waiting {
+    pub(crate) closed: Closed,
+    /// When it was begun.
+    since: Time,
+}
 
 impl<D: Disk> Log<D> {
     /// Issues what can be issued: closed batches in order, then the one being built if its turn has ended.
@@ -50,7 +57,7 @@ impl<D: Disk> Log<D> {
     /// Hands the oldest complete batch to the disk. False if it needs a segment and none is ready.
     fn issue_front(&mut self, context: &mut Context<'_>) -> bool {
         let Some(front) = self.queue.front() else { return false };
-        let (bytes, first_seq) = (front.bytes() as u64, front.seq);
+        let (bytes, first_seq) = (front.closed.bytes() as u64, front.closed.seq);
         let rolled = !self.segments.fits(bytes);
         let segment_header = if rolled {
             match self.roll(first_seq) {
@@ -60,7 +67,8 @@ impl<D: Disk> Log<D> {
         } else {
             None
         };
-        let mut closed = self.queue.pop_front().expect("seen above");
+        let Waiting { mut closed, since } = self.queue.pop_front().expect("seen above");
+        self.stats.waited.add(since, self.now);
         self.queued_bytes -= bytes;
         if closed.flags & batch_flags::CHECKPOINT_BEGIN != 0 {
             self.fill_segment_table(&mut closed);
@@ -72,9 +80,12 @@ impl<D: Disk> Log<D> {
     /// Starts the next segment; its header goes out with its first batch.
     fn roll(&mut self, first_batch: BatchSeq) -> Option<SegmentHeader> {
         let Some(slot) = self.segments.take_ready() else {
-            self.stats.stalls += 1;
+            self.stalled_since.get_or_insert(self.now);
             return None;
         };
+        if let Some(since) = self.stalled_since.take() {
+            self.stats.stalled.add(since, self.now);
+        }
         let seq = self.segments.next_seq();
         let durable = self.pipeline.durable();
         let now = self.now;
@@ -155,7 +166,10 @@ impl<D: Disk> Log<D> {
         self.stats.batches += 1;
         self.stats.records += closed.records.len() as u64;
         self.stats.bytes += data.len() as u64;
-        self.pipeline.start(closed.seq, &file, write_offset, data, context);
+        if closed.flags & batch_flags::CHECKPOINT != 0 {
+            self.stats.checkpoint_bytes += data.len() as u64;
+        }
+        self.pipeline.start(closed.seq, &file, write_offset, data, self.now, context);
     }
 
     /// The records of an issued batch count for its segment. Answers the newest entry of each group in it: nothing else is looked up
@@ -212,13 +226,22 @@ impl<D: Disk> Log<D> {
 
     /// Puts a batch with nothing in it, but for what is repeated, at the end of the queue.
     pub(crate) fn enqueue_empty(&mut self, flags: u16) {
+        self.building_since = self.now;
         let mut builder = Builder::new(self.next_seq, Shape::default(), &mut self.spare);
         self.next_seq = BatchSeq(self.next_seq.0 + 1);
         builder.flags = flags;
         self.repeat_promises(&mut builder);
-        let closed = builder.close(&mut Shape::default());
+        self.push(builder.close(&mut Shape::default()));
+    }
+
+    pub(crate) fn enqueue(&mut self, builder: Builder) {
+        let closed = builder.close(&mut self.shape);
+        self.push(closed);
+    }
+
+    fn push(&mut self, closed: Closed) {
         self.queued_bytes += closed.bytes() as u64;
-        self.queue.push_back(closed);
+        self.queue.push_back(Waiting { closed, since: self.building_since });
     }
 
     /// Why batches cannot be written that wait for a segment.
@@ -226,7 +249,7 @@ impl<D: Disk> Log<D> {
         let path =
             self.segments.live().next_back().map_or_else(PathBuf::new, |segment| segment.slot.path.clone());
         LogError {
-            batch: self.queue.front().map_or(self.next_seq, |closed| closed.seq),
+            batch: self.queue.front().map_or(self.next_seq, |waiting| waiting.closed.seq),
             path,
             offset: self.options.segment_bytes,
             kind: std::io::ErrorKind::StorageFull,

@@ -18,6 +18,7 @@ pub mod inspect;
 mod issue;
 mod listing;
 mod log;
+mod measures;
 mod open;
 mod options;
 mod pipeline;
@@ -40,7 +41,8 @@ use std::fmt;
 
 pub use error::{LogError, Loss, OpenError, ReadError};
 pub use log::Log;
-pub use open::{Recovered, RecoveredGroup, Report};
+pub use measures::{Spread, Took};
+pub use open::{Phases, Recovered, RecoveredGroup, Report};
 pub use options::{Options, Progress};
 pub use read::Cached;
 pub use relocate::{Relocation, RelocationJob};

@@ -14,13 +14,15 @@ use runtime::Disk;
 
 use crate::{
     BatchSeq, LogError, Options, PreparedSegment, SegmentJob, Stats,
-    build::{Builder, Closed, Shape},
+    build::{Builder, Shape},
     cache::{Cache, Need},
     checkpoint::CheckpointState,
     format::{BLOCK, Identity, RECORD_HEADER_BYTES, RECORDS_MAX, RecordHeader, RecordKind, record_flags},
     group::Record,
     groups::Groups,
+    issue::Waiting,
     listing::Listing,
+    measures::Reads,
     pipeline::Pipeline,
     scrub::Scrub,
     segment_index::Indexings,
@@ -56,10 +58,14 @@ pub struct Log<D: Disk> {
     pub(crate) cache: Cache,
     pub(crate) pipeline: Pipeline,
     pub(crate) building: Option<Builder>,
+    /// When the newest batch was begun.
+    pub(crate) building_since: Time,
     /// Groups whose term, vote or standing changed in the newest batch: the next one repeats them.
     pub(crate) promised: Vec<GroupId>,
     /// Complete batches that wait for a place in the pipeline or for a segment.
-    pub(crate) queue: VecDeque<Closed>,
+    pub(crate) queue: VecDeque<Waiting>,
+    /// No segment is ready for the oldest of them, since then.
+    pub(crate) stalled_since: Option<Time>,
     pub(crate) queued_bytes: u64,
     pub(crate) shape: Shape,
     pub(crate) spare: Spare,
@@ -79,6 +85,7 @@ pub struct Log<D: Disk> {
     pub(crate) scrub: Scrub,
     pub(crate) now: Time,
     pub(crate) stats: Stats,
+    pub(crate) reads: Rc<Reads>,
 }
 
 impl<D: Disk> Log<D> {
@@ -226,7 +233,7 @@ impl<D: Disk> Log<D> {
     }
 
     pub(crate) fn poll_with(&mut self, context: &mut Context<'_>) -> Result<BatchSeq, LogError> {
-        self.pipeline.poll(context);
+        self.pipeline.poll(self.now, context);
         if let Some(error) = self.pipeline.error() {
             return Err(error.clone());
         }
@@ -289,6 +296,12 @@ impl<D: Disk> Log<D> {
         self.segments.is_full() && self.segments.has_failed()
     }
 
+    /// The moment is `now`, for what is measured; nothing follows from it. Called before a turn's first [`Log::poll`], and before
+    /// [`Log::submit`], since a turn may be longer than a write.
+    pub fn note_time(&mut self, now: Time) {
+        self.now = now;
+    }
+
     /// The moment is `now`: called once per turn, after [`Log::submit`]. Seals the last batch once the pipe has been
     /// empty for 2 ms, so that damage to it can later be told from a torn tail.
     pub fn tick(&mut self, now: Time) {
@@ -324,6 +337,7 @@ impl<D: Disk> Log<D> {
     /// Takes the result of a [`SegmentJob`]. Batches that waited for a segment are issued.
     pub fn prepared(&mut self, prepared: PreparedSegment<D::File>) {
         self.segments.prepared(prepared, self.now);
+        self.stats.segments_failed += u64::from(self.segments.has_failed());
         self.pump(&mut Context::from_waker(Waker::noop()));
     }
 
@@ -340,6 +354,7 @@ impl<D: Disk> Log<D> {
             builder.records() == RECORDS_MAX || builder.bytes_with(body_bytes) > bytes_max
         }) {
             self.close_building();
+            self.building_since = self.now;
             let mut builder = Builder::new(self.next_seq, self.shape, &mut self.spare);
             if builder.bytes_with(body_bytes) > bytes_max {
                 self.shape = Shape::default();
@@ -367,11 +382,5 @@ impl<D: Disk> Log<D> {
             debug_assert!(builder.records() * RECORD_HEADER_BYTES <= self.batch_bytes_max());
             self.enqueue(builder);
         }
-    }
-
-    pub(crate) fn enqueue(&mut self, builder: Builder) {
-        let closed = builder.close(&mut self.shape);
-        self.queued_bytes += closed.bytes() as u64;
-        self.queue.push_back(closed);
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     path::Path,
+    rc::Rc,
 };
 
 use raft::{EntryId, GroupId, HardState, Index, Standing, TermRun, Time};
@@ -16,6 +17,7 @@ use crate::{
     format::Identity,
     group::GroupLog,
     listing::Listing,
+    measures::{Reads, Stopwatch, WriteTimes},
     pipeline::Pipeline,
     recover::{Extent, extent},
     replay::{Replayed, replay},
@@ -91,6 +93,26 @@ pub struct Report {
     pub segments: usize,
     /// The last batch that counts.
     pub last_batch: BatchSeq,
+    /// How many pieces of the log cannot be read that were durable.
+    pub losses: usize,
+    /// How many groups miss what was in them.
+    pub groups_lost: usize,
+    /// How long it took.
+    pub phases: Phases,
+}
+
+/// The steps of [`Log::open`], in microseconds by [`Options::clock`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Phases {
+    /// All files were opened, synced, and their first blocks read.
+    pub survey_us: u64,
+    /// It was read what is in those that count.
+    pub read_us: u64,
+    /// The groups were made of that.
+    pub replay_us: u64,
+    /// What was not surely durable was written again, and the first segment of this start with its checkpoint.
+    pub write_us: u64,
 }
 
 impl<D: Disk> Log<D> {
@@ -105,10 +127,14 @@ impl<D: Disk> Log<D> {
     pub async fn open(disk: D, dir: &Path, options: Options) -> Result<(Log<D>, Recovered), OpenError> {
         options.check()?;
         disk.create_dir(dir).await.map_err(io_error("making", dir))?;
+        let (mut watch, mut phases) = (Stopwatch::new(options.clock), Phases::default());
         let mut survey = Survey::of(&disk, dir, &options).await?;
+        phases.survey_us = watch.lap_us();
         let extent = extent(&mut survey, dir).await?;
+        phases.read_us = watch.lap_us();
         let mut replayed = replay(&survey, &extent);
-        let recovered = describe(dir, &mut replayed, &survey, &extent)?;
+        let mut recovered = describe(dir, &mut replayed, &survey, &extent)?;
+        phases.replay_us = watch.lap_us();
         for loss in &recovered.losses {
             tracing::error!("{loss}");
         }
@@ -131,9 +157,11 @@ impl<D: Disk> Log<D> {
             cache: Cache::new(options.cache_bytes_max),
             pipeline: Pipeline::new(recovered.report.last_batch),
             building: None,
+            building_since: Time(0),
             promised: Vec::new(),
             queue: VecDeque::new(),
             queued_bytes: 0,
+            stalled_since: None,
             shape: Shape::default(),
             spare: Spare::default(),
             next_seq: BatchSeq(last_batch + 1),
@@ -146,15 +174,19 @@ impl<D: Disk> Log<D> {
             relocating: false,
             relocated_in: BatchSeq(0),
             scrub: Scrub::default(),
-            now: Time(0),
+            now: (options.clock)(),
             stats: Stats::default(),
+            reads: Rc::new(Reads::default()),
             options,
         };
         log.begin(&disk).await?;
+        phases.write_us = watch.lap_us();
+        recovered.report.phases = phases;
         let Report { bytes_read, torn_tail_bytes, segments, .. } = recovered.report;
         let (shard, groups) = (log.identity.shard, recovered.groups.len());
         tracing::info!(shard, segments, bytes_read, torn_tail_bytes, groups, "the log is recovered");
-        log.stats = Stats::default();
+        log.stats = Stats { recovery: recovered.report, ..Stats::default() };
+        log.pipeline.times = WriteTimes::default();
         Ok((log, recovered))
     }
 
@@ -199,6 +231,8 @@ pub(crate) fn describe<F: runtime::File>(
         torn_tail_bytes: extent.torn_bytes,
         segments: extent.segments.len(),
         last_batch: BatchSeq(last_batch),
+        losses: extent.losses.len(),
+        ..Report::default()
     };
     let groups = Vec::with_capacity(replayed.groups.len());
     let mut recovered = Recovered { groups, losses: extent.losses.clone(), report };
@@ -222,6 +256,7 @@ pub(crate) fn describe<F: runtime::File>(
             is_lost: replayed.lost.contains(group),
         });
     }
+    recovered.report.groups_lost = recovered.groups.iter().filter(|group| group.is_lost).count();
     Ok(recovered)
 }
 

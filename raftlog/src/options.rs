@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use raft::Time;
+
 use crate::OpenError;
 
 /// Identity, sizes and bounds of one shard's log.
@@ -43,6 +45,8 @@ pub struct Options {
     pub looks_per_turn: usize,
     /// Told how much a start has read. Clones of the options share it.
     pub progress: Progress,
+    /// Reads the time, for what a start says it took: nothing follows from it. By default it stands still, as a simulation wants it.
+    pub clock: fn() -> Time,
     /// Where the salts of segments come from: fresh randomness in production, the seed in a simulation.
     pub seed: u64,
 }
@@ -94,6 +98,7 @@ impl Options {
             uses_indexes: true,
             looks_per_turn: 4096, // some hundred microseconds
             progress: Progress::default(),
+            clock: || Time(0),
             seed: u64::from_le_bytes(seed),
         }
     }

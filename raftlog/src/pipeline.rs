@@ -9,13 +9,15 @@ use std::{
     task::{Context, Poll},
 };
 
+use raft::Time;
 use runtime::Buffer;
 
-use crate::{BatchSeq, LogError, format::BLOCK};
+use crate::{BatchSeq, LogError, format::BLOCK, measures::WriteTimes};
 
 /// One durable write that has been started.
 struct Write {
     batch: BatchSeq,
+    issued: Time,
     bytes: u64,
     path: PathBuf,
     offset: u64,
@@ -30,6 +32,8 @@ pub(crate) struct Pipeline {
     bytes: u64,
     durable: BatchSeq,
     error: Option<LogError>,
+    /// How long they took.
+    pub(crate) times: WriteTimes,
 }
 
 /// The front of a segment says that it is there, and nothing else does: if the disk lost that write or put it elsewhere, the
@@ -73,6 +77,7 @@ impl Pipeline {
         file: &F,
         offset: u64,
         data: Buffer,
+        now: Time,
         context: &mut Context<'_>,
     ) {
         let bytes = data.len() as u64;
@@ -83,25 +88,29 @@ impl Pipeline {
             if offset == 0 { check_front(&file, &data).await } else { Ok(()) }
         });
         self.bytes += bytes;
-        self.writes.push_back(Write { batch, bytes, path, offset, future: Some(future) });
-        self.poll_one(self.writes.len() - 1, context);
-        self.advance();
+        self.writes.push_back(Write { batch, issued: now, bytes, path, offset, future: Some(future) });
+        self.poll_one(self.writes.len() - 1, now, context);
+        self.advance(now);
     }
 
     /// Looks at all writes in flight. Errors are for ever.
-    pub(crate) fn poll(&mut self, context: &mut Context<'_>) {
+    pub(crate) fn poll(&mut self, now: Time, context: &mut Context<'_>) {
         for at in 0..self.writes.len() {
-            self.poll_one(at, context);
+            self.poll_one(at, now, context);
         }
-        self.advance();
+        self.advance(now);
     }
 
-    fn poll_one(&mut self, at: usize, context: &mut Context<'_>) {
+    fn poll_one(&mut self, at: usize, now: Time, context: &mut Context<'_>) {
         let write = &mut self.writes[at];
         let Some(future) = &mut write.future else { return };
         match future.as_mut().poll(context) {
             Poll::Pending => {}
-            Poll::Ready(Ok(())) => write.future = None,
+            Poll::Ready(Ok(())) => {
+                write.future = None;
+                let us = self.times.written.add(write.issued, now);
+                self.times.spread.add(us);
+            }
             Poll::Ready(Err(_)) if runtime::mutant!("log.failed_write_ignored") => write.future = None,
             Poll::Ready(Err(error)) => {
                 write.future = None;
@@ -119,7 +128,7 @@ impl Pipeline {
     }
 
     /// After an error nothing becomes durable any more: not even writes that succeeded after it.
-    fn advance(&mut self) {
+    fn advance(&mut self, now: Time) {
         if runtime::mutant!("log.durable_out_of_order")
             && let Some(done) = self.writes.iter().rfind(|write| write.future.is_none())
         {
@@ -131,6 +140,7 @@ impl Pipeline {
         {
             self.durable = oldest.batch;
             self.bytes -= oldest.bytes;
+            self.times.acked.add(oldest.issued, now);
             self.writes.pop_front();
         }
     }

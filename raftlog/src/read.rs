@@ -1,6 +1,6 @@
 //! Entries back out of the log: from the cache in the turn, from the disk off it.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, rc::Rc};
 
 use raft::{Check, EntryId, GroupId, Index, Term, entries};
 use runtime::{Buffer, Disk, File};
@@ -10,6 +10,7 @@ use crate::{
     extents::{Extents, Spot},
     format::{BLOCK_U64, usize_of},
     group::{GroupLog, Record},
+    measures,
 };
 
 /// Small buffers become one of so many bytes: several fit what a frame or a turn takes.
@@ -146,7 +147,9 @@ impl<D: Disk> Log<D> {
                 break;
             }
         }
-        reached.map_or(Cached::NotCached, |last| Cached::Hit { last, bytes })
+        let Some(last) = reached else { return Cached::NotCached };
+        measures::add(&self.reads.hits, 1);
+        Cached::Hit { last, bytes }
     }
 
     /// Entries `first..=last` of `group`, like [`Log::cached`] but from the disk where the cache has none; every
@@ -162,9 +165,26 @@ impl<D: Disk> Log<D> {
         last: Index,
         bytes_max: usize,
     ) -> impl Future<Output = Result<Vec<Buffer>, ReadError>> + 'static + use<D> {
+        measures::add(&self.reads.misses, 1);
+        self.read_beside(group, first, last, bytes_max)
+    }
+
+    /// As [`Log::read`], but not for want of something in the cache.
+    pub(crate) fn read_beside(
+        &self,
+        group: GroupId,
+        first: Index,
+        last: Index,
+        bytes_max: usize,
+    ) -> impl Future<Output = Result<Vec<Buffer>, ReadError>> + 'static + use<D> {
         let mut extents = Extents::default();
         let steps = self.read_steps(group, first, last, bytes_max, &mut extents);
-        async move { run(steps?, extents, bytes_max).await }
+        let reads = Rc::clone(&self.reads);
+        async move {
+            let result = run(steps?, &mut extents, bytes_max).await;
+            reads.ended(extents.read_bytes(), &result);
+            result
+        }
     }
 
     fn read_steps(
@@ -229,7 +249,7 @@ fn wanted(group: GroupId, log: &GroupLog, record: &Record, first: Index, last: I
 
 async fn run<F: File>(
     steps: Vec<Step>,
-    mut extents: Extents<F>,
+    extents: &mut Extents<F>,
     bytes_max: usize,
 ) -> Result<Vec<Buffer>, ReadError> {
     let mut gathered = Gathered::default();

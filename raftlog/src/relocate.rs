@@ -120,7 +120,7 @@ impl<D: Disk> Log<D> {
         if pieces.is_empty() {
             return None; // nothing is to be moved
         }
-        let read = |piece: &Piece| self.read(piece.group, piece.first, piece.last, usize::MAX);
+        let read = |piece: &Piece| self.read_beside(piece.group, piece.first, piece.last, usize::MAX);
         if self.segments.fullness() != Fullness::Short {
             runtime::mark!("log.relocated.early");
         }

@@ -26,6 +26,10 @@ pub(crate) struct Scrub {
     running: bool,
     /// What is looked at next.
     next: Option<(GroupId, Index)>,
+    /// What the pass has read.
+    pub(crate) pass_bytes: u64,
+    /// When the last pass ended; until one did, the first turn.
+    pub(crate) passed: Option<Time>,
 }
 
 /// Background work that reads some entries: run it at low priority and hand the result to [`Log::scrubbed`].
@@ -56,15 +60,17 @@ impl<D: Disk> Log<D> {
     /// The next piece to be looked at, if it is time to: at most one is out.
     pub fn scrub(&mut self, now: Time) -> Option<ScrubJob> {
         let every = self.options.scrub_every;
+        self.scrub.passed.get_or_insert(now);
         let due = *self.scrub.due.get_or_insert(now + every / FIRST_PASS_SOONER);
         if now < due || self.scrub.running || self.pipeline.error().is_some() {
             return None;
         }
         let Some((group, first, last)) = self.next_piece() else {
-            (self.scrub.next, self.scrub.due) = (None, Some(now + every));
+            self.stats.scrub_passes += 1;
+            self.scrub = Scrub { due: Some(now + every), passed: Some(now), ..Scrub::default() };
             return None;
         };
-        let read = Box::pin(self.read(group, first, last, usize::MAX));
+        let read = Box::pin(self.read_beside(group, first, last, usize::MAX));
         self.scrub.running = true;
         Some(ScrubJob { group, last, read })
     }
@@ -102,6 +108,7 @@ impl<D: Disk> Log<D> {
         match scrubbed.result {
             Ok(bytes) => {
                 self.stats.scrubbed_bytes += bytes;
+                self.scrub.pass_bytes += bytes;
                 None
             }
             Err(error @ ReadError::Damaged { .. }) => {

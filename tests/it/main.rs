@@ -11,6 +11,7 @@ mod harness;
 mod kill;
 mod log_tool;
 mod membership;
+mod metrics;
 mod node_sim;
 mod partitions;
 mod pauses;

@@ -8,6 +8,7 @@ mod harness;
 mod indexes;
 mod inspect;
 mod marks;
+mod measures;
 mod pipeline;
 mod reading;
 mod real;

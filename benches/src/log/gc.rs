@@ -255,7 +255,7 @@ pub(super) fn run(dir: &Path, settings: Settings) -> anyhow::Result<Vec<String>>
             "{name:<18} {rate:>10.0} {:>8.3} {:>5} {:>7} {:>11} {:>12} {:>8} {:>8} {:>7.3}",
             facts.files_max as f64 / CAP_BYTES as f64,
             facts.live_max,
-            stats.stalls,
+            stats.stalled.count,
             stats.checkpoints,
             stats.relocated_bytes,
             stats.relocations,

@@ -117,6 +117,8 @@ fn ringraft(statistics: &Statistics, view: &dyn ClusterView) -> Fields {
         ("ringraft_nodes", view.nodes().len().to_string()),
         ("ringraft_groups", view.slot_map().groups().to_string()),
         ("ringraft_groups_led", statistics.groups_led.to_string()),
+        ("ringraft_groups_recovering", statistics.groups_recovering.to_string()),
+        ("ringraft_groups_faulted", statistics.groups_faulted.to_string()),
         ("ringraft_applied_total", statistics.applied_total.to_string()),
     ];
     fields.extend(statistics.logs.iter().map(|(name, value)| (*name, value.to_string())));

@@ -113,6 +113,10 @@ pub struct Statistics {
     pub applied_total: u64,
     /// Groups that this node leads.
     pub groups_led: u64,
+    /// Replicas of this node that lack what they had acknowledged, until they have it again.
+    pub groups_recovering: u64,
+    /// Replicas of this node whose history contradicts their group's: out of service until the node is removed and added again.
+    pub groups_faulted: u64,
     /// What the logs of this node's shards did since the start, and hold now: fields of INFO and their values.
     pub logs: Vec<(&'static str, u64)>,
 }

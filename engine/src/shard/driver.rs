@@ -36,13 +36,15 @@ pub(crate) struct ShardStart<S> {
 }
 
 /// The main future of a shard's thread.
-pub(crate) async fn run<S: StateMachine>(context: Context, start: ShardStart<S>) {
+pub(crate) async fn run<S: StateMachine>(context: Context, mut start: ShardStart<S>) {
     let ring = context.ring();
     let shard_number = start.settings.shard;
     let directory = Arc::clone(&start.settings.directory);
     let start_fatal = Arc::clone(&start.fatal);
     let (sender, mailbox) = runtime::mailbox(MAILBOX_MESSAGES_MAX, ring.doorbell());
     choose_sync_mode(&context.disk(), &start.places).await;
+    directory.shard(shard_number).log.set_sync_mode(context.disk().sync_mode());
+    start.places.log_options.clock = now; // not where the options are made: the simulator makes them there, too
     let opened = match open(&context.disk(), &start.places, &*start.factory).await {
         Ok(opened) => opened,
         Err(error) => return drop(start.ready.send(Err(error))),

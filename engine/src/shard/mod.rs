@@ -176,7 +176,8 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         pause: save_task::Pause,
         clock: Rc<dyn Fn() -> Time>,
     ) -> Shard<S, D> {
-        let Opened { log, disk, store, groups } = opened;
+        let Opened { mut log, disk, store, groups } = opened;
+        log.note_time(now);
         let directory = Arc::clone(&settings.directory);
         let saves = saves::Saves::new(&settings, store, pause, &log);
         let mut shard = Shard {
@@ -242,6 +243,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
     ) -> Result<(), Fatal> {
         self.now = now;
         self.more = false;
+        self.log.note_time(now);
         self.take_durable()?;
         self.take_loaded();
         self.take_finished();
@@ -267,6 +269,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         if let Some(fatal) = self.ended.take() {
             return Err(fatal);
         }
+        self.log.note_time((self.clock)());
         self.log.submit();
         self.batches.submitted(self.now, self.log.building());
         self.prepare_segments();

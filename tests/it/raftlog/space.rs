@@ -22,7 +22,7 @@ fn segments_are_used_again() {
     let stats = life.log.stats();
     assert!(stats.rolls > 40 && stats.bytes > 30 * SEGMENT_BYTES, "{stats:?}");
     assert!(stats.file_bytes <= 9 * SEGMENT_BYTES, "{stats:?}");
-    assert_eq!(stats.stalls, 0, "no commit waited for a file");
+    assert_eq!(stats.stalled.count, 0, "no commit waited for a file");
     life.reopen(2);
 }
 
@@ -83,7 +83,7 @@ fn a_few_idle_entries_pin_nothing() {
         make_room(&mut life);
     }
     let stats = life.log.stats();
-    assert!(stats.relocated_bytes > 0 && stats.stalls == 0, "{stats:?}");
+    assert!(stats.relocated_bytes > 0 && stats.stalled.count == 0, "{stats:?}");
     life = life.reopen(4);
     assert_eq!(life.group(1).entries.len() + life.group(2).entries.len(), 40);
     // Each start begins a segment; entries are taken again each time.
@@ -234,7 +234,7 @@ fn a_roll_waits_for_a_segment_without_blocking() {
         batches += 1;
         assert!(batches < 100, "a segment has an end");
     };
-    assert!(log.stats().stalls > 0);
+    assert!(log.stats().stalled.count > 0);
     let error = block_on(log.drain()).expect_err("no one prepares a segment");
     assert_eq!(error.kind, ErrorKind::StorageFull);
     let job = log.wanted().expect("a segment is wanted");
