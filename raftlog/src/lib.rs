@@ -3,6 +3,7 @@
 mod build;
 mod cache;
 mod checkpoint;
+mod damages;
 mod doubt;
 mod error;
 mod extents;

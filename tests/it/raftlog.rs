@@ -4,6 +4,7 @@
 
 mod crashes;
 mod damage;
+mod found;
 mod harness;
 mod indexes;
 mod inspect;
