@@ -51,19 +51,12 @@ impl<F: File> Survey<F> {
         &mut self,
         row: &SegmentRow,
         chain: &[Counted],
-        (begin, end): (u64, u64),
+        checkpoint: (u64, u64),
     ) -> Result<Option<Indexed>, OpenError> {
         if !self.use_indexes {
             return Ok(None);
         }
-        let rows = if row.index_segment == 0 {
-            let here = chain.iter().flat_map(|counted| self.batches(*counted));
-            let here = here.filter(|batch| (begin..=end).contains(&batch.header.batch_seq));
-            rows_of(here, row.segment_seq)
-        } else {
-            self.read_index_batches(row).await?
-        };
-        let Some((mut rows, place)) = rows else { return Ok(None) };
+        let Some((mut rows, place)) = self.index_rows(row, chain, checkpoint).await? else { return Ok(None) };
         let found = &self.segments[&row.segment_seq];
         let fits = |at: &IndexRow| {
             let offset = u64::from(at.block) * BLOCK_U64 + u64::from(at.body_offset);
@@ -87,6 +80,22 @@ impl<F: File> Survey<F> {
         self.count_read(read_bytes);
         let end = End { offset: row.end_offset, last_seq: row.last_batch_seq, chain: row.chain };
         Ok(Some(Indexed { rows: indexed, end, place }))
+    }
+
+    /// The rows of the index of the segment of `row`, and where they stand, if that is one segment. `None`: as with
+    /// [`Survey::read_index`].
+    pub(crate) async fn index_rows(
+        &mut self,
+        row: &SegmentRow,
+        chain: &[Counted],
+        (begin, end): (u64, u64),
+    ) -> Result<Option<(Vec<IndexRow>, Option<IndexPlace>)>, OpenError> {
+        if row.index_segment != 0 {
+            return self.read_index_batches(row).await;
+        }
+        let here = chain.iter().flat_map(|counted| self.batches(*counted));
+        let here = here.filter(|batch| (begin..=end).contains(&batch.header.batch_seq));
+        Ok(rows_of(here, row.segment_seq))
     }
 
     /// Reads an index from an older checkpoint.

@@ -18,6 +18,7 @@ mod indexed;
 pub mod inspect;
 mod issue;
 mod log;
+mod lost;
 mod open;
 mod options;
 mod pipeline;
@@ -40,6 +41,7 @@ use std::fmt;
 
 pub use error::{LogError, Loss, OpenError, ReadError};
 pub use log::Log;
+pub use lost::Lost;
 pub use open::{Recovered, RecoveredGroup, Report};
 pub use options::{Options, Progress};
 pub use read::Cached;

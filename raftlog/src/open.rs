@@ -9,7 +9,7 @@ use raft::{EntryId, GroupId, HardState, Index, Standing, TermRun, Time};
 use runtime::Disk;
 
 use crate::{
-    BatchSeq, Log, Loss, OpenError, Options, SegmentJob, Stats,
+    BatchSeq, Log, Loss, Lost, OpenError, Options, SegmentJob, Stats,
     build::Shape,
     cache::Cache,
     checkpoint::CheckpointState,
@@ -27,6 +27,9 @@ use crate::{
     survey::{Survey, io_error},
 };
 
+/// So many damaged places are named, one a line; of a disk that is gone nobody wants to read more.
+const LOSSES_TOLD_MAX: usize = 20;
+
 /// What a log held when it was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovered {
@@ -34,6 +37,8 @@ pub struct Recovered {
     pub groups: Vec<RecoveredGroup>,
     /// What was durable and cannot be read: gone, unless nobody needs it any more.
     pub losses: Vec<Loss>,
+    /// Which entries that takes from groups that need them; of each group with [`RecoveredGroup::is_lost`] something is here.
+    pub lost: Vec<Lost>,
     /// What recovery saw.
     pub report: Report,
 }
@@ -109,9 +114,7 @@ impl<D: Disk> Log<D> {
         let extent = extent(&mut survey, dir).await?;
         let mut replayed = replay(&survey, &extent);
         let recovered = describe(dir, &mut replayed, &survey, &extent)?;
-        for loss in &recovered.losses {
-            tracing::error!("{loss}");
-        }
+        tell(&recovered.losses);
         if let (false, true, Some(first)) =
             (options.heals, recovered.groups.iter().any(|group| group.is_lost), recovered.losses.first())
         {
@@ -201,7 +204,8 @@ pub(crate) fn describe<F: runtime::File>(
         last_batch: BatchSeq(last_batch),
     };
     let groups = Vec::with_capacity(replayed.groups.len());
-    let mut recovered = Recovered { groups, losses: extent.losses.clone(), report };
+    let lost = replayed.lost.values().flatten().copied().collect();
+    let mut recovered = Recovered { groups, losses: extent.losses.clone(), lost, report };
     for (group, log) in &mut replayed.groups {
         if let Some((first, last)) = log.gap() {
             return Err(OpenError::Missing { dir: dir.to_owned(), group: *group, first, last });
@@ -219,10 +223,20 @@ pub(crate) fn describe<F: runtime::File>(
                 .into_iter()
                 .map(|(index, command)| (index, command.to_vec()))
                 .collect(),
-            is_lost: replayed.lost.contains(group),
+            is_lost: replayed.lost.contains_key(group),
         });
     }
     Ok(recovered)
+}
+
+/// Says where the log is damaged.
+fn tell(losses: &[Loss]) {
+    for loss in losses.iter().take(LOSSES_TOLD_MAX) {
+        tracing::error!("{loss}");
+    }
+    if losses.len() > LOSSES_TOLD_MAX {
+        tracing::error!("the log is damaged in {} more places", losses.len() - LOSSES_TOLD_MAX);
+    }
 }
 
 /// Segments that count are live, all other files are ready for their next use.

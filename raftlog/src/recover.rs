@@ -23,13 +23,15 @@
 
 use std::{collections::BTreeMap, path::Path};
 
+use raft::{GroupId, Index, Term};
 use runtime::File;
 
 use crate::{
     Loss, OpenError,
-    format::{BLOCK_U64, RecordKind, SegmentRow, batch_flags},
+    format::{BLOCK_U64, RecordHeader, RecordKind, SegmentRow, batch_flags},
     holes::Older,
     indexed::Indexed,
+    lost::{Lost, LostRows},
     scan::{Scanned, Walk},
     survey::{Found, Survey, io_error},
 };
@@ -54,6 +56,8 @@ pub(crate) struct Extent {
     pub(crate) losses: Vec<Loss>,
     /// Batches before the checkpoint cannot be read.
     pub(crate) has_holes: bool,
+    /// What was in these.
+    pub(crate) lost_rows: LostRows,
     /// Batches behind it cannot be read.
     pub(crate) has_late_holes: bool,
     /// Segments that were not walked.
@@ -176,6 +180,18 @@ async fn attempt<F: File>(survey: &mut Survey<F>, dir: &Path, top: u64) -> Resul
     Ok(Attempt::Complete(extent))
 }
 
+/// What `record` says, in words.
+fn said_of(record: &RecordHeader) -> String {
+    let group = GroupId(u32::try_from(record.group).expect("checked by decode_directory"));
+    let (first, term) = (Index(record.first_index), Term(record.term));
+    match RecordKind::from_byte(record.kind) {
+        Some(RecordKind::Entries) => Lost::record(group, first, record.count, term).to_string(),
+        Some(RecordKind::Snapshot) => format!("the snapshot of group {group} at {first}"),
+        Some(RecordKind::CheckpointRow) => format!("the checkpoint's row of group {group}"),
+        _ => format!("a record of group {group}"),
+    }
+}
+
 impl<F: File> Survey<F> {
     pub(crate) fn walk(&self, segment: u64) -> &Walk {
         self.segments[&segment].walk.as_ref().expect("every segment that counts was walked")
@@ -232,7 +248,7 @@ impl<F: File> Survey<F> {
                 for (record, invalid) in batch.damaged() {
                     runtime::mark!("log.case8.loss");
                     let offset = u64::from(batch.header.block) * BLOCK_U64 + u64::from(record.body_offset);
-                    let what = format!("a record of group {}: {}", record.group, invalid.what);
+                    let what = format!("{}: {}", said_of(record), invalid.what);
                     extent.losses.push(Loss { path: path.clone(), offset, what });
                 }
             }

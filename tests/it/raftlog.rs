@@ -8,6 +8,7 @@ mod found;
 mod harness;
 mod indexes;
 mod inspect;
+mod lost;
 mod marks;
 mod pipeline;
 mod reading;

@@ -10,12 +10,12 @@ use super::harness::{GROUPS, Life, SEGMENT_BYTES, check, check_entries, dir, ope
 
 const BLOCK: u64 = 4096;
 
-fn slots(disk: &SimDisk) -> Vec<PathBuf> {
+pub(super) fn slots(disk: &SimDisk) -> Vec<PathBuf> {
     disk.paths().into_iter().filter(|path| path.extension().is_some_and(|e| e == "log")).collect()
 }
 
 /// A log with several segments, some freed and used again, all sealed.
-fn sealed(seed: u64) -> Life {
+pub(super) fn sealed(seed: u64) -> Life {
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut life = Life::first(seed);
     for _ in 0..60 {
