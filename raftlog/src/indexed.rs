@@ -12,6 +12,7 @@ use crate::{
         decode_index, usize_of,
     },
     recover::Counted,
+    salvage,
     scan::{End, Scanned, read_batch},
     segments::{IndexPlace, Segment, Slot},
     survey::{Found, Survey, io_error},
@@ -118,9 +119,10 @@ impl<F: File> Survey<F> {
             return Ok(None);
         }
         let len = usize::try_from(bytes).expect("a segment fits memory: Options::check");
-        let read = home.slot.file.read_at(offset, len).await.map_err(io_error("reading", &home.slot.path))?;
+        let read = salvage::read(&home.slot.file, offset, len, 1).await;
+        let read = read.map_err(io_error("reading", &home.slot.path))?;
         self.count_read(bytes);
-        let mut rest = &read[..];
+        let mut rest = &read.bytes[..];
         let mut batches = Vec::new();
         while !rest.is_empty() {
             let Some(batch) = batch_at(rest, &place) else { return Ok(None) };
@@ -178,7 +180,8 @@ fn rows_of<'a>(
 /// The configurations among the entries of `row`; `None` if they are not what was written.
 async fn memberships<F: File>(found: &Found<F>, row: &IndexRow) -> io::Result<Option<Vec<u8>>> {
     let offset = u64::from(row.block) * BLOCK_U64 + u64::from(row.body_offset);
-    let body = found.slot.file.read_at(offset, usize_of(row.body_bytes)).await?;
+    // What the disk refuses to read is not what was written.
+    let body = salvage::read(&found.slot.file, offset, usize_of(row.body_bytes), 1).await?.bytes;
     let mut found = Vec::new();
     let mut index = row.first;
     for entry in raft::entries(&body, Check::Checksum).take(usize_of(row.count)) {

@@ -28,6 +28,7 @@ mod recover;
 mod relocate;
 mod replay;
 mod rewrite;
+mod salvage;
 mod scan;
 mod scrub;
 mod segment_index;

@@ -13,5 +13,6 @@ mod marks;
 mod pipeline;
 mod reading;
 mod real;
+mod refused;
 mod space;
 mod tiers;

@@ -30,7 +30,7 @@ pub(super) fn sealed(seed: u64) -> Life {
 /// Opens a damaged image. What it says must be true: either nothing anyone needs was hit, or it fails and names a
 /// file, or the groups that lost something are named and the others are whole, or the damaged body is found when its entries
 /// are read. Answers which.
-fn judge(life: &Life, disk: &SimDisk) -> &'static str {
+pub(super) fn judge(life: &Life, disk: &SimDisk) -> &'static str {
     match open(disk, 77) {
         Err(OpenError::Damaged { path, .. }) => {
             assert!(path.starts_with(dir()) && path != dir(), "{path:?}");
