@@ -14,13 +14,17 @@ use raft::{EntryId, GroupId, Index, Standing, Term};
 use runtime::Disk;
 
 use crate::{
-    BatchSeq, Log,
+    BatchSeq, Log, Lost,
     format::{RecordHeader, RecordKind, record_flags},
     group::{GroupLog, Record},
+    lost::LostRows,
 };
 
 /// The term of the entry before a record's first one, by group, first index and batch.
 pub(crate) type TermsBefore = BTreeMap<(GroupId, Index, BatchSeq), Term>;
+
+/// A seam behind all entries, also behind those that nothing tells of any more.
+const ALL: Index = Index(u64::MAX);
 
 /// What is doubtful about a group while its log is replayed.
 #[derive(Debug, Default)]
@@ -29,6 +33,8 @@ pub(crate) struct Doubt {
     seam: Option<Index>,
     /// Its snapshot, or where its log began, cannot be read.
     gone: bool,
+    /// Where that snapshot was.
+    gone_to: Index,
     /// Records with configurations that cannot be read: each one's first index and batch.
     unreadable: Vec<(Index, BatchSeq)>,
 }
@@ -58,12 +64,13 @@ impl Doubt {
 
     /// Any of its entries may be others, or missing.
     pub(crate) fn lose_entries(&mut self) {
-        self.seam = Some(Index(u64::MAX));
+        self.seam = Some(ALL);
     }
 
-    /// The row or the snapshot of the group cannot be read.
-    pub(crate) fn lose_snapshot(&mut self) {
+    /// The row of the group cannot be read, or its snapshot at `index`.
+    pub(crate) fn lose_snapshot(&mut self, index: Index) {
         self.gone = true;
+        self.gone_to = self.gone_to.max(index);
     }
 
     /// The group has a snapshot that can be read. `resets`: the log starts anew behind it.
@@ -82,18 +89,50 @@ impl Doubt {
     /// Whether what was lost matters to `log`, as it is in the end.
     fn matters(&self, log: &GroupLog) -> bool {
         let live_from = log.compacted.index.next();
-        let is_live = |(first, batch): &(Index, BatchSeq)| {
-            log.records_from((*first).max(live_from)).next().is_some_and(|record| record.batch == *batch)
-        };
         self.gone
             || self.seam.is_some_and(|seam| seam > live_from) && !runtime::mutant!("log.seam_ignored")
-            || self.unreadable.iter().any(is_live)
+            || self.unreadable(log).next().is_some()
             || log.gap().is_some()
     }
 
+    /// The records of `log` whose configurations cannot be read.
+    fn unreadable<'a>(&'a self, log: &'a GroupLog) -> impl Iterator<Item = &'a Record> {
+        let live_from = log.compacted.index.next();
+        self.unreadable.iter().filter_map(move |(first, batch)| {
+            let record = log.records_from((*first).max(live_from)).next();
+            record.filter(|record| record.batch == *batch)
+        })
+    }
+
+    /// What of `log` was lost, which matters to it. `rows`: what was in the holes.
+    fn lost(&self, group: GroupId, log: &GroupLog, rows: &LostRows) -> Vec<Lost> {
+        let (live_from, last) = (log.compacted.index.next(), log.last.index);
+        let range = |first, last| Lost { group, first, last, term: None };
+        if self.gone {
+            let last = last.max(self.gone_to);
+            return vec![range(Index(1), Some(last).filter(|last| *last > Index::ZERO))];
+        }
+        if self.seam == Some(ALL) {
+            return vec![range(live_from, None)];
+        }
+        let records = self.unreadable(log).map(|record| {
+            let first = record.first.max(live_from);
+            Lost { term: Some(record.term), ..range(first, Some(record.last())) }
+        });
+        let mut lost: Vec<Lost> = records.collect();
+        if let Some(seam) = self.seam.filter(|seam| *seam > live_from) {
+            let known = rows.of(group, (live_from, last), log);
+            lost.extend(known.unwrap_or_else(|| vec![range(live_from, Some(seam.previous()))]));
+        }
+        if let (true, Some((first, last))) = (lost.is_empty(), log.gap()) {
+            lost.push(range(first, Some(last)));
+        }
+        lost
+    }
+
     /// All is replayed. If what was lost matters, what is left of the group is its hard state and its snapshot, it knows that it
-    /// lacks entries, and the answer is true.
-    pub(crate) fn settle(&self, log: &mut GroupLog) -> bool {
+    /// lacks entries, and the answer is which; if nothing, it is empty. `rows`: what was in the holes.
+    pub(crate) fn settle(&self, group: GroupId, log: &mut GroupLog, rows: &LostRows) -> Vec<Lost> {
         // What the snapshot holds nobody misses.
         let snapshot = log.snapshot.as_ref().map(|(id, _)| *id).filter(|_| !self.gone);
         if let Some(id) = snapshot
@@ -104,13 +143,14 @@ impl Doubt {
             log.compact(id, &mut |_| {});
         }
         if !self.matters(log) {
-            return false;
+            return Vec::new();
         }
+        let lost = self.lost(group, log, rows);
         if self.gone {
             log.snapshot = None;
         }
         log.lose_from(snapshot.unwrap_or(EntryId::ZERO));
-        true
+        lost
     }
 }
 

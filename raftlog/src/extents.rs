@@ -10,7 +10,7 @@ use std::{
 
 use runtime::{Buffer, File};
 
-use crate::ReadError;
+use crate::{ReadError, salvage};
 
 /// Pieces that are no further apart are read together: to read so much more costs hardly more than another read.
 const GAP_BYTES_MAX: u64 = 64 << 10;
@@ -102,8 +102,11 @@ impl<F: File> Extents<F> {
 
     /// Reads a piece, with all of its extent if that has not been read just now.
     ///
+    /// Blocks of the piece that the disk cannot give back, for good, are zeros, and so is all behind the first of them: that is
+    /// damage, and seen by whoever looks at what is in it.
+    ///
     /// # Errors
-    /// [`ReadError::Io`], if the disk refuses the piece itself.
+    /// [`ReadError::Io`], if the disk fails otherwise.
     pub(crate) async fn body(&mut self, spot: &Spot) -> Result<Buffer, ReadError> {
         let extent = &self.list[spot.extent];
         if self.current.as_ref().is_none_or(|(at, _)| *at != spot.extent) {
@@ -111,7 +114,9 @@ impl<F: File> Extents<F> {
             let read = extent.file.read_at(extent.offset, bytes).await;
             match read {
                 // What the disk refuses may be somebody else's: each piece is asked for alone.
-                Err(_) if extent.pieces > 1 => self.current = Some((spot.extent, None)),
+                Err(error) if extent.pieces > 1 || salvage::is_refusal(&error) => {
+                    self.current = Some((spot.extent, None));
+                }
                 Err(source) => return Err(extent.refused(extent.offset, source)),
                 Ok(buffer) => {
                     self.read_bytes += buffer.len() as u64;
@@ -127,10 +132,14 @@ impl<F: File> Extents<F> {
                 Ok(buffer.slice(start.min(len)..(start + spot.bytes).min(len)))
             }
             _ => {
-                let read = extent.file.read_at(spot.offset, spot.bytes).await;
-                let buffer = read.map_err(|source| extent.refused(spot.offset, source))?;
-                self.read_bytes += buffer.len() as u64;
-                Ok(buffer)
+                let salvaged = salvage::read(&extent.file, spot.offset, spot.bytes, 1).await;
+                let salvaged = salvaged.map_err(|source| extent.refused(spot.offset, source))?;
+                if let (Some(offset), Some(error)) = (salvaged.refused.first(), &salvaged.error) {
+                    let path = extent.path.display();
+                    tracing::error!(%path, offset, %error, "the disk cannot read this block: it counts as damaged");
+                }
+                self.read_bytes += salvaged.bytes.len() as u64;
+                Ok(salvaged.bytes)
             }
         }
     }

@@ -10,7 +10,7 @@ use std::path::Path;
 use runtime::File;
 
 use crate::{
-    Loss, OpenError,
+    Loss, Lost, OpenError,
     format::{BLOCK_U64, BatchHeader, SegmentRow, batch_flags},
     recover::{Counted, Extent},
     segments::slot_name,
@@ -75,6 +75,7 @@ impl<F: File> Survey<F> {
         for hole in holes {
             if hole.missing < begin {
                 extent.has_holes = true;
+                extent.lost_rows.are_some_missing = true;
             } else if hole.is_repeated() {
                 runtime::mark!("log.late_hole");
                 extent.has_late_holes = true;
@@ -108,6 +109,11 @@ impl<F: File> Survey<F> {
             extent.losses.push(Loss { path: dir.join(slot_name(row.slot)), offset: 0, what });
             extent.lost_slots.push(row.slot);
             extent.has_holes = true;
+            let checkpoint = extent.checkpoint.expect("it has the row");
+            match self.index_rows(&row, chain, checkpoint).await? {
+                Some((rows, _)) => extent.lost_rows.rows.extend(rows),
+                None => extent.lost_rows.are_some_missing = true,
+            }
             return Ok(Older::Missing);
         }
         let checkpoint = extent.checkpoint.expect("it has the row");
@@ -119,7 +125,8 @@ impl<F: File> Survey<F> {
                 runtime::mark!("log.case8.loss");
                 let path = self.segments[&segment].slot.path.clone();
                 let offset = u64::from(at.block) * BLOCK_U64 + u64::from(at.body_offset);
-                let what = format!("a record of group {}: its configurations cannot be read", at.group);
+                let lost = Lost::record(at.group, at.first, at.count, at.term);
+                let what = format!("{lost}: the configurations among them cannot be read");
                 extent.losses.push(Loss { path, offset, what });
             }
             extent.indexed.insert(segment, indexed);
@@ -133,6 +140,7 @@ impl<F: File> Survey<F> {
             runtime::mark!("log.case3.hole");
             extent.losses.extend(Loss::of(damage));
             extent.has_holes = true;
+            extent.lost_rows.are_some_missing = true;
             self.resume(segment, limit).await?;
         }
         if self.walk(segment).next.batch_seq > limit {

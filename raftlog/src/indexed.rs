@@ -12,6 +12,7 @@ use crate::{
         decode_batch_header, decode_index, usize_of,
     },
     recover::Counted,
+    salvage,
     scan::{End, Scanned, read_batch},
     segments::{IndexPlace, Segment, Slot, Spot},
     survey::{Found, Survey, io_error},
@@ -55,19 +56,12 @@ impl<F: File> Survey<F> {
         &mut self,
         row: &SegmentRow,
         chain: &[Counted],
-        (begin, end): (u64, u64),
+        checkpoint: (u64, u64),
     ) -> Result<Option<Indexed>, OpenError> {
         if !self.use_indexes {
             return Ok(None);
         }
-        let rows = if row.index_segment == 0 {
-            let here = chain.iter().flat_map(|counted| self.batches(*counted));
-            let here = here.filter(|batch| (begin..=end).contains(&batch.header.batch_seq));
-            rows_of(here, row.segment_seq)
-        } else {
-            self.read_index_batches(row).await?
-        };
-        let Some((mut rows, place)) = rows else { return Ok(None) };
+        let Some((mut rows, place)) = self.index_rows(row, chain, checkpoint).await? else { return Ok(None) };
         let found = &self.segments[&row.segment_seq];
         let batches = found.header.first_batch_seq..=row.last_batch_seq;
         let fits = |at: &IndexRow| {
@@ -95,6 +89,22 @@ impl<F: File> Survey<F> {
         Ok(Some(Indexed { rows: indexed, end, place }))
     }
 
+    /// The rows of the index of the segment of `row`, and where they stand, if that is one segment. `None`: as with
+    /// [`Survey::read_index`].
+    pub(crate) async fn index_rows(
+        &mut self,
+        row: &SegmentRow,
+        chain: &[Counted],
+        (begin, end): (u64, u64),
+    ) -> Result<Option<(Vec<IndexRow>, Option<IndexPlace>)>, OpenError> {
+        if row.index_segment != 0 {
+            return self.read_index_batches(row).await;
+        }
+        let here = chain.iter().flat_map(|counted| self.batches(*counted));
+        let here = here.filter(|batch| (begin..=end).contains(&batch.header.batch_seq));
+        Ok(rows_of(here, row.segment_seq))
+    }
+
     /// Reads an index from an older checkpoint.
     async fn read_index_batches(
         &mut self,
@@ -115,9 +125,10 @@ impl<F: File> Survey<F> {
             return Ok(None);
         }
         let len = usize::try_from(bytes).expect("a segment fits memory: Options::check");
-        let read = home.slot.file.read_at(offset, len).await.map_err(io_error("reading", &home.slot.path))?;
+        let read = salvage::read(&home.slot.file, offset, len, 1).await;
+        let read = read.map_err(io_error("reading", &home.slot.path))?;
         self.count_read(bytes);
-        let mut rest = &read[..];
+        let mut rest = &read.bytes[..];
         let mut batches = Vec::new();
         while !rest.is_empty() {
             let Some(batch) = batch_at(rest, &place) else { return Ok(None) };
@@ -175,7 +186,8 @@ fn rows_of<'a>(
 /// The configurations among the entries of `row`; `None` if they are not what was written.
 async fn memberships<F: File>(found: &Found<F>, row: &IndexRow) -> io::Result<Option<Vec<u8>>> {
     let offset = u64::from(row.block) * BLOCK_U64 + u64::from(row.body_offset);
-    let body = found.slot.file.read_at(offset, usize_of(row.body_bytes)).await?;
+    // What the disk refuses to read is not what was written.
+    let body = salvage::read(&found.slot.file, offset, usize_of(row.body_bytes), 1).await?.bytes;
     let mut found = Vec::new();
     let mut index = row.first;
     for entry in raft::entries(&body, Check::Checksum).take(usize_of(row.count)) {

@@ -23,6 +23,7 @@ use crate::{
     open::describe,
     recover::{Extent, extent},
     replay::replay,
+    salvage,
     scan::Scanned,
     survey::Survey,
 };
@@ -270,7 +271,8 @@ fn view(path: &Path, batch: &Scanned, record: &RecordHeader) -> RecordView {
 /// The whole batch, as it is on the disk.
 fn batch_bytes(file: &ReadFile, batch: &Scanned) -> io::Result<runtime::Buffer> {
     let offset = u64::from(batch.header.block) * BLOCK_U64;
-    ready(file.read_at(offset, usize_of(batch.header.blocks) * BLOCK))
+    let read = salvage::read(file, offset, usize_of(batch.header.blocks) * BLOCK, usize::MAX);
+    Ok(ready(read)?.bytes)
 }
 
 /// What a future says whose disk never makes it wait.

@@ -17,6 +17,7 @@ use crate::{
     build::{Builder, Shape},
     cache::{Cache, Need},
     checkpoint::CheckpointState,
+    damages::Damages,
     format::{BLOCK, Identity, RECORD_HEADER_BYTES, RECORDS_MAX, RecordHeader, RecordKind, record_flags},
     group::Record,
     groups::Groups,
@@ -82,7 +83,10 @@ pub struct Log<D: Disk> {
     pub(crate) relocating: bool,
     /// What was relocated last is in batches up to this one: until it is issued, its old places are still in the index.
     pub(crate) relocated_in: BatchSeq,
+    /// After a read that failed nothing is relocated before this moment.
+    pub(crate) relocation_due: Time,
     pub(crate) scrub: Scrub,
+    pub(crate) damages: Damages,
     pub(crate) now: Time,
     pub(crate) stats: Stats,
     pub(crate) reads: Rc<Reads>,

@@ -10,10 +10,11 @@ use raft::{EntryId, GroupId, HardState, Index, Standing, TermRun, Time};
 use runtime::Disk;
 
 use crate::{
-    BatchSeq, Log, Loss, OpenError, Options, SegmentJob, Stats,
+    BatchSeq, Log, Loss, Lost, OpenError, Options, SegmentJob, Stats,
     build::Shape,
     cache::Cache,
     checkpoint::CheckpointState,
+    damages::Damages,
     format::Identity,
     group::GroupLog,
     listing::Listing,
@@ -29,6 +30,9 @@ use crate::{
     survey::{Found, Survey, io_error},
 };
 
+/// So many damaged places are named, one a line; of a disk that is gone nobody wants to read more.
+const LOSSES_TOLD_MAX: usize = 20;
+
 /// What a log held when it was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovered {
@@ -36,6 +40,8 @@ pub struct Recovered {
     pub groups: Vec<RecoveredGroup>,
     /// What was durable and cannot be read: gone, unless nobody needs it any more.
     pub losses: Vec<Loss>,
+    /// Which entries that takes from groups that need them; of each group with [`RecoveredGroup::is_lost`] something is here.
+    pub lost: Vec<Lost>,
     /// What recovery saw.
     pub report: Report,
 }
@@ -135,9 +141,7 @@ impl<D: Disk> Log<D> {
         let mut replayed = replay(&survey, &extent);
         let mut recovered = describe(dir, &mut replayed, &survey, &extent)?;
         phases.replay_us = watch.lap_us();
-        for loss in &recovered.losses {
-            tracing::error!("{loss}");
-        }
+        tell(&recovered.losses);
         if let (false, true, Some(first)) =
             (options.heals, recovered.groups.iter().any(|group| group.is_lost), recovered.losses.first())
         {
@@ -173,7 +177,9 @@ impl<D: Disk> Log<D> {
             indexings: Indexings::default(),
             relocating: false,
             relocated_in: BatchSeq(0),
+            relocation_due: Time(0),
             scrub: Scrub::default(),
+            damages: Damages::default(),
             now: (options.clock)(),
             stats: Stats::default(),
             reads: Rc::new(Reads::default()),
@@ -235,7 +241,8 @@ pub(crate) fn describe<F: runtime::File>(
         ..Report::default()
     };
     let groups = Vec::with_capacity(replayed.groups.len());
-    let mut recovered = Recovered { groups, losses: extent.losses.clone(), report };
+    let lost = replayed.lost.values().flatten().copied().collect();
+    let mut recovered = Recovered { groups, losses: extent.losses.clone(), lost, report };
     for (group, log) in &mut replayed.groups {
         if let Some((first, last)) = log.gap() {
             return Err(OpenError::Missing { dir: dir.to_owned(), group: *group, first, last });
@@ -253,11 +260,21 @@ pub(crate) fn describe<F: runtime::File>(
                 .into_iter()
                 .map(|(index, command)| (index, command.to_vec()))
                 .collect(),
-            is_lost: replayed.lost.contains(group),
+            is_lost: replayed.lost.contains_key(group),
         });
     }
     recovered.report.groups_lost = recovered.groups.iter().filter(|group| group.is_lost).count();
     Ok(recovered)
+}
+
+/// Says where the log is damaged.
+fn tell(losses: &[Loss]) {
+    for loss in losses.iter().take(LOSSES_TOLD_MAX) {
+        tracing::error!("{loss}");
+    }
+    if losses.len() > LOSSES_TOLD_MAX {
+        tracing::error!("the log is damaged in {} more places", losses.len() - LOSSES_TOLD_MAX);
+    }
 }
 
 /// Segments that count are live, all other files are ready for their next use.

@@ -16,22 +16,25 @@
 //! |    8 | the body of a record is not what was written         | as if its batch were missing   | a loss |
 //!
 //! Rot ends the start: votes may be gone, which no peer can give back. What is in a hole (`holes.rs`), or was in a body, they can.
-//! A table's body is as good as the hard states.
+//! A table's body is as good as the hard states. A block that the disk refuses to read is not what was written; but no end is
+//! inferred from one: it may hold what was acknowledged last, or what tells that it was.
 //!
 //! After a torn end is found the search starts anew from there, for the checkpoint may lie behind it. That a segment
 //! is missing because it was used again cannot be: it is used again only when a durable checkpoint leaves it out.
 
 use std::{collections::BTreeMap, path::Path};
 
+use raft::{GroupId, Index, Term};
 use runtime::File;
 
 use crate::{
     Loss, OpenError,
-    format::{BLOCK_U64, RecordKind, SegmentRow, batch_flags},
+    format::{BLOCK_U64, RecordHeader, RecordKind, SegmentRow, batch_flags},
     holes::Older,
     indexed::Indexed,
+    lost::{Lost, LostRows},
     scan::{Scanned, Walk},
-    survey::{Found, Survey, io_error},
+    survey::{Found, Survey, check_read, io_error},
 };
 
 /// A segment that counts, with the batches up to `limit`.
@@ -54,6 +57,8 @@ pub(crate) struct Extent {
     pub(crate) losses: Vec<Loss>,
     /// Batches before the checkpoint cannot be read.
     pub(crate) has_holes: bool,
+    /// What was in these.
+    pub(crate) lost_rows: LostRows,
     /// Batches behind it cannot be read.
     pub(crate) has_late_holes: bool,
     /// Segments that were not walked.
@@ -81,6 +86,7 @@ pub(crate) async fn extent<F: File>(survey: &mut Survey<F>, dir: &Path) -> Resul
             }
             Attempt::TornAt(at) => {
                 runtime::mark!("log.torn.again");
+                survey.check_all_read()?;
                 let dropped = survey.segments.range(at.map_or(0, |at| at + 1)..=newest);
                 torn_bytes +=
                     dropped.filter_map(|(_, found)| found.walk.as_ref()).map(sound_bytes).sum::<u64>();
@@ -121,6 +127,7 @@ async fn attempt<F: File>(survey: &mut Survey<F>, dir: &Path, top: u64) -> Resul
         survey.look_behind(top).await?;
         survey.tear(top);
     }
+    survey.check_end_read(top)?;
     runtime::mark!("log.case1.end");
     let mut chain = vec![Counted { segment: top, limit: u64::MAX }];
     let checkpoint = loop {
@@ -174,6 +181,18 @@ async fn attempt<F: File>(survey: &mut Survey<F>, dir: &Path, top: u64) -> Resul
     extent.segments.extend(chain.iter().rev());
     survey.note_damaged_bodies(&mut extent);
     Ok(Attempt::Complete(extent))
+}
+
+/// What `record` says, in words.
+fn said_of(record: &RecordHeader) -> String {
+    let group = GroupId(u32::try_from(record.group).expect("checked by decode_directory"));
+    let (first, term) = (Index(record.first_index), Term(record.term));
+    match RecordKind::from_byte(record.kind) {
+        Some(RecordKind::Entries) => Lost::record(group, first, record.count, term).to_string(),
+        Some(RecordKind::Snapshot) => format!("the snapshot of group {group} at {first}"),
+        Some(RecordKind::CheckpointRow) => format!("the checkpoint's row of group {group}"),
+        _ => format!("a record of group {group}"),
+    }
 }
 
 impl<F: File> Survey<F> {
@@ -232,7 +251,7 @@ impl<F: File> Survey<F> {
                 for (record, invalid) in batch.damaged() {
                     runtime::mark!("log.case8.loss");
                     let offset = u64::from(batch.header.block) * BLOCK_U64 + u64::from(record.body_offset);
-                    let what = format!("a record of group {}: {}", record.group, invalid.what);
+                    let what = format!("{}: {}", said_of(record), invalid.what);
                     extent.losses.push(Loss { path: path.clone(), offset, what });
                 }
             }
@@ -245,6 +264,19 @@ impl<F: File> Survey<F> {
         let Some(slot) = unknown else { return Ok(()) };
         let what = "this is no segment header, not even half of one".to_owned();
         Err(OpenError::Damaged { path: slot.path.clone(), offset: 0, what })
+    }
+
+    /// That some blocks cannot be read says nothing about what is in them: an end of the log that they could hide is none.
+    fn check_end_read(&self, segment: u64) -> Result<(), OpenError> {
+        let walk = self.walk(segment);
+        let path = &self.segments[&segment].slot.path;
+        if walk.is_end_refused() { check_read(&walk.refused, path) } else { Ok(()) }
+    }
+
+    /// As before a segment is torn off: all that could tell that it was durable was read.
+    fn check_all_read(&self) -> Result<(), OpenError> {
+        let walks = self.segments.values().filter_map(|found| Some((found.walk.as_ref()?, &found.slot.path)));
+        walks.into_iter().try_for_each(|(walk, path)| check_read(&walk.refused, path))
     }
 
     pub(crate) fn tear(&mut self, segment: u64) {

@@ -10,6 +10,7 @@ use std::{
     future::{Future, poll_fn},
     pin::Pin,
     task::Poll,
+    time::Duration,
 };
 
 use bytemuck::Zeroable;
@@ -28,6 +29,9 @@ const JOB_BYTES: usize = 256 << 10;
 
 /// Reads of a job under way at once: enough that a job of small records takes a few turns, and too few to be in anyone's way.
 const READS_MAX: usize = 16;
+
+/// After a read that the disk refused another one is tried.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Consecutive live entries of one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,16 +65,16 @@ pub struct RelocationJob {
 #[must_use = "hand it to Log::relocated"]
 pub struct Relocation {
     pieces: Vec<(Piece, Vec<Buffer>)>,
-    /// The segment that could not be read, and why.
-    damage: Option<(u64, ReadError)>,
+    /// What could not be read, of whom, and why.
+    failure: Option<(GroupId, ReadError)>,
 }
 
 impl RelocationJob {
     /// Reads and verifies the entries, several records at once: they are small and lie far apart, and one after the other would
-    /// take a turn each, while a busy log begins segment after segment. Damage is in the result: what comes before it is moved,
-    /// and the segment is then left as it is.
+    /// take a turn each, while a busy log begins segment after segment. What cannot be read is in the result: what comes before
+    /// it is moved, and the rest is left where it is.
     pub async fn run(self) -> Relocation {
-        let mut relocation = Relocation { pieces: Vec::new(), damage: None };
+        let mut relocation = Relocation { pieces: Vec::new(), failure: None };
         let mut coming = self.pieces.into_iter().zip(self.reads);
         let mut begun = VecDeque::new();
         loop {
@@ -87,7 +91,7 @@ impl RelocationJob {
             match read {
                 Ok(buffers) => relocation.pieces.push((piece, buffers)),
                 Err(error) => {
-                    relocation.damage = Some((piece.segment, error));
+                    relocation.failure = Some((piece.group, error));
                     return relocation;
                 }
             }
@@ -110,12 +114,13 @@ impl<D: Disk> Log<D> {
     pub fn relocation(&mut self) -> Option<RelocationJob> {
         // Until what was moved last is issued, it still has its old places in the index.
         let is_out = self.relocating || self.relocated_in > self.issued;
-        if is_out || self.pipeline.error().is_some() || self.is_too_busy() {
+        if is_out || self.pipeline.error().is_some() || self.is_too_busy() || self.now < self.relocation_due {
             return None;
         }
+        self.forget_healed();
         // A job is a small part of a segment, so that it fits what is left of one.
         let bytes_max = JOB_BYTES.min(usize::try_from(self.options.segment_bytes / 8).unwrap_or(JOB_BYTES));
-        let segments = self.segments.victims(bytes_max as u64);
+        let segments = self.segments.victims(bytes_max as u64, |segment| self.damages.are_in(segment));
         let pieces = self.pieces_in(&segments, bytes_max);
         if pieces.is_empty() {
             return None; // nothing is to be moved
@@ -169,15 +174,11 @@ impl<D: Disk> Log<D> {
         pieces
     }
 
-    /// Takes the result of a [`RelocationJob`]: what still lives of it is added to the batch being built.
-    pub fn relocated(&mut self, relocation: Relocation) {
+    /// Takes the result of a [`RelocationJob`]: what still lives of it is added to the batch being built. What was found damaged is
+    /// the answer, and whose it is: until it is healed its segment is left as it is.
+    pub fn relocated(&mut self, relocation: Relocation) -> Option<(GroupId, ReadError)> {
         self.relocating = false;
-        if let Some((segment, error)) = relocation.damage {
-            tracing::error!(%error, "entries cannot be moved out of an old segment; it stays as it is");
-            if let Some(segment) = self.segments.get_mut(segment) {
-                segment.is_damaged = true;
-            }
-        }
+        let damage = relocation.failure.and_then(|(group, error)| self.relocation_failed(group, error));
         for (piece, buffers) in relocation.pieces {
             let lives = |log: &GroupLog| {
                 log.incarnation == piece.incarnation
@@ -194,6 +195,19 @@ impl<D: Disk> Log<D> {
         }
         self.relocated_in = self.building();
         self.submit();
+        damage
+    }
+
+    /// Of what could not be read: what is damaged.
+    fn relocation_failed(&mut self, group: GroupId, error: ReadError) -> Option<(GroupId, ReadError)> {
+        if let ReadError::Damaged { index, .. } = error {
+            runtime::mark!("heal.relocation_finds");
+            self.damaged(group, index);
+            return Some((group, error));
+        }
+        tracing::warn!(%error, "entries cannot be moved out of an old segment now; retried in 1 s");
+        self.relocation_due = self.now + RETRY_AFTER;
+        None
     }
 
     fn add_relocated(&mut self, piece: Piece, buffers: &[Buffer]) {

@@ -1,19 +1,17 @@
 //! From the batches that count to the state of every group.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    rc::Rc,
-};
+use std::{collections::BTreeMap, rc::Rc};
 
 use raft::{EntryId, GroupId, HardState, Index, NodeId, Term};
 use runtime::File;
 
 use crate::{
-    BatchSeq,
+    BatchSeq, Lost,
     doubt::{Doubt, TermsBefore},
     format::{BatchHeader, CheckpointRow, RecordHeader, RecordKind, record_flags, standing},
     group::{GroupLog, Record},
     indexed::IndexedRow,
+    lost::LostRows,
     recover::Extent,
     scan::Scanned,
     survey::Survey,
@@ -23,8 +21,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Replayed {
     pub(crate) groups: BTreeMap<GroupId, GroupLog>,
-    /// The groups that lost what they must get back from their peers.
-    pub(crate) lost: BTreeSet<GroupId>,
+    /// What groups lost and must get back from their peers.
+    pub(crate) lost: BTreeMap<GroupId, Vec<Lost>>,
     /// Of the groups that something was lost of, or may be.
     doubts: BTreeMap<GroupId, Doubt>,
     /// Of the records so far, if some segment has a hole.
@@ -57,7 +55,7 @@ pub(crate) fn replay<F: File>(survey: &Survey<F>, extent: &Extent) -> Replayed {
     if extent.has_late_holes {
         replayed.doubt_all();
     }
-    replayed.settle();
+    replayed.settle(&extent.lost_rows);
     replayed
 }
 
@@ -69,14 +67,15 @@ impl Replayed {
         }
     }
 
-    fn settle(&mut self) {
+    fn settle(&mut self, rows: &LostRows) {
         for (group, doubt) in &self.doubts {
             let log = self.groups.get_mut(group).expect("only what is there is doubted");
-            if doubt.settle(log) {
-                runtime::mark!("log.group_lost");
-                self.lost.insert(*group);
-            } else {
+            let lost = doubt.settle(*group, log, rows);
+            if lost.is_empty() {
                 runtime::mark!("log.group_whole");
+            } else {
+                runtime::mark!("log.group_lost");
+                self.lost.insert(*group, lost);
             }
         }
         for log in self.groups.values_mut() {
@@ -166,7 +165,9 @@ fn apply_record(
         RecordKind::HardState if runtime::mutant!("log.hard_states_not_replayed") => {}
         RecordKind::HardState => log.hard_state = hard_state(record),
         RecordKind::Compact => log.compact(id, released),
-        RecordKind::Snapshot if is_damaged => doubt.into_iter().for_each(Doubt::lose_snapshot),
+        RecordKind::Snapshot if is_damaged => {
+            doubt.into_iter().for_each(|doubt| doubt.lose_snapshot(id.index));
+        }
         RecordKind::Snapshot => {
             let resets = record.flags & record_flags::RESET != 0;
             doubt.into_iter().for_each(|doubt| doubt.at_snapshot(resets));
@@ -177,7 +178,7 @@ fn apply_record(
             log.lose(id.index, released);
         }
         RecordKind::CheckpointRow if is_damaged => {
-            doubt.into_iter().for_each(Doubt::lose_snapshot);
+            doubt.into_iter().for_each(|doubt| doubt.lose_snapshot(Index::ZERO));
             log.restart_after(EntryId::ZERO, released);
             log.hard_state = hard_state(record);
         }

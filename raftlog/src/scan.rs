@@ -1,6 +1,6 @@
 //! Reading one segment file from its front to where it stops making sense.
 
-use std::io;
+use std::{collections::BTreeSet, io};
 
 use runtime::File;
 
@@ -61,6 +61,8 @@ pub(crate) struct Walk {
     pub(crate) deep: bool,
     /// Where batches were passed over: the number of the first that cannot be read, and the next one that can.
     pub(crate) holes: Vec<(u64, BatchHeader)>,
+    /// Blocks that the disk refused, for which zeros were taken.
+    pub(crate) refused: BTreeSet<u64>,
 }
 
 /// Where a segment ends if batches up to some number count.
@@ -91,9 +93,21 @@ impl Walk {
             read_bytes: 0,
             deep: false,
             holes: Vec::new(),
+            refused: BTreeSet::new(),
         };
         walk.go_on(file, header.segment_bytes, trusted).await?;
         Ok(walk)
+    }
+
+    /// Takes in what the disk said to the reads of `window`.
+    fn count<F: File>(&mut self, window: Window<F>) {
+        self.read_bytes += window.read_bytes;
+        self.refused.extend(window.refused);
+    }
+
+    /// Whether some of what lies behind the stop could not be read: then that may be no end.
+    pub(crate) fn is_end_refused(&self) -> bool {
+        !self.is_closed() && self.refused.range(self.end_offset()..).next().is_some()
     }
 
     /// Walks on from where the walk is, to where the batches stop.
@@ -109,7 +123,7 @@ impl Walk {
                 }
             }
         }
-        self.read_bytes += window.read_bytes;
+        self.count(window);
         Ok(())
     }
 
@@ -161,7 +175,7 @@ impl Walk {
             found = header
                 .filter(|header| (next..=limit).contains(&header.batch_seq) && header.boot_epoch == epoch);
         }
-        self.read_bytes += window.read_bytes;
+        self.count(window);
         Ok(found)
     }
 
@@ -240,7 +254,7 @@ impl Walk {
             offset += BLOCK_U64;
             place.block += 1;
         }
-        self.read_bytes += window.read_bytes;
+        self.count(window);
         Ok(())
     }
 
@@ -267,6 +281,7 @@ impl Walk {
             read_bytes: 0,
             deep: false,
             holes: Vec::new(),
+            refused: BTreeSet::new(),
         };
         walk.look_behind(file, file_bytes).await?;
         Ok(walk)

@@ -105,6 +105,9 @@ impl<D: Disk> Log<D> {
         self.scrub.running = false;
         self.scrub.due = Some(now + JOB_EVERY);
         self.scrub.next = Some((scrubbed.group, scrubbed.last.next()));
+        if let Err(ReadError::Damaged { group, index, .. }) = scrubbed.result {
+            self.damaged(group, index);
+        }
         match scrubbed.result {
             Ok(bytes) => {
                 self.stats.scrubbed_bytes += bytes;
@@ -113,7 +116,6 @@ impl<D: Disk> Log<D> {
             }
             Err(error @ ReadError::Damaged { .. }) => {
                 runtime::mark!("heal.scrub_finds");
-                self.stats.damages += 1;
                 Some((scrubbed.group, error))
             }
             Err(ReadError::Io { path, offset, source }) => {

@@ -67,8 +67,6 @@ pub(crate) struct Segment<F> {
     live_bytes_before: u64,
     /// Little died in it while the last whole segment was written.
     is_settled: bool,
-    /// Something in it could not be read: nothing is moved out of it.
-    pub(crate) is_damaged: bool,
     /// The batch that killed the newest of its dead records: a recovery up to before it would revive them.
     pub(crate) dying_since: BatchSeq,
     /// The first batch of the checkpoint whose table left it out. Once that is durable no recovery looks here.
@@ -96,7 +94,6 @@ impl<F> Segment<F> {
             live_bytes: 0,
             live_bytes_before: u64::MAX,
             is_settled: false,
-            is_damaged: false,
             dying_since: BatchSeq(0),
             left_out_by: None,
             has_moved: false,

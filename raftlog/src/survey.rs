@@ -1,7 +1,7 @@
 //! The first look at a log's directory: which files there are and what their first blocks say.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
 };
@@ -14,6 +14,7 @@ use crate::{
         BLOCK, BLOCK_U64, BatchHeader, Identity, SegmentHeader, could_be_torn, decode_batch_header,
         decode_segment_header, looks_unused,
     },
+    salvage,
     scan::Walk,
     segments::{Slot, slot_number},
 };
@@ -170,6 +171,7 @@ impl<F: File> Survey<F> {
             .await
             .map_err(io_error("reading", &slot.path))?;
         self.count_read(walk.read_bytes);
+        check_read(&walk.refused, &slot.path)?; // it is judged by what is in it
         self.see(first.segment_seq, walk.seq_max, walk.durable_max, first.boot_epoch);
         self.headless.push(Headless { slot, first_batch_seq: first.batch_seq });
         Ok(())
@@ -185,6 +187,14 @@ impl<F: File> Survey<F> {
         self.batch_max = self.batch_max.max(batch);
         self.durable_max = self.durable_max.max(durable);
         self.epoch_max = self.epoch_max.max(epoch);
+    }
+}
+
+/// An error if the disk refused to read blocks of the file that would have told what counts.
+pub(crate) fn check_read(refused: &BTreeSet<u64>, path: &Path) -> Result<(), OpenError> {
+    match refused.first() {
+        None => Ok(()),
+        Some(_) => Err(io_error("reading", path)(salvage::refusal())),
     }
 }
 

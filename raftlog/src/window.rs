@@ -10,15 +10,20 @@ use std::{
 
 use runtime::{Buffer, BufferMut, File};
 
+use crate::salvage::{self, Salvaged};
+
 /// Files are read in pieces of this size.
 const PIECE_BYTES: usize = 1 << 20;
 /// How many pieces are on their way at most: enough for the fastest disks, 8 MiB of memory.
 const AHEAD_MAX: usize = 8;
 
+/// So many blocks may be refused, and counted as zeros: with more the disk is gone, not a place of it.
+const REFUSED_MAX: usize = 64;
+
 /// A piece on its way, or what came of it before anyone asked.
 enum Coming {
-    Reading(Pin<Box<dyn Future<Output = io::Result<Buffer>>>>),
-    Here(io::Result<Buffer>),
+    Reading(Pin<Box<dyn Future<Output = io::Result<Salvaged>>>>),
+    Here(io::Result<Salvaged>),
 }
 
 impl Coming {
@@ -44,6 +49,8 @@ pub(crate) struct Window<F> {
     /// Grows piece by piece: of a file of which little is wanted, little is read.
     ahead: usize,
     pub(crate) read_bytes: u64,
+    /// Where the disk refused blocks, for which zeros stand, ascending.
+    pub(crate) refused: Vec<u64>,
 }
 
 impl<F: File> Window<F> {
@@ -56,10 +63,11 @@ impl<F: File> Window<F> {
             next: from,
             ahead: 1,
             read_bytes: 0,
+            refused: Vec::new(),
         }
     }
 
-    /// The `len` bytes at `offset`; fewer at the end of the file.
+    /// The `len` bytes at `offset`; fewer at the end of the file, and zeros where the disk refuses some blocks.
     pub(crate) async fn get(&mut self, offset: u64, len: usize) -> io::Result<Buffer> {
         debug_assert!(offset >= self.start, "what was passed is gone");
         let end = (offset + len as u64).min(self.file.file_bytes());
@@ -127,9 +135,13 @@ impl<F: File> Window<F> {
         self.ahead = (self.ahead + 1).min(AHEAD_MAX);
         match self.coming.pop_front() {
             Some(Coming::Here(result)) => {
-                let piece = result?;
-                self.read_bytes += piece.len() as u64;
-                Ok(piece)
+                let Salvaged { bytes, refused, error } = result?;
+                self.read_bytes += bytes.len() as u64;
+                self.refused.extend(refused);
+                match error {
+                    Some(error) if self.refused.len() >= REFUSED_MAX => Err(error),
+                    _ => Ok(bytes),
+                }
             }
             _ => Ok(Buffer::empty()), // the end of the file
         }
@@ -138,7 +150,10 @@ impl<F: File> Window<F> {
     fn read_ahead(&mut self, context: &mut Context<'_>) {
         while self.coming.len() < self.ahead && self.next < self.file.file_bytes() {
             let (file, at) = (self.file.clone(), self.next);
-            let mut piece = Coming::Reading(Box::pin(async move { file.read_at(at, PIECE_BYTES).await }));
+            let mut piece =
+                Coming::Reading(Box::pin(
+                    async move { salvage::read(&file, at, PIECE_BYTES, REFUSED_MAX).await },
+                ));
             piece.poll(context); // it begins now
             self.coming.push_back(piece);
             self.next += PIECE_BYTES as u64;

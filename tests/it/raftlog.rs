@@ -4,13 +4,16 @@
 
 mod crashes;
 mod damage;
+mod found;
 mod harness;
 mod indexes;
 mod inspect;
+mod lost;
 mod marks;
 mod measures;
 mod pipeline;
 mod reading;
 mod real;
+mod refused;
 mod space;
 mod tiers;

@@ -25,7 +25,7 @@
 //! **Power.** [`SimDisk::cut_power_after`] lets a number of operations pass, then every later one fails, and writes
 //! among them count as in flight. With it a test crashes at every point.
 //!
-//! **Rot.** Bits flip, blocks are overwritten, files are cut, at rest, when the test says so.
+//! **Rot.** Bits flip, blocks are overwritten or cannot be read any more, files are cut, at rest, when the test says so.
 //!
 //! **Time.** With [`SimDisk::set_timing`] operations take simulated time, end in any order, fail at rates, and a write may go wrong
 //! in silence ([`SimDisk::arm`]): lost, some blocks off, into another file. A sync that fails drops what it was to make durable.
@@ -163,6 +163,11 @@ impl SimDisk {
     /// Cuts a file or adds zeros, at rest.
     pub fn set_file_bytes(&self, path: &Path, file_bytes: u64) {
         self.machine.borrow_mut().at_rest(path, |bytes| bytes.resize(at(file_bytes), 0));
+    }
+
+    /// The block at `offset` cannot be read any more: whoever tries gets EIO, until it is written again.
+    pub fn refuse_block(&self, path: &Path, offset: u64) {
+        self.machine.borrow_mut().refuse(path, at(offset));
     }
 
     /// Puts a whole file there, durably.

@@ -83,7 +83,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         for result in finished {
             match result {
                 Finished::Segment(prepared) => self.log.prepared(prepared),
-                Finished::Relocated(relocation) => self.log.relocated(relocation),
+                Finished::Relocated(relocation) => self.take_relocated(relocation),
                 Finished::Scrubbed(scrubbed) => self.take_scrubbed(scrubbed),
                 Finished::Saved(end) => self.take_saved(end),
                 Finished::Sent(end) => self.take_sender(end),

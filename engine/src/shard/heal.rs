@@ -2,7 +2,7 @@
 //! of it takes their place. Those that are not must come from the group's leader once more.
 
 use raft::{GroupId, Index, Standing};
-use raftlog::{ReadError, ScrubJob, Scrubbed};
+use raftlog::{ReadError, Relocation, ScrubJob, Scrubbed};
 use runtime::Disk;
 
 use super::Shard;
@@ -14,6 +14,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
     /// The entry at `index` of a replica is damaged, as `error` says.
     pub(super) fn heal(&mut self, number: usize, index: Index, error: &ReadError) {
         let replica = &mut self.replicas[number];
+        self.log.damaged(replica.group, index);
         let raft = &mut replica.raft;
         if index <= raft.compacted().index || index > raft.last() || raft.standing() == Standing::Faulted {
             return; // nobody needs it any more
@@ -60,6 +61,12 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
     pub(super) fn take_scrubbed(&mut self, scrubbed: Scrubbed) {
         if let Some((group, error @ ReadError::Damaged { index, .. })) = self.log.scrubbed(self.now, scrubbed)
         {
+            self.heal_group(group, index, &error);
+        }
+    }
+
+    pub(super) fn take_relocated(&mut self, relocation: Relocation) {
+        if let Some((group, error @ ReadError::Damaged { index, .. })) = self.log.relocated(relocation) {
             self.heal_group(group, index, &error);
         }
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use raft::{GroupId, Index};
-use raftlog::{Log, OpenError};
+use raftlog::{Log, Lost, OpenError};
 use runtime::Disk;
 
 use super::Opened;
@@ -22,6 +22,23 @@ pub(crate) struct Places {
     pub(crate) log_dir: PathBuf,
     pub(crate) log_options: raftlog::Options,
     pub(crate) snapshots_dir: PathBuf,
+}
+
+/// So many lost ranges are named at a start, one a line.
+const LOST_TOLD_MAX: usize = 20;
+
+/// Names the entries that are not any more what was written: those of a group whose peers have them.
+fn tell(shard: u16, lost: &[Lost]) {
+    for range in lost.iter().take(LOST_TOLD_MAX) {
+        tracing::error!(shard, "lost, and to come from its peers: {range}");
+    }
+    if lost.len() > LOST_TOLD_MAX {
+        tracing::error!(
+            shard,
+            "lost, and to come from their peers: {} more ranges of entries",
+            lost.len() - LOST_TOLD_MAX
+        );
+    }
 }
 
 /// Opens the log and loads the snapshots it names.
@@ -45,6 +62,7 @@ pub(crate) async fn open<S: StateMachine, D: Disk>(
         );
         StartError::Recovery { shard, reason: error.to_string(), corrupt }
     })?;
+    tell(shard, &recovered.lost);
     let no_pause: Pause = Rc::new(|| Box::pin(std::future::ready(())));
     let machine = |group| Machine::new(group, factory);
     let opened = open_snapshots(

@@ -88,8 +88,8 @@ impl<F: runtime::File> Segments<F> {
     /// The segments to be emptied: those with the fewest live bytes, as many as have no more than `bytes` together, at least one;
     /// if it is worth it at this [`Fullness`], and not about to die. While segments are short none if a checkpoint alone frees one,
     /// but what dies soon is moved too: there may be nothing that kills it before there is room. None if there is no room for that
-    /// but for votes. Ascending.
-    pub(crate) fn victims(&self, bytes: u64) -> Vec<u64> {
+    /// but for votes. None that `is_damaged`. Ascending.
+    pub(crate) fn victims(&self, bytes: u64, is_damaged: impl Fn(&Segment<F>) -> bool) -> Vec<u64> {
         let fullness = self.fullness();
         let Some((active, newest)) = self.live.last_key_value() else { return Vec::new() };
         let spare = newest.slot.file_bytes / 4; // for votes, and for the checkpoint that frees the victim
@@ -103,7 +103,7 @@ impl<F: runtime::File> Segments<F> {
         let is_worth_it = |segment: &&Segment<F>| {
             let whole = segment.slot.file_bytes.saturating_sub(OVERHEAD_BYTES);
             let is_sparse = segment.live_bytes <= whole * fullness.live_percent_max() / 100;
-            !segment.is_damaged && segment.live_records > 0 && is_sparse && (short || segment.is_settled)
+            segment.live_records > 0 && is_sparse && (short || segment.is_settled) && !is_damaged(segment)
         };
         let old = self.live.range(..active).map(|(_, segment)| segment).filter(is_worth_it);
         let mut few: Vec<(u64, u64)> = old.map(|segment| (segment.live_bytes, segment.seq)).collect();

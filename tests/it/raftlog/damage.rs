@@ -10,12 +10,12 @@ use super::harness::{GROUPS, Life, SEGMENT_BYTES, check, check_entries, dir, ope
 
 const BLOCK: u64 = 4096;
 
-fn slots(disk: &SimDisk) -> Vec<PathBuf> {
+pub(super) fn slots(disk: &SimDisk) -> Vec<PathBuf> {
     disk.paths().into_iter().filter(|path| path.extension().is_some_and(|e| e == "log")).collect()
 }
 
 /// A log with several segments, some freed and used again, all sealed.
-fn sealed(seed: u64) -> Life {
+pub(super) fn sealed(seed: u64) -> Life {
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut life = Life::first(seed);
     for _ in 0..60 {
@@ -30,7 +30,7 @@ fn sealed(seed: u64) -> Life {
 /// Opens a damaged image. What it says must be true: either nothing anyone needs was hit, or it fails and names a
 /// file, or the groups that lost something are named and the others are whole, or the damaged body is found when its entries
 /// are read. Answers which.
-fn judge(life: &Life, disk: &SimDisk) -> &'static str {
+pub(super) fn judge(life: &Life, disk: &SimDisk) -> &'static str {
     match open(disk, 77) {
         Err(OpenError::Damaged { path, .. }) => {
             assert!(path.starts_with(dir()) && path != dir(), "{path:?}");

@@ -6,7 +6,7 @@ use raft::{
     EntryId, EntryKind, EntrySpec, GroupId, HardState, Index, NodeId, Standing, Term, TermRun, Time,
     encode_entry, entry_bytes,
 };
-use raftlog::{BatchSeq, Log, OpenError, Options, Recovered};
+use raftlog::{BatchSeq, Log, OpenError, Options, ReadError, Recovered};
 use ringraft_tests::disk::{SimDisk, block_on};
 
 pub(super) const GROUPS: u32 = 3;
@@ -107,6 +107,8 @@ pub(super) struct Life {
     /// The model after the last thing added to each batch.
     pub(super) after: BTreeMap<u64, Model>,
     pub(super) acked: BatchSeq,
+    /// What relocations found damaged.
+    pub(super) found: Vec<(GroupId, ReadError)>,
     options: Options,
     unique: u64,
     now: Time,
@@ -127,7 +129,17 @@ impl Life {
         assert!(recovered.groups.is_empty());
         let after = BTreeMap::from([(0, Model::new())]);
         let (now, unique) = (Time(1_000_000), options.seed << 32);
-        Life { log, disk, model: Model::new(), after, acked: BatchSeq(0), options, unique, now }
+        Life {
+            log,
+            disk,
+            model: Model::new(),
+            after,
+            acked: BatchSeq(0),
+            found: Vec::new(),
+            options,
+            unique,
+            now,
+        }
     }
 
     /// Recovers after a crash; what is found must be the model after some batch that was issued, not older than
@@ -290,7 +302,7 @@ impl Life {
         }
         if let Some(job) = self.log.relocation() {
             let relocation = block_on(job.run());
-            self.log.relocated(relocation);
+            self.found.extend(self.log.relocated(relocation));
         }
     }
 

@@ -11,7 +11,7 @@ use super::crashes::live;
 use super::harness::{Life, dir, open, options, tight_options};
 
 /// The files of a simulated disk, as real ones.
-fn laid_out(disk: &SimDisk, root: &Path) -> PathBuf {
+pub(super) fn laid_out(disk: &SimDisk, root: &Path) -> PathBuf {
     for path in disk.paths() {
         let to = root.join(path.strip_prefix("/").expect("all paths start there"));
         std::fs::create_dir_all(to.parent().expect("in a directory")).expect("a temporary directory");

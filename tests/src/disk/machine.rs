@@ -18,6 +18,10 @@ use super::{
     timed::{Spoilt, Time, path_of},
 };
 
+/// What cannot be read, cannot be read by whole blocks.
+const BLOCK_BYTES: usize = 4096;
+const EIO: i32 = 5;
+
 /// Which operation is to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
@@ -85,6 +89,8 @@ pub(super) struct Machine {
     pub(super) operations: u64,
     pub(super) time: Option<Time>,
     pub(super) seal: Seal,
+    /// Blocks that cannot be read, by inode, until they are written again.
+    refused: BTreeSet<(u64, usize)>,
 }
 
 impl Machine {
@@ -253,6 +259,8 @@ impl Machine {
     }
 
     fn write(&mut self, number: u64, offset: usize, data: Rc<[u8]>, durable: bool) {
+        let blocks = offset / BLOCK_BYTES..(offset + data.len()).div_ceil(BLOCK_BYTES);
+        self.refused.retain(|(inode, block)| *inode != number || !blocks.contains(block));
         let path = self.time.is_some().then(|| path_of(&self.names, number)).flatten();
         let file_bytes = self.inode(number).seen.len();
         match self.spoil(path, offset, data.len(), file_bytes) {
@@ -288,7 +296,21 @@ impl Machine {
         if let Some(kind) = self.faults.remove(&Fault::Read) {
             return Err(kind.into());
         }
+        let end = offset.saturating_add(len).min(self.inode(inode).seen.len());
+        if self
+            .refused
+            .range((inode, offset / BLOCK_BYTES)..(inode, end.div_ceil(BLOCK_BYTES)))
+            .next()
+            .is_some()
+        {
+            return Err(io::Error::from_raw_os_error(EIO));
+        }
         Ok(Buffer::copy_from(&self.inode(inode).seen.read(offset..offset.saturating_add(len))))
+    }
+
+    pub(super) fn refuse(&mut self, path: &Path, offset: usize) {
+        let inode = self.lookup(path).expect("a file to damage");
+        self.refused.insert((inode, offset / BLOCK_BYTES));
     }
 
     pub(super) fn file_bytes(&self, inode: u64) -> u64 {

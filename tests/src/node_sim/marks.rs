@@ -67,5 +67,6 @@ pub const MARKS: &[(&str, Reached)] = &[
     ("heal.by_peers", Elsewhere(ENTRIES)),
     ("heal.by_snapshot", Elsewhere(ENTRIES)),
     ("heal.scrub_finds", Elsewhere(ENTRIES)),
+    ("heal.relocation_finds", Elsewhere("tests/it/raftlog/found.rs: a log moves entries that went bad")),
     ("start.faulted", Elsewhere("no replica of a sound node is faulted: tests of the core")),
 ];

@@ -1,7 +1,7 @@
 //! `ringraft log verify`
 
 use raftlog::inspect::{Damage, Said, Verified};
-use raftlog::{Loss, Recovered};
+use raftlog::{Loss, Lost, Recovered};
 use serde::Serialize;
 
 use super::{Of, Stopped, file_name};
@@ -20,6 +20,32 @@ struct Shard {
     unreadable: Vec<Hole>,
     /// Groups that lost something, which their peers have.
     lost_groups: Vec<u32>,
+    /// What they lost.
+    lost: Vec<Range>,
+}
+
+/// Entries that are lost.
+#[derive(Serialize)]
+struct Range {
+    group: u32,
+    first: u64,
+    /// None: nothing tells how far they went.
+    last: Option<u64>,
+    term: Option<u64>,
+    #[serde(skip)]
+    said: String,
+}
+
+impl Range {
+    fn of(lost: &Lost) -> Range {
+        Range {
+            group: lost.group.0,
+            first: lost.first.0,
+            last: lost.last.map(|last| last.0),
+            term: lost.term.map(|term| term.0),
+            said: lost.to_string(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -113,6 +139,7 @@ pub(super) fn run(of: &Of) -> Result<(), Failure> {
             torn_tail_bytes: log.recovered().report.torn_tail_bytes,
             unreadable: holes(log.recovered(), &verified),
             lost_groups: lost.map(|found| found.group.0).collect(),
+            lost: log.recovered().lost.iter().map(Range::of).collect(),
             damaged: verified.damaged.iter().map(Place::of).collect(),
         });
     }
@@ -125,11 +152,8 @@ pub(super) fn run(of: &Of) -> Result<(), Failure> {
                 let Hole { file, offset, what } = hole;
                 output::print(format!("shard {}: {file} at byte {offset}: {what}", shard.shard))?;
             }
-            for group in &shard.lost_groups {
-                output::print(format!(
-                    "shard {}: group {group} lost entries: its peers have them",
-                    shard.shard
-                ))?;
+            for range in &shard.lost {
+                output::print(format!("shard {}: lost, its peers have them: {}", shard.shard, range.said))?;
             }
             output::print(format!(
                 "shard {}: {} batches, {} records, {} bytes: {}",
