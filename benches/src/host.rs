@@ -14,6 +14,13 @@ pub fn ended_children_cpu_time() -> anyhow::Result<Duration> {
     ticks(&read_stat("self")?, [15, 16])
 }
 
+/// Bytes that this process has handed to `write` and its like; what goes through an io_uring is not among them.
+pub fn written_bytes() -> anyhow::Result<u64> {
+    let io = std::fs::read_to_string("/proc/self/io").context("/proc/self/io")?;
+    let written = io.lines().find_map(|line| line.strip_prefix("wchar: "));
+    Ok(written.context("/proc/self/io without wchar")?.parse()?)
+}
+
 fn read_stat(process: &str) -> anyhow::Result<String> {
     let path = format!("/proc/{process}/stat");
     std::fs::read_to_string(&path).context(path)

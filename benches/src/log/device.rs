@@ -60,7 +60,7 @@ pub(super) async fn probe(
             turn(context).await;
         }
     }
-    meter.end(done)
+    meter.end(done, done * bytes as u64)
 }
 
 /// The rounds of one size and depth: the probe's slices and the log's.

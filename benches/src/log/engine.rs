@@ -19,6 +19,7 @@ use runtime::Context;
 use super::device::IN_FLIGHT;
 use super::ours::{Ours, Shape};
 use super::{Meter, Settings, Slice, on_shard};
+use crate::host;
 use crate::summary::{median, ratio_line};
 
 /// Name, batch, and what is to be reached: one writer and one in flight, four and four, one writer and four in flight.
@@ -115,6 +116,7 @@ impl Theirs {
 
     /// `count` threads write one batch after the other for `slice`.
     pub(super) fn write(&mut self, shape: Shape, count: usize, slice: Duration) -> anyhow::Result<Slice> {
+        let before_bytes = host::written_bytes()?;
         let meter = Meter::start()?;
         let engine = &self.engine;
         let work = |writer: &mut Writer| -> anyhow::Result<u64> {
@@ -133,7 +135,7 @@ impl Theirs {
                 .map(|thread| thread.join().expect("it does not panic"))
                 .sum::<Result<u64, _>>()
         })?;
-        meter.end(batches)
+        meter.end(batches, host::written_bytes()? - before_bytes)
     }
 
     /// One thread writes a batch at each time of `schedule`. How long each took from its time on.
@@ -209,7 +211,10 @@ pub(super) fn run(dir: &Path, settings: Settings) -> anyhow::Result<Vec<String>>
     let mut theirs = Theirs::open(&dir.join("raft-engine"))?;
     let ours = Remote::open(dir.join("ours"));
     theirs.write(CASES[3].1, IN_FLIGHT, WARM_UP)?;
-    println!("{:<9} {:<22} {:>10} {:>12} {:>10}", "batch", "side", "entries/s", "CPU us/batch", "ratio");
+    println!(
+        "{:<9} {:<22} {:>10} {:>12} {:>11}",
+        "batch", "side", "entries/s", "CPU us/batch", "bytes/entry"
+    );
     let mut lines = Vec::new();
     for (name, shape, goals) in CASES {
         let mut rounds: [Vec<Slice>; 4] = Default::default();
@@ -236,7 +241,9 @@ pub(super) fn run(dir: &Path, settings: Settings) -> anyhow::Result<Vec<String>>
         for (label, slices) in labels.into_iter().zip(&rounds) {
             let middle = |value: fn(&Slice) -> f64| median(slices.iter().map(value));
             let entries = middle(|slice| slice.batches_per_second) * f64::from(shape.groups);
-            println!("{name:<9} {label:<22} {entries:>10.0} {:>12.1}", middle(|slice| slice.cpu_micros));
+            let (cpu, bytes) = (middle(|slice| slice.cpu_micros), middle(|slice| slice.bytes));
+            let each = bytes / f64::from(shape.groups);
+            println!("{name:<9} {label:<22} {entries:>10.0} {cpu:>12.1} {each:>11.0}");
         }
         println!("{name:<9} ratios: 1:1 {:.2}, 4:4 {:.2}, 4:1 {:.2}", ratios[0], ratios[1], ratios[2]);
         for (kind, (ratio, goal)) in ["1", "4", "free"].into_iter().zip(ratios.into_iter().zip(goals)) {

@@ -58,6 +58,8 @@ pub const PARTS: [Part; 7] =
 struct Slice {
     batches_per_second: f64,
     cpu_micros: f64,
+    /// What it had written, in bytes per batch.
+    bytes: f64,
 }
 
 /// When a slice began, and what CPU time had been used by then.
@@ -72,11 +74,15 @@ impl Meter {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
-    fn end(&self, batches: u64) -> anyhow::Result<Slice> {
+    fn end(&self, batches: u64, bytes: u64) -> anyhow::Result<Slice> {
         let time = self.began.elapsed().as_secs_f64();
         let cpu = host::cpu_time(std::process::id())?.saturating_sub(self.cpu);
         let batches = batches.max(1) as f64;
-        Ok(Slice { batches_per_second: batches / time, cpu_micros: cpu.as_secs_f64() * 1e6 / batches })
+        Ok(Slice {
+            batches_per_second: batches / time,
+            cpu_micros: cpu.as_secs_f64() * 1e6 / batches,
+            bytes: bytes as f64 / batches,
+        })
     }
 }
 

@@ -174,8 +174,9 @@ impl Ours {
             self.prepare(context);
             turn(context).await;
         }
-        let batches = self.log.stats().batches - before.batches - self.log.stats().in_flight as u64;
-        let result = meter.end(batches)?;
+        let stats = self.log.stats();
+        let batches = stats.batches - before.batches - stats.in_flight as u64;
+        let result = meter.end(batches, stats.bytes - before.bytes)?;
         self.log.drain().await?;
         let stats = self.log.stats();
         let (written, batches) = (stats.bytes - before.bytes, stats.batches - before.batches);
