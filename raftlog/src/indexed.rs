@@ -67,7 +67,10 @@ impl<F: File> Survey<F> {
         let fits = |at: &IndexRow| {
             let offset = u64::from(at.block) * BLOCK_U64 + u64::from(at.body_offset);
             let end = offset + u64::from(at.body_bytes);
-            at.block > 0 && end <= row.end_offset.min(found.slot.file_bytes) && batches.contains(&at.batch.0)
+            // Each batch before it took a block at least, behind that of the header.
+            batches.contains(&at.batch.0)
+                && at.batch.0 - batches.start() < u64::from(at.block)
+                && end <= row.end_offset.min(found.slot.file_bytes)
         };
         if !rows.iter().all(fits) {
             return Ok(None);

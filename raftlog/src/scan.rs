@@ -172,6 +172,8 @@ impl Walk {
             let block = window.get(offset, BLOCK).await?;
             let header = decode_batch_header(&block).ok().filter(|header| place.is_in_place(header));
             let (next, epoch) = (self.next.batch_seq, self.next.boot_epoch);
+            // Each batch between took a block at least.
+            let limit = limit.min(next + u64::from(place.block - self.next.block));
             found = header
                 .filter(|header| (next..=limit).contains(&header.batch_seq) && header.boot_epoch == epoch);
         }
