@@ -31,6 +31,7 @@ use crate::state_machine::StateMachine;
 
 type Opening<S, D> = Pin<Box<dyn Future<Output = Result<Opened<S, D>, StartError>>>>;
 type Background = Pin<Box<dyn Future<Output = ()>>>;
+type Closing = Pin<Box<dyn Future<Output = Result<(), Fatal>>>>;
 
 /// Bytes of entries looked at in one go; a single one may be larger.
 const LOOK_BYTES: usize = 1 << 20;
@@ -82,6 +83,8 @@ struct Slot<S: StateMachine, D: Disk> {
     mailbox: Mailbox<ShardMessage>,
     messages: Vec<ShardMessage>,
     background: Vec<Background>,
+    /// What its start could not read.
+    losses: Vec<raftlog::Loss>,
     /// Somebody rang, or work was put off: it is to be visited again at once.
     again: Rc<Cell<bool>>,
 }
@@ -89,7 +92,17 @@ struct Slot<S: StateMachine, D: Disk> {
 enum Stage<S: StateMachine, D: Disk> {
     Opening(Box<ShardSettings>, Opening<S, D>),
     Running(Box<Shard<S, D>>),
+    /// It handed over, and closes its log.
+    Closing(Closing),
     Over,
+}
+
+impl<S: StateMachine, D: Disk> Drop for Node<S, D> {
+    fn drop(&mut self) {
+        if self.is_closing() {
+            runtime::mark!("stop.cut_short");
+        }
+    }
 }
 
 impl<S: StateMachine, D: Disk> Node<S, D> {
@@ -126,6 +139,7 @@ impl<S: StateMachine, D: Disk> Node<S, D> {
                 mailbox,
                 messages: Vec::new(),
                 background: Vec::new(),
+                losses: Vec::new(),
                 again: Rc::new(Cell::new(true)),
             });
         }
@@ -147,17 +161,26 @@ impl<S: StateMachine, D: Disk> Node<S, D> {
         self.shards.iter().all(|slot| matches!(slot.stage, Stage::Over))
     }
 
+    /// Whether some shard closes its log, after [`Node::shut_down`].
+    pub fn is_closing(&self) -> bool {
+        self.shards.iter().any(|slot| matches!(slot.stage, Stage::Closing(_)))
+    }
+
     /// Whether `shard` is to be visited without anything from outside.
     pub fn wants_visit(&self, shard: u16) -> bool {
         let slot = &self.shards[usize::from(shard)];
-        !matches!(slot.stage, Stage::Over) && (slot.again.get() || !slot.mailbox.is_empty())
+        match slot.stage {
+            Stage::Opening(..) | Stage::Running(_) => slot.again.get() || !slot.mailbox.is_empty(),
+            Stage::Closing(_) => slot.again.get(), // nobody opens its mail
+            Stage::Over => false,
+        }
     }
 
     /// When `shard` is to be visited even if nothing happens.
     pub fn deadline(&self, shard: u16) -> Time {
         match &self.shards[usize::from(shard)].stage {
             Stage::Running(running) => running.deadline(),
-            Stage::Opening(..) | Stage::Over => Time::NEVER,
+            Stage::Opening(..) | Stage::Closing(_) | Stage::Over => Time::NEVER,
         }
     }
 
@@ -199,7 +222,7 @@ impl<S: StateMachine, D: Disk> Node<S, D> {
         self.tell_all(|| ShardMessage::TakeSnapshots);
     }
 
-    /// Has every shard hand over its leaderships and stop.
+    /// Has every shard hand over its leaderships, close its log and stop.
     pub fn shut_down(&self) {
         self.tell_all(|| ShardMessage::Shutdown);
     }
@@ -214,7 +237,7 @@ impl<S: StateMachine, D: Disk> Node<S, D> {
     pub fn touched(&mut self, shard: u16) -> Vec<GroupId> {
         match &mut self.shards[usize::from(shard)].stage {
             Stage::Running(running) => std::mem::take(&mut running.touched),
-            Stage::Opening(..) | Stage::Over => Vec::new(),
+            Stage::Opening(..) | Stage::Closing(_) | Stage::Over => Vec::new(),
         }
     }
 
@@ -268,7 +291,7 @@ impl<S: StateMachine, D: Disk> Node<S, D> {
     fn running(&self, shard: u16) -> Option<&Shard<S, D>> {
         match &self.shards.get(usize::from(shard))?.stage {
             Stage::Running(running) => Some(running),
-            Stage::Opening(..) | Stage::Over => None,
+            Stage::Opening(..) | Stage::Closing(_) | Stage::Over => None,
         }
     }
 }
@@ -291,7 +314,8 @@ impl<S: StateMachine, D: Disk> Slot<S, D> {
         let Stage::Opening(settings, opening) = &mut self.stage else { return Ok(()) };
         let mut context = Context::from_waker(Waker::noop());
         let Poll::Ready(opened) = opening.as_mut().poll(&mut context) else { return Ok(()) };
-        let opened = opened.map_err(End::NotStarted)?;
+        let mut opened = opened.map_err(End::NotStarted)?;
+        self.losses = std::mem::take(&mut opened.losses);
         let ring = Rc::clone(&self.again);
         let wake = Rc::new(move || ring.set(true));
         let again = Rc::clone(&self.again);
@@ -307,6 +331,12 @@ impl<S: StateMachine, D: Disk> Slot<S, D> {
     fn turn(&mut self, now: Time, inputs: &mut Vec<Input>, actions: &mut Vec<Action>) -> Result<(), End> {
         let mut context = Context::from_waker(Waker::noop());
         self.background.retain_mut(|work| work.as_mut().poll(&mut context).is_pending());
+        if let Stage::Closing(closing) = &mut self.stage
+            && let Poll::Ready(closed) = closing.as_mut().poll(&mut context)
+        {
+            self.stage = Stage::Over;
+            return closed.map_err(End::Fatal);
+        }
         let Stage::Running(shard) = &mut self.stage else { return Ok(()) };
         if shard.is_silenced() {
             return Ok(());
@@ -322,9 +352,17 @@ impl<S: StateMachine, D: Disk> Slot<S, D> {
         }
         self.background.extend(started);
         if shard.is_stopped() {
-            self.stage = Stage::Over;
+            self.close();
         }
         Ok(())
+    }
+
+    /// The shard is stopped: its log is closed in the next visits, as the driver does behind its loop.
+    fn close(&mut self) {
+        if let Stage::Running(mut shard) = std::mem::replace(&mut self.stage, Stage::Over) {
+            self.stage = Stage::Closing(Box::pin(async move { shard.close_log().await }));
+            self.again.set(true);
+        }
     }
 }
 

@@ -112,7 +112,9 @@ fn sound_bytes(walk: &Walk) -> u64 {
 
 async fn attempt<F: File>(survey: &mut Survey<F>, dir: &Path, top: u64) -> Result<Attempt, OpenError> {
     survey.load(top).await?;
-    if !survey.walk(top).is_closed() {
+    if survey.walk(top).is_closed() {
+        runtime::mark!("log.case1.closed");
+    } else {
         survey.look_behind(top).await?;
     }
     survey.tear(top);

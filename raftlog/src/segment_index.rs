@@ -71,6 +71,7 @@ impl<D: Disk> Log<D> {
     pub async fn close(&mut self) -> Result<BatchSeq, LogError> {
         let durable = self.drain().await?;
         if self.segments.is_full() || self.segments.ready_len() == 0 {
+            runtime::mark!("log.close.short");
             return Ok(durable);
         }
         self.segments.close_active();
@@ -78,6 +79,7 @@ impl<D: Disk> Log<D> {
         self.listing = Listing::default(); // one that was begun does without the newest segment
         self.list_on(usize::MAX);
         self.drain().await?;
+        runtime::mark!("log.close.listed");
         self.enqueue_empty(batch_flags::SEAL | batch_flags::LAST);
         self.drain().await
     }

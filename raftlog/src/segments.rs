@@ -237,6 +237,9 @@ impl<F: runtime::File> Segments<F> {
     }
 
     pub(crate) fn take_ready(&mut self) -> Option<Slot<F>> {
+        if runtime::mutant!("log.segment_reused_early") {
+            return self.ready.pop_back();
+        }
         self.ready.pop_front()
     }
 
@@ -266,11 +269,16 @@ impl<F: runtime::File> Segments<F> {
 
     /// Frees what nobody needs: left out of a durable checkpoint, and no reader in it.
     pub(crate) fn free(&mut self) {
-        if !self.stale {
+        let early = runtime::mutant!("log.segment_reused_early");
+        if !self.stale && !early {
             return;
         }
         let checkpointed = self.checkpointed;
-        let left_out = |segment: &Segment<F>| segment.left_out_by.is_some_and(|by| by <= checkpointed);
+        let active = self.live.last_key_value().map_or(0, |(seq, _)| *seq);
+        let left_out = |segment: &Segment<F>| {
+            segment.left_out_by.is_some_and(|by| by <= checkpointed)
+                || early && segment.live_records == 0 && segment.seq < active
+        };
         let (mut free, mut read) = (Vec::new(), false);
         for segment in self.live.values().filter(|segment| left_out(segment)) {
             if Rc::strong_count(&segment.pin) == 1 {

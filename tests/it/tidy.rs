@@ -163,3 +163,21 @@ fn unsafe_stands_only_where_it_is_allowed() {
     ];
     assert_absent(elsewhere, &words, true);
 }
+
+/// `file.rs::function`, as the documentation names what checks something.
+#[test]
+fn what_the_documentation_says_to_check_something_exists() {
+    let sources = sources();
+    let text = std::fs::read_to_string(root().join("docs/TESTING.md")).expect("it is there");
+    let named: Vec<(&str, &str)> = text.split('`').filter_map(|code| code.split_once(".rs::")).collect();
+    assert!(named.len() > 30, "{} are named", named.len());
+    for (file, item) in named {
+        let file = format!("/{file}.rs");
+        let name = item.rsplit("::").next().expect("at least one");
+        let declared = format!("fn {name}(");
+        let exists = |source: &Source| format!("/{}", source.path).ends_with(&file);
+        let found =
+            sources.iter().filter(|source| exists(source)).any(|source| source.text.contains(&declared));
+        assert!(found, "{file} has no {name}");
+    }
+}

@@ -101,7 +101,14 @@ impl Alone {
         let machine = |group| Machine::new(group, factory);
         let opened = open_snapshots(&disk, &settings.snapshots_dir, recovered, &machine, &pause, true);
         let (store, groups) = block_on(opened).unwrap();
-        let opened = Opened { log, disk: disk.clone(), store, groups };
+        let opened = Opened {
+            log,
+            disk: disk.clone(),
+            store,
+            groups,
+            #[cfg(feature = "simulation")]
+            losses: Vec::new(),
+        };
         let now = Time(1_000_000);
         let clock = Rc::new(move || now);
         let shard = Shard::new(now, settings, Arc::new(factory), opened, Rc::new(|| {}), pause, clock);

@@ -163,6 +163,9 @@ pub(crate) struct Opened<S, D: Disk> {
     pub(crate) store: snapshot::Store<D>,
     /// What the log knows of each group, with the state of its snapshot.
     pub(crate) groups: Vec<(RecoveredGroup, Machine<S>)>,
+    /// What its log could not read, for the checks.
+    #[cfg(feature = "simulation")]
+    pub(crate) losses: Vec<raftlog::Loss>,
 }
 
 impl<S: StateMachine, D: Disk> Shard<S, D> {
@@ -176,7 +179,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         pause: save_task::Pause,
         clock: Rc<dyn Fn() -> Time>,
     ) -> Shard<S, D> {
-        let Opened { mut log, disk, store, groups } = opened;
+        let Opened { mut log, disk, store, groups, .. } = opened;
         log.note_time(now);
         let directory = Arc::clone(&settings.directory);
         let saves = saves::Saves::new(&settings, store, pause, &log);
@@ -364,6 +367,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
     pub(crate) async fn close_log(&mut self) -> Result<(), Fatal> {
         // A disk that did not answer until time was up would not now.
         if self.replicas.iter().any(Replica::has_writes) {
+            runtime::mark!("stop.log_left");
             return Ok(());
         }
         match self.log.close().await {

@@ -84,5 +84,12 @@ pub(crate) async fn open<S: StateMachine, D: Disk>(
             log.lose(known.group, Index::ZERO); // its snapshot is gone
         }
     }
-    Ok(Opened { log, disk: disk.clone(), store, groups })
+    Ok(Opened {
+        log,
+        disk: disk.clone(),
+        store,
+        groups,
+        #[cfg(feature = "simulation")]
+        losses: recovered.losses,
+    })
 }

@@ -202,7 +202,9 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             if self.saves.thawing.contains(&number) {
                 return;
             }
-            if self.replicas[number].raft.persisted_index() < applied {
+            let is_durable = self.replicas[number].raft.persisted_index() >= applied;
+            // Frozen early and published as ever it would do no harm: its record stands behind those entries in the log.
+            if !is_durable && !runtime::mutant!("save.ahead_of_log") {
                 // A replica slower than the quorum has always applied more than it has synced: it waits for its
                 // disk, which takes as long as the batches in flight.
                 self.saves.holding = Some(number);
@@ -282,7 +284,10 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                 self.saves.built.push(built);
             } else {
                 self.log.snapshot(built.manifest.group, id, &built.manifest.encode(), false);
-                if runtime::mutant!("save.published_before_record") {
+                let is_ahead = self.replicas[built.replica].raft.persisted_index() < id.index;
+                if runtime::mutant!("save.published_before_record")
+                    || is_ahead && runtime::mutant!("save.ahead_of_log")
+                {
                     self.saves.store.publish(&built.manifest);
                     self.collect();
                 }

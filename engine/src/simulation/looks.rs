@@ -11,8 +11,13 @@ impl<S: StateMachine, D: Disk> Node<S, D> {
     pub fn said(&mut self, shard: u16) -> Vec<Said> {
         match &mut self.shards[usize::from(shard)].stage {
             Stage::Running(running) => running.take_said(),
-            Stage::Opening(..) | Stage::Over => Vec::new(),
+            Stage::Opening(..) | Stage::Closing(_) | Stage::Over => Vec::new(),
         }
+    }
+
+    /// What the start of `shard` could not read of its log.
+    pub fn losses(&self, shard: u16) -> &[raftlog::Loss] {
+        &self.shards[usize::from(shard)].losses
     }
 
     /// Whether a snapshot's record is on its way to the disk of `shard`.

@@ -26,7 +26,7 @@ pub(super) fn live(mut life: Life, rng: &mut fastrand::Rng) -> Life {
     life
 }
 
-/// Invariants 1, 2, 3, 4, 6, 7, 8, 9, 10, 11: five lives per seed.
+/// Invariants 1, 2, 3, 4, 6, 7, 8, 10, 11, 14: five lives per seed.
 #[test]
 fn acknowledged_batches_survive_crashes_and_dropped_ones_stay_dropped() {
     for seed in 0..150 {
@@ -107,7 +107,7 @@ fn a_write_that_lands_after_recovery_is_not_believed() {
     assert!(lost > 10, "the late write must be lost at times");
 }
 
-/// Invariant 11: a record that dies while its batch waits lives again if what killed it is lost, and so its segment
+/// Invariant 13: a record that dies while its batch waits lives again if what killed it is lost, and so its segment
 /// must not be left out of a checkpoint taken between the two.
 #[test]
 fn a_record_killed_while_its_batch_waits_may_live_again() {
@@ -141,7 +141,7 @@ fn a_record_killed_while_its_batch_waits_may_live_again() {
     }
 }
 
-/// A sync that fails may drop what it was to make durable, and the next start's says that all is well: what that start
+/// Invariant 6: a sync that fails may drop what it was to make durable, and the next start's says that all is well: what that start
 /// believed must survive the next power cut all the same.
 #[test]
 fn what_a_failed_sync_dropped_is_written_again() {

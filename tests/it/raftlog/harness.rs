@@ -6,7 +6,7 @@ use raft::{
     EntryId, EntryKind, EntrySpec, GroupId, HardState, Index, NodeId, Standing, Term, TermRun, Time,
     encode_entry, entry_bytes,
 };
-use raftlog::{BatchSeq, Log, OpenError, Options, ReadError, Recovered};
+use raftlog::{BatchSeq, Log, LogError, OpenError, Options, ReadError, Recovered};
 use ringraft_tests::disk::{SimDisk, block_on};
 
 pub(super) const GROUPS: u32 = 3;
@@ -49,6 +49,8 @@ pub(super) fn any_options(seed: u64) -> Options {
 /// One group as the log must show it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct GroupModel {
+    /// Which of the groups of this number; 0 before it has entries.
+    pub(super) incarnation: u32,
     pub(super) hard_state: HardState,
     pub(super) compacted: EntryId,
     pub(super) snapshot: Option<(EntryId, Vec<u8>)>,
@@ -174,14 +176,17 @@ impl Life {
             })
             .collect();
         let each = entry_bytes(command_bytes);
-        let space = self.log.entries_space(GroupId(group), 1, first, count, each * count as usize);
         let model = self.model.entry(group).or_default();
+        model.incarnation = model.incarnation.max(1);
+        let incarnation = model.incarnation;
         model.entries.split_off(&first.index.0);
+        let bytes = each * count as usize;
+        let space = self.log.entries_space(GroupId(group), incarnation, first, count, bytes);
         for (index, (command, place)) in
             (first.index.0..).zip(commands.into_iter().zip(space.chunks_exact_mut(each)))
         {
             let id = EntryId::new(first.term, Index(index));
-            let spec = EntrySpec { group: GroupId(group), incarnation: 1, id, kind: kind(id) };
+            let spec = EntrySpec { group: GroupId(group), incarnation, id, kind: kind(id) };
             encode_entry(place, spec, command_bytes, |out| out.copy_from_slice(&command));
             model.entries.insert(index, (first.term, command));
         }
@@ -194,9 +199,23 @@ impl Life {
         let spec = EntrySpec { group: GroupId(group), incarnation: 1, id, kind: kind(id) };
         encode_entry(space, spec, command.len(), |out| out.copy_from_slice(command));
         let model = self.model.entry(group).or_default();
+        model.incarnation = 1;
         model.entries.split_off(&id.index.0);
         model.entries.insert(id.index.0, (id.term, command.to_vec()));
         self.note();
+    }
+
+    /// The group is gone, and another one of its number begins.
+    pub(super) fn begin_anew(&mut self, group: u32, count: u32, command_bytes: usize) {
+        let model = self.group(group);
+        let term = model.last().term.next();
+        // What it voted in stays: an older one would be a lie.
+        *model = GroupModel {
+            incarnation: model.incarnation + 1,
+            hard_state: model.hard_state,
+            ..GroupModel::default()
+        };
+        self.append(group, EntryId::new(term, Index(1)), count, command_bytes);
     }
 
     /// Appends behind the last entry, in its term.
@@ -291,9 +310,15 @@ impl Life {
 
     /// Polls, ticks, and does the background work that is due.
     pub(super) fn settle(&mut self) {
-        let durable = self.log.poll().expect("no fault was injected");
+        self.try_settle().expect("no fault was injected");
+    }
+
+    /// The same on a disk that may fail.
+    pub(super) fn try_settle(&mut self) -> Result<(), LogError> {
+        let durable = self.log.poll()?;
         assert!(durable >= self.acked, "acknowledgements never go back");
         self.acked = durable;
+        assert!(self.log.stats().file_bytes <= self.options.cap_bytes, "{:?}", self.log.stats());
         self.now = Time(self.now.0 + 1500);
         self.log.tick(self.now);
         if let Some(job) = self.log.wanted() {
@@ -304,6 +329,7 @@ impl Life {
             let relocation = block_on(job.run());
             self.found.extend(self.log.relocated(relocation));
         }
+        Ok(())
     }
 
     /// Everything submitted is durable, and nothing waits.
@@ -341,6 +367,7 @@ pub(super) fn check(log: &Log<SimDisk>, recovered: &Recovered, model: &Model) {
             continue;
         };
         assert_eq!(found.hard_state, model.hard_state, "group {group}");
+        assert_eq!(found.incarnation, model.incarnation, "group {group}");
         assert_eq!(found.compacted, model.compacted, "group {group}");
         assert_eq!(found.last, model.last().index, "group {group}");
         assert_eq!(found.runs, model.runs(), "group {group}");

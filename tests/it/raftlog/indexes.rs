@@ -20,7 +20,7 @@ fn indexed() -> u64 {
     runtime::probe::take_marks().get("log.indexed").copied().unwrap_or_default()
 }
 
-/// A clean end: the next start reads the fronts of all files, one segment that holds a checkpoint, and the lists.
+/// Invariant 15, a clean end: the next start reads the fronts of all files, one segment that holds a checkpoint, and the lists.
 #[test]
 fn a_start_after_a_clean_end_reads_checkpoint_and_indexes_only() {
     let mut life = filled(16);
@@ -63,7 +63,7 @@ fn lists_outlive_starts() {
     assert!(indexed() >= 15, "every segment still has its list");
 }
 
-/// A crash: the same, and the segments that are newer than the newest checkpoint.
+/// Invariant 15, a crash: the same, and the segments that are newer than the newest checkpoint.
 #[test]
 fn a_start_after_a_crash_walks_through_what_is_newer_than_the_checkpoint_only() {
     let life = filled(16);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ringraft_tests::disk::SimDisk;
+use ringraft_tests::disk::{SimDisk, block_on};
 use ringraft_tests::node_sim::marks::MARKS;
 
 use super::crashes::live;
@@ -31,7 +31,12 @@ fn every_branch_of_the_logs_recovery_is_reached() {
     for seed in 0..2_000 {
         let mut rng = fastrand::Rng::with_seed(seed);
         let life = Life::with(any_options(seed));
-        let life = live(live(life, &mut rng), &mut rng);
+        let mut life = live(live(life, &mut rng), &mut rng);
+        if rng.u8(..3) == 0 {
+            life.disk.hold(false);
+            life.disk.release_all();
+            let _short_of_segments = block_on(life.log.close());
+        }
         life.disk.crash(rng.u64(..));
         recover(&life.disk.image(), seed);
         let files = life.disk.paths().len();

@@ -57,7 +57,7 @@ fn turns_that_find_the_pipeline_full_share_a_batch() {
     assert_eq!(life.log.visible(raft::GroupId(0)).0, 10);
 }
 
-/// Invariant 15: a roll at every place of a segment, 0 to 4 writes in flight, any of them lost.
+/// Invariant 18: a roll at every place of a segment, 0 to 4 writes in flight, any of them lost.
 #[test]
 fn a_roll_at_any_batch_with_any_writes_in_flight_loses_nothing() {
     for filler in 0..10 {
@@ -124,7 +124,7 @@ fn work_puts_the_seal_off() {
     assert_eq!(life.log.deadline(), Time::NEVER);
 }
 
-/// Invariant 14: an error is for ever, and what completes after it is not acknowledged.
+/// Invariant 17: an error is for ever, and what completes after it is not acknowledged.
 #[test]
 fn after_an_error_nothing_is_acknowledged() {
     let mut life = Life::first(5);

@@ -118,7 +118,7 @@ fn reads_name_what_is_wrong() {
     assert!(read(&life, 3).is_ok(), "a failed read harms nothing");
 }
 
-/// Invariant 11: a read under way keeps its segment from being used again.
+/// Invariants 13 and 20: a read under way keeps its segment from being used again.
 #[test]
 fn a_read_pins_its_segment() {
     let mut life = Life::first(6);

@@ -26,7 +26,7 @@ fn segments_are_used_again() {
     life.reopen(2);
 }
 
-/// Invariant 11: a segment is free when the checkpoint that leaves it out is durable, and not before.
+/// Invariant 13: a segment is free when the checkpoint that leaves it out is durable, and not before.
 #[test]
 fn only_a_durable_checkpoint_frees() {
     let mut life = Life::first(9);
@@ -123,7 +123,7 @@ fn idle_groups_pin_nothing() {
     assert_eq!(life.model[&1].snapshot.as_ref().map(|(_, body)| &body[..]), Some(&b"idle"[..]));
 }
 
-/// Invariant 12.
+/// Invariant 14.
 #[test]
 fn a_full_log_refuses_entries_and_still_votes_and_compacts() {
     let mut life = Life::first(3);
@@ -173,7 +173,7 @@ fn a_full_log_refuses_entries_and_still_votes_and_compacts() {
     life.reopen(5);
 }
 
-/// A disk that is full while files are prepared: commits go on with what there is, and growth comes back.
+/// Invariant 19: a disk that is full while files are prepared: commits go on with what there is, and growth comes back.
 #[test]
 fn failing_to_make_files_is_survived() {
     let mut life = Life::first(4);

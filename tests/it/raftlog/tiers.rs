@@ -145,7 +145,7 @@ fn what_dies_by_itself_is_not_moved() {
     life.reopen(5);
 }
 
-/// Whatever write of a log that moves entries is the last, and whatever of those under way arrives: all is there, once.
+/// Invariants 1, 11 and 13: whatever write of a log that moves entries is the last, and whatever of those under way arrives: all is there, once.
 #[test]
 fn a_crash_at_any_write_while_entries_are_moved_loses_nothing() {
     let mut rng = fastrand::Rng::with_seed(6);

@@ -70,6 +70,7 @@ pub(super) struct Time {
     /// Times as slow as it should be.
     slowness: u64,
     armed: Option<Silent>,
+    armed_front: Option<Silent>,
     damage: Vec<Damage>,
     /// What only takes time.
     waits: BTreeMap<HeldId, (u64, Option<Waker>)>,
@@ -95,6 +96,7 @@ impl SimDisk {
             frozen_until_us: 0,
             slowness: 1,
             armed: None,
+            armed_front: None,
             damage: Vec::new(),
             waits: BTreeMap::new(),
         });
@@ -131,6 +133,11 @@ impl SimDisk {
     /// The next write goes wrong so, and nobody is told.
     pub fn arm(&self, silent: Silent) {
         self.with_time(|time| time.armed = Some(silent));
+    }
+
+    /// The next write at the front of a log's file goes wrong so, also if that is after a crash; or none does any more.
+    pub fn arm_front(&self, silent: Option<Silent>) {
+        self.with_time(|time| time.armed_front = silent);
     }
 
     /// The silent faults that came about since this was last asked.
@@ -249,7 +256,10 @@ impl Machine {
         len: usize,
         file_bytes: usize,
     ) -> Option<Spoilt> {
-        let silent = self.time.as_mut()?.armed.take()?;
+        let time = self.time.as_mut()?;
+        let is_front =
+            offset == 0 && path.as_ref().is_some_and(|path| path.extension() == Some("log".as_ref()));
+        let silent = time.armed.take().or_else(|| time.armed_front.take_if(|_| is_front))?;
         let path = path?;
         let (spoilt, what) = match silent {
             Silent::Lost => (Spoilt::Lost, "a write was lost"),

@@ -28,6 +28,7 @@ impl World {
         self.weather.clear();
         for machine in 0..self.machines.len() {
             self.heal_disks(machine);
+            self.disarm(machine);
             self.machines[machine].paused_until = self.now_us;
             self.resume(machine);
             if matches!(self.machines[machine].process, Process::Down) && self.machines[machine].starts > 0 {

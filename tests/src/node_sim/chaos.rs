@@ -10,6 +10,7 @@ use super::world::{Happening, World};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     Kill,
+    Stop,
     Power,
     Blackout,
     Pause,
@@ -26,9 +27,10 @@ enum Fault {
     Deaf,
 }
 
-fn weighted(faults: &Faults) -> [(Fault, u8); 15] {
+fn weighted(faults: &Faults) -> [(Fault, u8); 16] {
     [
         (Fault::Kill, faults.kill),
+        (Fault::Stop, faults.stop),
         (Fault::Power, faults.power),
         (Fault::Blackout, faults.blackout),
         (Fault::Pause, faults.pause),
@@ -79,6 +81,7 @@ impl World {
                 self.kill(machine);
                 self.start_later(machine);
             }
+            Fault::Stop => self.stop(machine),
             Fault::Power => {
                 self.cut_power(machine);
                 self.start_later(machine);
@@ -129,7 +132,8 @@ impl World {
         }
     }
 
-    fn start_later(&mut self, machine: usize) {
+    /// Has a machine's node started after a while, if it is one that is started and none runs.
+    pub fn start_later(&mut self, machine: usize) {
         let after_us =
             if self.random.bool() { self.random.u64(..100_000) } else { self.random.u64(..4_000_000) };
         if matches!(self.machines[machine].process, Process::Down) && self.has_begun(machine) {

@@ -100,6 +100,11 @@ impl World {
         }
     }
 
+    /// What is still to go wrong at the front of a segment does not.
+    pub fn disarm(&self, machine: usize) {
+        self.machines[machine].disks.iter().for_each(|disk| disk.arm_front(None));
+    }
+
     /// Bytes on a disk of a machine change, or a write goes wrong in silence; where a majority of the replicas is whole and
     /// what is damaged is not the last thing written. The machine's node is restarted soon and must find the damage.
     pub fn rot(&mut self, machine: usize) {
@@ -112,29 +117,34 @@ impl World {
             return;
         }
         let disk = here.disks[shard].clone();
-        let said = match self.random.u8(..4) {
-            3 => {
-                disk.arm(Silent::Stray);
-                "writes into another file next".to_owned()
-            }
-            0 => {
-                disk.arm(Silent::Lost);
-                "loses its next write".to_owned()
-            }
+        let blocks = self.random.i64(-20..20);
+        let (silent, said) = match self.random.u8(..4) {
+            3 => (Some(Silent::Stray), "writes into another file".to_owned()),
+            0 => (Some(Silent::Lost), "loses a write".to_owned()),
             1 => {
-                let blocks = self.random.i64(-20..20);
-                disk.arm(Silent::Misdirected(if blocks == 0 { 1 } else { blocks }));
-                format!("writes {blocks} blocks off next")
+                let blocks = if blocks == 0 { 1 } else { blocks };
+                (Some(Silent::Misdirected(blocks)), format!("writes {blocks} blocks off"))
             }
             _ => {
                 let Some((path, offset)) = Machine::draw_place(&disk, &mut self.random) else { return };
                 disk.flip_bit(&path, offset, self.random.u32(..8));
-                format!("rots in {} at {offset}", path.display())
+                (None, format!("rots in {} at {offset}", path.display()))
             }
         };
-        self.say(|| format!("machine {machine}: disk {shard} {said}"));
+        let is_front = silent.is_some() && self.random.bool();
+        let when = ["", ", when a segment is begun"][usize::from(is_front)];
+        match silent {
+            // There is nothing in front of a front.
+            Some(Silent::Misdirected(blocks)) if is_front => {
+                disk.arm_front(Some(Silent::Misdirected(blocks.abs())));
+            }
+            Some(silent) if is_front => disk.arm_front(Some(silent)),
+            Some(silent) => disk.arm(silent),
+            None => {}
+        }
+        self.say(|| format!("machine {machine}: disk {shard} {said}{when}"));
         let here = &mut self.machines[machine];
-        (here.is_damaged, here.damaged_at_us) = (true, self.now_us);
+        (here.is_damaged, here.was_damaged, here.damaged_at_us) = (true, true, self.now_us);
         here.protected_until = self.now_us + SEALED_AFTER_US;
         let after_us = self.random.u64(FOUND_AFTER_US);
         self.plan(after_us, Happening::Inspect { machine });
@@ -146,7 +156,14 @@ impl World {
         if damage.is_empty() {
             return;
         }
-        self.machines[machine].protected_until = self.now_us + SEALED_AFTER_US;
+        let here = &mut self.machines[machine];
+        here.protected_until = self.now_us + SEALED_AFTER_US;
+        if damage.iter().any(|damage| damage.offset == 0) {
+            // It may have come about long after it was armed.
+            here.damaged_at_us = self.now_us;
+            let after_us = self.random.u64(FOUND_AFTER_US);
+            self.plan(after_us, Happening::Inspect { machine });
+        }
         for damage in damage {
             self.say(|| {
                 format!(
@@ -192,5 +209,6 @@ impl World {
         }
         self.say(|| format!("machine {machine}: healed"));
         self.machines[machine].is_damaged = false;
+        self.disarm(machine);
     }
 }

@@ -35,6 +35,19 @@ pub enum Process {
     Ended,
 }
 
+/// How a clean stop ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopEnd {
+    /// The logs are closed.
+    Whole,
+    /// And then the power goes: nothing may be lost by that.
+    PowerAfter,
+    /// The node is killed while it closes its logs.
+    Killed,
+    /// The power goes meanwhile.
+    Power,
+}
+
 /// A clock that runs a little wrong.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
@@ -79,6 +92,8 @@ pub struct Slot {
     pub inputs: Vec<Input>,
     /// When it is visited next; `u64::MAX`: not planned.
     pub visit_at: u64,
+    /// Segments that its log has begun since its start.
+    pub rolls: u64,
     /// It is busy until then.
     pub busy_until: u64,
     /// Its connections by the slot of their socket.
@@ -132,6 +147,8 @@ pub struct Machine {
     pub powered: bool,
     /// Its node is stopped (SIGSTOP) until then.
     pub paused_until: u64,
+    /// Its node was asked to stop, and this is how that ends.
+    pub stopping: Option<StopEnd>,
     /// How often a node was started here.
     pub starts: u64,
     /// The disk was replaced so often.
@@ -142,6 +159,8 @@ pub struct Machine {
     pub is_damaged: bool,
     /// Since then.
     pub damaged_at_us: u64,
+    /// Some of it ever was: what nobody needs stays damaged.
+    pub was_damaged: bool,
     /// It is not stopped before this, nor before its disks are sealed: see `disks`.
     pub protected_until: u64,
     /// One disk per shard.

@@ -25,6 +25,9 @@ const WAITERS: &str = "engine/src/shard/waiters.rs has tests: one seed in thousa
 /// Every mark, where it stands, and who reaches it.
 pub const MARKS: &[(&str, Reached)] = &[
     ("log.case1.end", BySeeds),
+    ("log.case1.closed", BySeeds),
+    ("log.close.listed", BySeeds),
+    ("log.close.short", BySeeds),
     ("log.case2.torn", Elsewhere(CRASHES)),
     ("log.case3.torn", Elsewhere(CRASHES)),
     ("log.case3.hole", Elsewhere(HEADERS)),
@@ -59,6 +62,8 @@ pub const MARKS: &[(&str, Reached)] = &[
     ),
     ("read.left_behind", BySeeds),
     ("write.waits_among_older", Elsewhere(WAITERS)),
+    ("stop.cut_short", BySeeds),
+    ("stop.log_left", BySeeds),
     ("start.from_snapshot", BySeeds),
     ("start.newcomer", BySeeds),
     ("start.joining", BySeeds),

@@ -3,7 +3,7 @@
 use ringraft::simulation::{End, Node};
 use ringraft::{Fatal, StartError};
 
-use super::machine::{Clock, Machine, Process, Slot, builder, factory};
+use super::machine::{Clock, Machine, Process, Slot, StopEnd, builder, factory};
 use super::profile::Profile;
 use super::world::{Happening, World};
 use crate::core_sim::violation::{require, violated};
@@ -11,6 +11,8 @@ use crate::disk::SimDisk;
 
 /// What a boot clock shows at most when a life begins.
 const BOOT_US_MAX: u64 = 10_000_000;
+/// The close of a log takes about so many writes, one after the other, or fewer.
+const CLOSING_WRITES: u64 = 6;
 
 impl Machine {
     /// A machine that nothing has run on yet.
@@ -22,12 +24,14 @@ impl Machine {
             process: Process::Down,
             powered: true,
             paused_until: 0,
+            stopping: None,
             starts: 0,
             lives: 0,
             clock: Clock::new(0, random.u64(1_000_000..BOOT_US_MAX), drift(profile, random)),
             disks: (0..shards).map(|_| SimDisk::new()).collect(),
             is_damaged: false,
             damaged_at_us: 0,
+            was_damaged: false,
             protected_until: 0,
             slots: Vec::new(),
         };
@@ -63,7 +67,7 @@ impl World {
         }
         let known = self.known(machine);
         let here = &mut self.machines[machine];
-        (here.powered, here.paused_until) = (true, 0);
+        (here.powered, here.paused_until, here.stopping) = (true, 0, None);
         here.starts += 1;
         self.counts.starts += 1;
         let builder = builder(&self.profile, machine, here.node, &known, self.home.dir(machine, here.lives));
@@ -121,12 +125,7 @@ impl World {
             disk.abandon(self.random.u64(..));
         }
         let is_damaged = self.machines[machine].is_damaged;
-        if self.machines[machine].is_unsealed() {
-            // Its last batch may be gone, and nothing tells: beyond what is promised, so nobody starts it with this disk.
-            self.say(|| format!("machine {machine}: the end of its log is lost"));
-            if !self.profile.is_beyond {
-                self.replace_node(machine);
-            }
+        if self.gives_up_unsealed(machine) {
             return;
         }
         match end {
@@ -157,11 +156,99 @@ impl World {
         }
     }
 
-    /// A node handed over and stopped, as it was asked to.
+    /// The last batch of a machine on which nothing runs may be gone, and nothing tells: beyond what is promised, so nobody
+    /// starts it with this disk. Whether that is so.
+    fn gives_up_unsealed(&mut self, machine: usize) -> bool {
+        if !self.machines[machine].is_unsealed() {
+            return false;
+        }
+        self.say(|| format!("machine {machine}: the end of its log is lost"));
+        self.machines[machine].process = Process::Ended;
+        if !self.profile.is_beyond {
+            self.replace_node(machine);
+        }
+        true
+    }
+
+    /// SIGTERM: the node hands over, closes its logs and stops, if nothing comes between.
+    pub fn stop(&mut self, machine: usize) {
+        let now_us = self.now_us;
+        let here = &mut self.machines[machine];
+        let is_ready = here.is_awake(now_us) && here.listens();
+        if !is_ready || here.is_protected(now_us) || here.stopping.is_some() {
+            return;
+        }
+        let ends = [StopEnd::Whole, StopEnd::PowerAfter, StopEnd::Killed, StopEnd::Power];
+        let end = ends[self.random.usize(..ends.len())];
+        here.stopping = Some(end);
+        here.running().into_iter().for_each(|node| node.shut_down());
+        self.say(|| format!("machine {machine}: SIGTERM, {end:?}"));
+        self.wake_all(machine);
+    }
+
+    /// A node began to close its logs: it may be cut short.
+    pub fn closing(&mut self, machine: usize) {
+        let here = &mut self.machines[machine];
+        let start = here.starts;
+        let power = match here.stopping {
+            Some(StopEnd::Killed) => false,
+            Some(StopEnd::Power) => true,
+            Some(StopEnd::Whole | StopEnd::PowerAfter) | None => return,
+        };
+        here.stopping = Some(StopEnd::Whole); // unless it is in time for what is planned now
+        // A close is some few writes, one after the other.
+        let after_us = self.random.u64(..CLOSING_WRITES * self.profile.timing.write_us);
+        self.plan(after_us, Happening::CutShort { machine, start, power });
+    }
+
+    /// A shard had a turn. If its log began a segment, the node may be cut short before the checkpoint behind that is durable.
+    pub fn segment_may_have_begun(&mut self, machine: usize, shard: u16) {
+        let chance = self.profile.faults.roll;
+        if chance == 0 || self.now_us >= self.profile.life_us {
+            return;
+        }
+        let here = &mut self.machines[machine];
+        let Process::Up(node) = &here.process else { return };
+        let rolls = node.log(shard).map_or(0, |log| log.stats().rolls);
+        let before = std::mem::replace(&mut here.slots[usize::from(shard)].rolls, rolls);
+        if rolls > before && before > 0 && self.random.u8(..100) < chance {
+            let (start, power) = (here.starts, self.random.bool());
+            let after_us = self.random.u64(..2 * self.profile.timing.write_us);
+            self.plan(after_us, Happening::CutShort { machine, start, power });
+        }
+    }
+
+    /// The start number `start` of a machine's node ends now, if it still runs.
+    pub fn cut_short(&mut self, machine: usize, start: u64, power: bool) {
+        let here = &self.machines[machine];
+        if here.starts == start && matches!(here.process, Process::Up(_)) {
+            if power {
+                self.cut_power(machine)
+            } else {
+                self.kill(machine)
+            }
+            self.start_later(machine);
+        }
+    }
+
+    /// A node handed over, closed its logs and stopped, as it was asked to.
     pub fn node_stopped(&mut self, machine: usize) {
         self.say(|| format!("machine {machine}: the node stopped"));
-        self.machines[machine].process = Process::Down;
+        let here = &mut self.machines[machine];
+        here.process = Process::Down;
+        let end = here.stopping.take();
         self.cut_off(machine, true);
+        // What ran beside the turns ends anywhere.
+        for disk in &self.machines[machine].disks {
+            disk.abandon(self.random.u64(..));
+        }
+        if self.gives_up_unsealed(machine) {
+            return;
+        }
+        if end == Some(StopEnd::PowerAfter) {
+            self.cut_power(machine);
+        }
+        self.start_later(machine);
     }
 
     /// `kill -9`: what was written is not lost, connections end at once.
@@ -222,7 +309,7 @@ impl World {
         here.process = Process::Down;
         here.lives += 1;
         here.disks = (0..self.profile.shards).map(|_| SimDisk::new()).collect();
-        here.is_damaged = false;
+        (here.is_damaged, here.was_damaged) = (false, false);
         here.time_disks(&self.profile, &mut self.random);
     }
 }

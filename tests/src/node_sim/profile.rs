@@ -26,6 +26,10 @@ pub struct Links {
 pub struct Faults {
     /// `kill -9`, and a start later.
     pub kill: u8,
+    /// SIGTERM, and a start later: the logs are closed, or it is cut short.
+    pub stop: u8,
+    /// Of a hundred segments that are begun, at how many the node is killed or loses power in the next moment.
+    pub roll: u8,
     /// Power cuts: what was not synced is lost or torn.
     pub power: u8,
     /// Power cuts of all machines at once.
@@ -177,7 +181,7 @@ impl Profile {
                 save: fault(random, 10),
                 unheard: fault(more, 50),
                 reshape: fault(more, 3),
-                deaf: 0,
+                ..Faults::default()
             },
             chaos_us: pick(random, &[100_000, 400_000, 1_500_000]),
             life_us: if heavy { 3_000_000 } else { pick(random, &[5_000_000, 10_000_000, 20_000_000]) },
@@ -193,6 +197,8 @@ impl Profile {
         profile.faults.deaf = fault(more, 15);
         profile.readers = pick(more, &[0, 1, 2, 4]);
         profile.patience_us = pick(more, &[PATIENCE_US, 300_000]);
+        profile.faults.stop = fault(more, 10);
+        profile.faults.roll = fault(more, 40);
         profile
     }
 

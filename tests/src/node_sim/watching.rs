@@ -2,7 +2,7 @@
 
 use raft::NodeId;
 
-use super::checks::{BoundsLook, Look, check_queues, check_rest};
+use super::checks::{BoundsLook, Look, check_losses, check_queues, check_rest};
 use super::machine::Process;
 use super::world::World;
 use crate::workload::judge;
@@ -22,6 +22,7 @@ impl World {
         let place = (node_id, life, shard);
         self.checks.files.removed(place, start, &here.disks[usize::from(shard)].take_removed());
         if node.log(shard).is_some() {
+            check_losses(here.was_damaged, node.losses(shard));
             let is_pending = node.has_pending_records(shard);
             self.checks.files.check(place, start, is_pending, || node.snapshots(shard));
         }

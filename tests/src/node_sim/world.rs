@@ -52,6 +52,15 @@ pub enum Happening {
         /// The machine.
         machine: usize,
     },
+    /// A node that closes its logs, or began a segment, is cut short.
+    CutShort {
+        /// The machine.
+        machine: usize,
+        /// Which start of its node.
+        start: u64,
+        /// By the end of power, not of its process alone.
+        power: bool,
+    },
     /// A stopped node goes on.
     Resume {
         /// The machine.
@@ -220,6 +229,7 @@ impl World {
             Happening::Operator => self.operator_goes_on(),
             Happening::Chaos => self.chaos(),
             Happening::Start { machine } => self.start(machine),
+            Happening::CutShort { machine, start, power } => self.cut_short(machine, start, power),
             Happening::Resume { machine } => self.resume(machine),
             Happening::Inspect { machine } => self.inspect(machine),
             Happening::CheckHealed { machine } => self.check_healed(machine),
@@ -285,14 +295,18 @@ impl World {
         if let Err(end) = end {
             return self.node_ended(machine, &end);
         }
-        let (ready, over) = (node.is_ready() && !was_ready, node.is_over());
+        let (ready, closing, over) = (node.is_ready() && !was_ready, node.is_closing(), node.is_over());
         if ready {
             self.say(|| format!("machine {machine}: ready"));
         }
         self.note_damage(machine, shard);
+        self.segment_may_have_begun(machine, shard);
         self.check_visit(machine, shard);
         for action in actions {
             self.carry_out(machine, shard, action);
+        }
+        if closing {
+            self.closing(machine);
         }
         if over {
             self.node_stopped(machine);

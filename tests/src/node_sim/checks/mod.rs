@@ -7,6 +7,7 @@
 mod bounds;
 mod committed;
 mod cursors;
+mod damage;
 mod durable_quorum;
 mod election_safety;
 mod files_in_use;
@@ -24,6 +25,7 @@ use raft::{Config, EntryId, GroupId, Index, NodeId, Role, Standing, Term};
 use ringraft::simulation::{EntryLook, Said};
 
 pub use bounds::{BoundsLook, check_queues, check_rest};
+pub use damage::check_losses;
 pub use files_in_use::Files;
 
 /// A replica after a turn.
@@ -182,6 +184,7 @@ impl Checks {
                 && (before.term, before.start) == (look.term, look.start)
         });
         self.votes.check(&look);
+        damage::check(&look);
         let forgets = known.forgets(&look);
         if forgets {
             known.lost.push((known.base, known.terms.clone()));

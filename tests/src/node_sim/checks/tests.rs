@@ -62,6 +62,16 @@ fn a_good_life_passes() {
 }
 
 #[test]
+fn what_is_missing_where_nothing_was_damaged_is_condemned() {
+    let recovers = Look { standing: Standing::Recovering, ..look(2) };
+    assert_eq!(condemned(|checks| show(checks, recovers.clone(), 7)), Some("damage"));
+    assert_eq!(condemned(|checks| show(checks, Look { may_forget: true, ..recovers }, 7)), None);
+    let loss = raftlog::Loss { path: "slot-000001.log".into(), offset: 0, what: "it is gone".into() };
+    assert_eq!(condemned(|_| check_losses(false, std::slice::from_ref(&loss))), Some("damage"));
+    assert_eq!(condemned(|_| check_losses(true, &[loss])), None);
+}
+
+#[test]
 fn what_is_wrong_is_condemned_by_the_check_of_its_name() {
     let leader = |node| Look { role: Role::Leader, ..look(node) };
     let shorter = |last: u64, look: Look| Look {
