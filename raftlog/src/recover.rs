@@ -30,7 +30,7 @@ use runtime::File;
 use crate::{
     Loss, OpenError,
     format::{BLOCK_U64, RecordHeader, RecordKind, SegmentRow, batch_flags},
-    holes::Older,
+    holes::{Hole, Older},
     indexed::Indexed,
     lost::{Lost, LostRows},
     scan::{Scanned, Walk},
@@ -110,7 +110,8 @@ fn sound_bytes(walk: &Walk) -> u64 {
     walk.end_offset() - crate::format::BLOCK_U64 + walk.stray_bytes
 }
 
-async fn attempt<F: File>(survey: &mut Survey<F>, dir: &Path, top: u64) -> Result<Attempt, OpenError> {
+/// Case 1: where the newest segment, `top`, ends, past what cannot be read but was durable.
+async fn find_end<F: File>(survey: &mut Survey<F>, top: u64, holes: &mut Vec<Hole>) -> Result<(), OpenError> {
     survey.load(top).await?;
     if survey.walk(top).is_closed() {
         runtime::mark!("log.case1.closed");
@@ -118,11 +119,9 @@ async fn attempt<F: File>(survey: &mut Survey<F>, dir: &Path, top: u64) -> Resul
         survey.look_behind(top).await?;
     }
     survey.tear(top);
-    // Case 1.
-    let mut holes = Vec::new();
     while survey.check_not_durable(top).is_err() {
         let before = survey.walk(top).next.batch_seq;
-        survey.pass_holes(top, survey.durable_max, None, &mut holes).await?;
+        survey.pass_holes(top, survey.durable_max, None, holes).await?;
         if survey.walk(top).next.batch_seq == before {
             break; // nothing more can be read: to be judged below
         }
@@ -131,6 +130,12 @@ async fn attempt<F: File>(survey: &mut Survey<F>, dir: &Path, top: u64) -> Resul
     }
     survey.check_end_read(top)?;
     runtime::mark!("log.case1.end");
+    Ok(())
+}
+
+async fn attempt<F: File>(survey: &mut Survey<F>, dir: &Path, top: u64) -> Result<Attempt, OpenError> {
+    let mut holes = Vec::new();
+    find_end(survey, top, &mut holes).await?;
     let mut chain = vec![Counted { segment: top, limit: u64::MAX }];
     let checkpoint = loop {
         let oldest = *chain.last().expect("starts with the newest");
