@@ -7,7 +7,7 @@ use std::{
 };
 
 use raft::{EntryId, GroupId, HardState, Index, Standing, TermRun, Time};
-use runtime::Disk;
+use runtime::{BufferMut, Disk, File};
 
 use crate::{
     BatchSeq, Log, Loss, Lost, OpenError, Options, SegmentJob, Stats,
@@ -15,7 +15,7 @@ use crate::{
     cache::Cache,
     checkpoint::CheckpointState,
     damages::Damages,
-    format::Identity,
+    format::{BLOCK, Identity},
     group::GroupLog,
     listing::Listing,
     measures::{Reads, Stopwatch, WriteTimes},
@@ -296,6 +296,11 @@ async fn adopt<D: Disk>(
     }
     groups.values().flat_map(GroupLog::records).for_each(|record| segments.revive(record));
     segments.set_next(survey.slot_max + 1, survey.segment_max + 1);
+    for slot in &survey.unreadable {
+        // It is known what it was, for a checkpoint names it. The next one does not, and a start that finds it so would not know.
+        let zeros = BufferMut::zeroed(BLOCK).freeze();
+        slot.file.write_durable(0, zeros).await.map_err(io_error("clearing", &slot.path))?;
+    }
     let headless = survey.headless.into_iter().map(|headless| headless.slot);
     let dropped = survey.segments.into_values().map(|found| found.slot);
     let free = survey.unused.into_iter().chain(survey.unreadable);
