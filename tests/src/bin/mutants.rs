@@ -52,8 +52,8 @@ mod injected {
         /// Seeds of the core's simulation to live at most for each.
         #[arg(long, default_value_t = 8000)]
         seeds: u64,
-        /// Seeds of the nodes' simulation to live at most for each.
-        #[arg(long, default_value_t = 1000)]
+        /// Seeds of the nodes' simulation to live at most for each: some bite once in several hundred.
+        #[arg(long, default_value_t = 3000)]
         node_seeds: u64,
         /// Only those of whole nodes.
         #[arg(long)]
