@@ -13,7 +13,7 @@ use crate::{
     Log,
     format::{IndexRow, encode_index_row},
     group::{GroupLog, Record},
-    segments::Segment,
+    segments::{Fullness, Segment},
 };
 
 /// One record of an index holds about so much: several fit a batch of a checkpoint.
@@ -83,6 +83,8 @@ impl Listing {
 impl<D: Disk> Log<D> {
     /// Goes on listing what lives in segments that have no index, and looks at `looks_max` records and groups. Whether all is listed.
     pub(crate) fn list_on(&mut self, looks_max: usize) -> bool {
+        // Where room is short it is the checkpoint that makes some: it does not wait.
+        let looks_max = if self.segments.fullness() == Fullness::Short { usize::MAX } else { looks_max };
         let mut listing = std::mem::take(&mut self.listing);
         if !listing.begun {
             listing.begun = true;
@@ -91,7 +93,8 @@ impl<D: Disk> Log<D> {
         let chunk_bytes_max = CHUNK_BYTES.min(self.batch_bytes_max() / 2).max(2 * ROW_BYTES_MAX);
         let mut looks = looks_max;
         while looks > 0 {
-            let Some(segment) = listing.list.as_ref().map(|list| list.segment).or(listing.left.pop_front())
+            let Some(segment) =
+                listing.list.as_ref().map(|list| list.segment).or_else(|| listing.left.pop_front())
             else {
                 break;
             };

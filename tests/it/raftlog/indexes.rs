@@ -132,3 +132,30 @@ fn a_list_is_made_over_several_turns() {
     life.reopen(12);
     assert!(indexed() > 0, "the first segment is listed");
 }
+
+/// Segments that were completed while a list was made are all listed with the next checkpoint, though that takes many turns too.
+#[test]
+fn lists_that_take_turns_leave_no_segment_out() {
+    let mut life = Life::with(raftlog::Options { looks_per_turn: 1, ..options(12) });
+    let first = life.log.stats();
+    while life.log.stats().rolls < first.rolls + 9 {
+        (0..24).for_each(|at| life.append_next(at % GROUPS, 1, 200));
+        life.log.submit();
+        life.disk.release_all();
+        life.settle();
+    }
+    life.quiesce();
+    let rolls = life.log.stats().rolls;
+    while life.log.stats().rolls == rolls {
+        life.append_next(0, 1, 200);
+        life.quiesce();
+    }
+    life.quiesce();
+    life.disk.crash(5);
+    indexed();
+    let life = life.reopen(13);
+    let complete = u64::try_from(life.log.stats().segments_live).expect("few") - 2;
+    let listed = indexed();
+    // An index that lies in two segments is not used.
+    assert!(listed + 1 >= complete, "{listed} lists of {complete} complete segments");
+}
