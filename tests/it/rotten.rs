@@ -33,7 +33,7 @@ fn fill(cluster: &Cluster) {
         let stored = client.call(&[b"SET", format!("big{at}").as_bytes(), &value]).expect("an answer");
         assert_eq!(stored, Value::Simple("OK".into()));
     }
-    cluster.wait_applied(PATIENCE).expect("all nodes come so far");
+    cluster.wait_caught_up(PATIENCE).expect("all nodes come so far");
 }
 
 /// Turns one bit inside a value of a complete file that holds much; says whether `file` is one.

@@ -100,7 +100,7 @@ fn run(row: Row) {
     if row.short_log {
         assert!(cluster.ids().all(|id| has_snapshots(&cluster, id)), "a row about snapshots made none");
     }
-    cluster.wait_applied(ALL_SERVE).ok(); // clients are still at work: equality is judged by what is read
+    cluster.wait_caught_up(ALL_SERVE).expect("every replica catches up");
     judge(&cluster, workload, 10);
     drop((cluster, inside));
 }

@@ -10,7 +10,6 @@ use super::options::{Options, data_of, serve_args};
 use super::status::NodeStatus;
 use super::{Process, Spec, TempDir, data_dir, find_ringraft};
 use crate::client::{Client, Value};
-use crate::poll;
 
 /// A node must print `ready` within this: recovery is bounded, the machine may be busy.
 const START_TIME: Duration = Duration::from_secs(30);
@@ -311,69 +310,7 @@ impl Cluster {
         Ok(all)
     }
 
-    fn statuses(&self) -> Result<Vec<NodeStatus>, String> {
+    pub(super) fn statuses(&self) -> Result<Vec<NodeStatus>, String> {
         self.ids().filter(|id| self.is_up(*id)).map(|id| self.status(id)).collect()
-    }
-
-    /// Waits until all running nodes agree on a running leader of every group.
-    ///
-    /// # Errors
-    ///
-    /// What was still wrong at the end.
-    pub fn wait_leaders(&self, time: Duration) -> Result<(), String> {
-        self.wait_statuses(time, |statuses| {
-            for group in statuses.iter().flat_map(|status| &status.groups) {
-                let agreed = statuses
-                    .iter()
-                    .flat_map(|status| &status.groups)
-                    .all(|other| other.group != group.group || other.leader == group.leader);
-                let leader = group.leader.and_then(|leader| u16::try_from(leader).ok());
-                let runs =
-                    leader.is_some_and(|leader| self.ids().any(|id| id == leader) && self.is_up(leader));
-                if !agreed || !runs {
-                    return Err(format!("group {} has no agreed running leader: {group:?}", group.group));
-                }
-            }
-            Ok(())
-        })
-    }
-
-    /// Waits until every replica of the running nodes has applied the whole log, and all the same.
-    ///
-    /// # Errors
-    ///
-    /// What was still wrong at the end.
-    pub fn wait_applied(&self, time: Duration) -> Result<(), String> {
-        self.wait_statuses(time, |statuses| {
-            let last =
-                |status: &NodeStatus| status.groups.iter().map(|g| (g.group, g.last)).collect::<Vec<_>>();
-            for status in statuses {
-                if last(status) != last(&statuses[0]) {
-                    return Err("the nodes' logs end differently".to_string());
-                }
-                if let Some(behind) = status.groups.iter().find(|group| group.applied != group.last) {
-                    return Err(format!("a replica has not applied its log: {behind:?}"));
-                }
-            }
-            Ok(())
-        })
-    }
-
-    fn wait_statuses(
-        &self,
-        time: Duration,
-        check: impl Fn(&[NodeStatus]) -> Result<(), String>,
-    ) -> Result<(), String> {
-        let mut last = Err("no node is running".to_string());
-        poll::until(Instant::now() + time, || {
-            last = self.statuses().and_then(|statuses| {
-                if statuses.iter().all(|status| status.groups.is_empty()) {
-                    return Err("no node has a group yet".to_string());
-                }
-                check(&statuses)
-            });
-            last.is_ok()
-        });
-        last.map_err(|error| format!("after {time:?}: {error}"))
     }
 }

@@ -11,6 +11,7 @@ mod options;
 mod ports;
 mod redis;
 mod status;
+mod waits;
 
 use std::path::{Path, PathBuf};
 
