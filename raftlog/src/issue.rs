@@ -29,6 +29,17 @@ pub(crate) struct Waiting {
 impl<D: Disk> Log<D> {
     /// Issues what can be issued: closed batches in order, then the one being built if its turn has ended.
     pub(crate) fn pump(&mut self, context: &mut Context<'_>) {
+        self.issue(context);
+        let grown = self.building.as_ref().is_some_and(|builder| builder.bytes() >= BATCH_BYTES_SOFT);
+        if grown || self.checkpoint.due {
+            self.close_submitted();
+            self.take_checkpoint();
+            // With nothing in flight nobody would come back for what was closed just now.
+            self.issue(context);
+        }
+    }
+
+    fn issue(&mut self, context: &mut Context<'_>) {
         while self.pipeline.error().is_none() && self.pipeline.len() < self.options.in_flight_max {
             if self.queue.is_empty() {
                 self.close_submitted();
@@ -37,18 +48,18 @@ impl<D: Disk> Log<D> {
                 break;
             }
         }
-        let grown = self.building.as_ref().is_some_and(|builder| builder.bytes() >= BATCH_BYTES_SOFT);
-        if grown || self.checkpoint.due {
-            self.close_submitted();
-        }
     }
 
-    /// Between two turns: the batch being built is complete, and a checkpoint that is due can be taken once it is listed what lives
-    /// in the segments before it, because the groups are exactly what the batches so far make them.
+    /// Between two turns: the batch being built is complete.
     fn close_submitted(&mut self) {
         if self.building.as_ref().is_some_and(|builder| builder.submitted) {
             self.close_building();
         }
+    }
+
+    /// Between two batches, when the groups are exactly what the batches so far make them: a checkpoint that is due is taken once it
+    /// is listed what lives in the segments before it.
+    fn take_checkpoint(&mut self) {
         if self.checkpoint.due && self.building.is_none() && self.list_on(self.options.looks_per_turn) {
             self.enqueue_checkpoint();
         }

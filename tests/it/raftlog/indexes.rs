@@ -133,6 +133,28 @@ fn a_list_is_made_over_several_turns() {
     assert!(indexed() > 0, "the first segment is listed");
 }
 
+/// Nothing else wakes a log that is at rest: what its turns have listed goes to the disk in the last of them.
+#[test]
+fn a_checkpoint_is_written_in_the_turn_in_which_its_list_ends() {
+    for looks_per_turn in 1..=6 {
+        let mut life = Life::with(raftlog::Options { looks_per_turn, ..options(14) });
+        let before = life.log.stats();
+        while life.log.stats().rolls == before.rolls {
+            (0..12).for_each(|at| life.append_next(at % GROUPS, 1, 40));
+            life.log.submit();
+            life.disk.release_all();
+            life.settle();
+        }
+        while life.log.deadline() != raft::Time::NEVER {
+            assert_eq!(life.log.stats().in_flight, 0, "nothing but lists to make");
+            life.log.poll().expect("a sound disk");
+        }
+        let stats = life.log.stats();
+        assert!(stats.checkpoints > before.checkpoints, "{looks_per_turn} looks a turn: its list has ended");
+        assert!(stats.in_flight > 0 || stats.unsynced_bytes == 0, "{looks_per_turn} looks a turn: it waits");
+    }
+}
+
 /// Segments that were completed while a list was made are all listed with the next checkpoint, though that takes many turns too.
 #[test]
 fn lists_that_take_turns_leave_no_segment_out() {
