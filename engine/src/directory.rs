@@ -24,6 +24,8 @@ pub(crate) struct GroupFacts {
     pub(crate) last: Index,
     pub(crate) committed: Index,
     pub(crate) applied: Index,
+    /// The entry of the newest snapshot; 0 without one.
+    pub(crate) snapshot: Index,
     pub(crate) standing: Standing,
     pub(crate) quiesced: bool,
 }
@@ -47,6 +49,7 @@ struct GroupLine {
     last: AtomicU64,
     committed: AtomicU64,
     applied: AtomicU64,
+    snapshot: AtomicU64,
     /// 1: recovering, 2: faulted, 4: quiesced.
     flags: AtomicU8,
     /// Tells the configuration in `members` from others: twice its index, and one more when it is committed.
@@ -156,6 +159,7 @@ impl Directory {
         line.last.store(raft.last().0, Ordering::Relaxed);
         line.committed.store(raft.committed().0, Ordering::Relaxed);
         line.applied.store(raft.applied_index().0, Ordering::Relaxed);
+        line.snapshot.store(raft.compacted().index.0, Ordering::Relaxed);
         let standing = match raft.standing() {
             Standing::Normal => 0,
             Standing::Recovering => RECOVERING,
@@ -192,6 +196,7 @@ impl Directory {
             last: Index(line.last.load(Ordering::Relaxed)),
             committed: Index(line.committed.load(Ordering::Relaxed)),
             applied: Index(line.applied.load(Ordering::Relaxed)),
+            snapshot: Index(line.snapshot.load(Ordering::Relaxed)),
             standing: match line.flags.load(Ordering::Relaxed) & (RECOVERING | FAULTED) {
                 0 => Standing::Normal,
                 RECOVERING => Standing::Recovering,

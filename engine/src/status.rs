@@ -54,6 +54,8 @@ pub struct GroupStatus {
     pub committed: Index,
     /// Up to here they are in this node's state.
     pub applied: Index,
+    /// The entry of this node's newest snapshot, which its log begins behind; 0 without one.
+    pub snapshot: Index,
     /// Whether this replica takes part as it should.
     pub standing: Standing,
     /// Nothing is to be done, and nothing is sent.
@@ -98,6 +100,7 @@ fn group_status(directory: &Directory, group: GroupId) -> Option<GroupStatus> {
         last: facts.last,
         committed: facts.committed,
         applied: facts.applied,
+        snapshot: facts.snapshot,
         standing: facts.standing,
         quiesced: facts.quiesced,
         config: members.config.clone(),
@@ -166,7 +169,7 @@ fn write_group(
     let leader = group.leader.map_or("null".to_owned(), |node| node.to_string());
     write!(out, "],\"leader\":{leader},\"role\":\"{}\",\"term\":{}", role(node, group), group.term)?;
     write!(out, ",\"last\":{},\"committed\":{},\"applied\":{}", group.last, group.committed, group.applied)?;
-    write!(out, ",\"quiesced\":{},\"config\":{{", group.quiesced)?;
+    write!(out, ",\"snapshot\":{},\"quiesced\":{},\"config\":{{", group.snapshot, group.quiesced)?;
     let Config { voters, outgoing, learners, learners_next } = &group.config;
     write_ids(out, "voters", voters)?;
     for (name, ids) in [("outgoing", outgoing), ("learners", learners), ("learners_next", learners_next)] {

@@ -3,19 +3,16 @@
 //! Nothing is changed, by construction: files are opened for reading only, and what recovery asks of the disk beyond reads
 //! is refused or left undone. It is recovery's own code that decides what counts, so tool and start agree.
 
-mod read_disk;
 mod verify;
 
 use std::{
     collections::BTreeMap,
     io,
     path::{Path, PathBuf},
-    pin::pin,
-    task::{Context, Poll, Waker},
 };
 
 use raft::{Check, EntryId, EntryKind, GroupId, Index, NodeId, Term, entries};
-use runtime::File;
+use runtime::{File, ReadDisk, ReadFile};
 
 use crate::{
     OpenError, Options, Recovered,
@@ -28,7 +25,6 @@ use crate::{
     survey::Survey,
 };
 
-use read_disk::{ReadDisk, ReadFile};
 pub use verify::{Damage, Verified};
 
 /// A log as it lies on the disk.
@@ -147,9 +143,9 @@ impl Inspection {
     /// [`OpenError`], as [`Log::open`](crate::Log::open) would give it: file and offset are in it. A directory that is not
     /// there is an error, too.
     pub fn of(dir: &Path, options: &Options) -> Result<Inspection, OpenError> {
-        let mut survey = ready(Survey::of(&ReadDisk, dir, options))?;
+        let mut survey = ReadDisk::answer(Survey::of(&ReadDisk, dir, options))?;
         survey.use_indexes = false; // all of it is looked at
-        let extent = ready(extent(&mut survey, dir))?;
+        let extent = ReadDisk::answer(extent(&mut survey, dir))?;
         let mut replayed = replay(&survey, &extent);
         let recovered = describe(dir, &mut replayed, &survey, &extent)?;
         Ok(Inspection { survey, extent, recovered })
@@ -203,9 +199,9 @@ impl Inspection {
         if !matches!(record.said, Said::Entries { .. }) {
             return Ok(Vec::new());
         }
-        let file = ready(runtime::Disk::open(&ReadDisk, &record.path))?;
+        let file = ReadDisk::answer(runtime::Disk::open(&ReadDisk, &record.path))?;
         let len = usize::try_from(record.body_bytes).map_err(io::Error::other)?;
-        let body = ready(file.read_at(record.body_offset, len))?;
+        let body = ReadDisk::answer(file.read_at(record.body_offset, len))?;
         let mut list = Vec::new();
         for entry in entries(&body, Check::Checksum) {
             let entry =
@@ -272,13 +268,5 @@ fn view(path: &Path, batch: &Scanned, record: &RecordHeader) -> RecordView {
 fn batch_bytes(file: &ReadFile, batch: &Scanned) -> io::Result<runtime::Buffer> {
     let offset = u64::from(batch.header.block) * BLOCK_U64;
     let read = salvage::read(file, offset, usize_of(batch.header.blocks) * BLOCK, usize::MAX);
-    Ok(ready(read)?.bytes)
-}
-
-/// What a future says whose disk never makes it wait.
-fn ready<T>(future: impl Future<Output = T>) -> T {
-    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(value) => value,
-        Poll::Pending => unreachable!("a ReadDisk answers at once"),
-    }
+    Ok(ReadDisk::answer(read)?.bytes)
 }

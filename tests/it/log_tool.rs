@@ -41,7 +41,7 @@ fn lines(output: &Output) -> Vec<Json> {
 }
 
 /// Every byte of every file below a directory.
-fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+pub(super) fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
     for entry in std::fs::read_dir(dir).expect("a data directory") {
         let path = entry.expect("an entry").path();

@@ -22,4 +22,5 @@ mod returning;
 mod rotten;
 mod scripted_sim;
 mod service;
+mod snapshot_tool;
 mod tidy;

@@ -21,7 +21,8 @@
 //! ```
 //!
 //! - [`Ring`]: sockets, one timer, and under [`RealDisk`] all reads, writes and syncs of files.
-//! - [`Disk`] and [`File`]: the seam behind which a simulated disk can stand; [`Buffer`] is what crosses it.
+//! - [`Disk`] and [`File`]: the seam behind which a simulated disk can stand; [`Buffer`] is what crosses it. [`ReadDisk`]
+//!   is for tools that look at what no node works on.
 //! - [`Doorbell`] and [`mailbox()`]: how other threads reach a shard.
 //! - [`check_host`], [`bind`], [`lock_dir`], [`allowed_cpus`]: what a process asks before it starts.
 //!
@@ -41,6 +42,7 @@ mod doorbell;
 mod host;
 mod mailbox;
 pub mod probe;
+mod read_disk;
 mod real_disk;
 mod refusal;
 mod ring;
@@ -57,6 +59,7 @@ pub use disk::{Disk, File};
 pub use doorbell::Doorbell;
 pub use host::{HostReport, StartError, allowed_cpus, check_host, raise_descriptor_limit};
 pub use mailbox::{Mailbox, MailboxSender, mailbox};
+pub use read_disk::{ReadDisk, ReadFile};
 pub use real_disk::{RealDisk, RealFile, SyncMode};
 pub use ring::{Event, ListenerId, Part, Ring, SocketId};
 pub use shard::{Context, ShardPanicked, ShardSpec, ShardThread, spawn_shard};

@@ -1,4 +1,5 @@
-//! The command line: what `ringraft serve | bench | demo | dev | status | member | transfer | log` do.
+//! The command line: what `ringraft serve | bench | demo | dev | status | member | transfer | log |
+//! snapshot` do.
 //!
 //! Data goes to standard output, everything else to standard error; how a command ended is its
 //! [exit code](Exit). The load client in [`load`] shares no code with the server, so that a fault of one
@@ -22,7 +23,9 @@ pub mod resp;
 pub mod serve;
 pub mod settings;
 pub mod signals;
+pub mod snapshot;
 pub mod status;
+pub mod stopped;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -61,6 +64,8 @@ pub enum Command {
     Transfer(member::TransferArgs),
     /// Look into the log of a stopped node; changes nothing
     Log(log::LogArgs),
+    /// Take snapshots, or look into those of a stopped node
+    Snapshot(snapshot::SnapshotArgs),
 }
 
 /// Runs the command given on the command line to its end.
@@ -87,6 +92,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Member(args) => member::run(&args),
         Command::Transfer(args) => member::run_transfer(&args),
         Command::Log(args) => log::run(&args),
+        Command::Snapshot(args) => snapshot::run(&args),
     }
 }
 

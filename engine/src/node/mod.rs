@@ -37,3 +37,9 @@ pub use record::RECORD_BYTES_MAX;
 pub(crate) fn log_dir(dir: &std::path::Path, shard: u32) -> std::path::PathBuf {
     dir.join(data_dir::shard_name(shard)).join("log")
 }
+
+/// Where shard `shard` of the directory `dir` keeps its snapshot files.
+#[cfg(feature = "cli")]
+pub(crate) fn snapshots_dir(dir: &std::path::Path, shard: u32) -> std::path::PathBuf {
+    dir.join(data_dir::shard_name(shard)).join("snapshots")
+}

@@ -91,7 +91,7 @@ impl FakeCluster {
     pub fn run(&mut self, args: &[&[u8]]) -> Vec<u8> {
         let mut out = Vec::new();
         match plan(&mut self.session, args, &self.view, &mut out) {
-            Plan::Done | Plan::ResetStatistics => {}
+            Plan::Done | Plan::ResetStatistics | Plan::TakeSnapshots => {}
             Plan::Close => self.closed = true,
             Plan::One(request) => {
                 assert!(out.is_empty(), "a plan for a group has no reply yet");

@@ -38,6 +38,8 @@ pub enum Plan<'a> {
     Status(&'a [&'a [u8]]),
     /// CONFIG RESETSTAT: the reply is written; what is counted for INFO starts anew.
     ResetStatistics,
+    /// RINGRAFT SNAPSHOT: every group of this node is to be saved; the reply, `OK`, does not wait for that.
+    TakeSnapshots,
 }
 
 /// What a group is asked beside keys.
@@ -194,6 +196,7 @@ fn dispatch<'a>(verb: Verb, session: &mut Session, context: Context<'a, '_>, out
         | V::ClusterCountKeysInSlot
         | V::ClusterGetKeysInSlot => cluster::plan(verb, session, context, out),
         V::RingraftMember => members::plan_member(context, out),
+        V::RingraftSnapshot => Plan::TakeSnapshots,
         V::RingraftTransfer => members::plan_transfer(context, out),
         V::Help => command::help(context, out),
         V::Container => wrong_arity(out, session.last_command),

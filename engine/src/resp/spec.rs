@@ -182,6 +182,7 @@ pub(super) enum Verb {
     ReadWrite,
     Reset,
     RingraftMember,
+    RingraftSnapshot,
     RingraftStatus,
     RingraftTransfer,
     Role,

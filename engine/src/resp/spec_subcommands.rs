@@ -209,7 +209,7 @@ pub(super) static FUNCTION: [Spec; 2] = [
     ),
 ];
 
-pub(super) static RINGRAFT: [Spec; 4] = [
+pub(super) static RINGRAFT: [Spec; 5] = [
     sub(
         (Verb::Help, "help", "ringraft|help", 2),
         "loading stale",
@@ -221,6 +221,12 @@ pub(super) static RINGRAFT: [Spec; 4] = [
         "admin stale",
         ("", "nondeterministic_output"),
         ("7.0.0", "Adds, removes and lists nodes: ADD NODE=IP:PORT, REMOVE NODE, LIST"),
+    ),
+    sub(
+        (Verb::RingraftSnapshot, "snapshot", "ringraft|snapshot", 2),
+        "admin stale",
+        ("", ""),
+        ("7.0.0", "Saves all groups of this node in the background"),
     ),
     sub(
         (Verb::RingraftStatus, "status", "ringraft|status", -2),

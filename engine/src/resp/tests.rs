@@ -337,6 +337,8 @@ fn waits_and_statuses_are_the_engines_business() {
     let reset: [&[u8]; 2] = [b"CONFIG", b"RESETSTAT"];
     assert!(matches!(plan(&mut session, &reset, &view, &mut out), Plan::ResetStatistics));
     assert_eq!(out, b"+OK\r\n");
+    let snapshot: [&[u8]; 2] = [b"RINGRAFT", b"SNAPSHOT"];
+    assert!(matches!(plan(&mut session, &snapshot, &view, &mut out), Plan::TakeSnapshots));
 }
 
 #[test]

@@ -64,6 +64,8 @@ pub(super) struct Clients {
     arrivals: Vec<Arrival>,
     /// One reply at a time is made here.
     scratch: Vec<u8>,
+    /// One of them asked for snapshots of all groups of this node.
+    wants_snapshots: bool,
 }
 
 impl Clients {
@@ -81,6 +83,7 @@ impl Clients {
             unblocked: Vec::new(),
             arrivals: Vec::new(),
             scratch: Vec::new(),
+            wants_snapshots: false,
         }
     }
 
@@ -287,6 +290,11 @@ impl Clients {
                 input_max + super::transfers::CHUNK_BYTES as usize,
             ),
         ]);
+    }
+
+    /// Whether a client has asked for snapshots since this was asked.
+    pub(super) fn take_wants_snapshots(&mut self) -> bool {
+        std::mem::take(&mut self.wants_snapshots)
     }
 
     /// What is owed to clients.

@@ -11,6 +11,7 @@ use snapshot::{BuildSpec, Guard, Manifest, Store};
 
 use super::Shard;
 use super::background::Finished;
+use super::message::ShardMessage;
 use super::save_plan::{LogFacts, SAVES_RUNNING_MAX, SavePlan};
 use super::save_task::{Pause, SLICE_BYTES, SaveError, save};
 use super::settings::ShardSettings;
@@ -142,6 +143,14 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
     pub(super) fn save_all(&mut self) {
         let unsaved = self.all_unsaved();
         self.saves.plan.add(unsaved.into_iter());
+    }
+
+    /// The same on every shard of this node.
+    pub(super) fn save_all_of_node(&mut self) {
+        self.save_all();
+        for shard in self.mesh.others(self.shard) {
+            self.mesh.send(shard, ShardMessage::TakeSnapshots);
+        }
     }
 
     /// Saves one group as soon as can be.

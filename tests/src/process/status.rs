@@ -13,6 +13,8 @@ pub struct GroupStatus {
     pub last: u64,
     /// The last index that its state machine has taken.
     pub applied: u64,
+    /// The last index that its newest snapshot holds.
+    pub snapshot: u64,
     /// The newest term that this node knows of.
     pub term: u64,
     /// It rests: nothing is to be done.
@@ -34,7 +36,7 @@ pub struct NodeStatus {
 
 impl NodeStatus {
     /// Reads the JSON of one `RINGRAFT STATUS`: an object with `groups`, each with `id`, `leader` (null when
-    /// unknown), `last` and `applied`.
+    /// unknown), `last`, `applied` and `snapshot`.
     ///
     /// # Errors
     ///
@@ -52,6 +54,7 @@ impl NodeStatus {
                 leader: group["leader"].as_u64(),
                 last: number(group, "last")?,
                 applied: number(group, "applied")?,
+                snapshot: number(group, "snapshot")?,
                 term: group["term"].as_u64().unwrap_or_default(),
                 quiesced: group["quiesced"].as_bool().unwrap_or_default(),
             })
@@ -86,11 +89,27 @@ mod tests {
 
     #[test]
     fn status_is_read_and_merged_and_what_is_missing_is_named() {
-        let text = r#"{"node":1,"groups":[{"id":2,"leader":1,"last":9,"applied":8,"term":3,"quiesced":true,"more":true},
-            {"id":0,"leader":null,"last":1,"applied":1}]}"#;
+        let text = r#"{"node":1,"groups":[{"id":2,"leader":1,"last":9,"applied":8,"snapshot":7,"term":3,"quiesced":true,"more":true},
+            {"id":0,"leader":null,"last":1,"applied":1,"snapshot":0}]}"#;
         let status = NodeStatus::parse(text).unwrap();
-        let zero = GroupStatus { group: 0, leader: None, last: 1, applied: 1, term: 0, quiesced: false };
-        let two = GroupStatus { group: 2, leader: Some(1), last: 9, applied: 8, term: 3, quiesced: true };
+        let zero = GroupStatus {
+            group: 0,
+            leader: None,
+            last: 1,
+            applied: 1,
+            snapshot: 0,
+            term: 0,
+            quiesced: false,
+        };
+        let two = GroupStatus {
+            group: 2,
+            leader: Some(1),
+            last: 9,
+            applied: 8,
+            snapshot: 7,
+            term: 3,
+            quiesced: true,
+        };
         assert_eq!(status.groups, [zero.clone(), two.clone()]);
         let one = GroupStatus { group: 1, ..zero.clone() };
         let merged =

@@ -4,7 +4,7 @@ use clap::Args;
 use raftlog::inspect::{EntryView, Inspection, RecordView, Said};
 use serde::Serialize;
 
-use super::{Of, Stopped, file_name};
+use crate::cli::stopped::{Of, Stopped, file_name};
 use crate::cli::{Exit, Failure, output};
 
 /// Flags of `ringraft log dump`.

@@ -3,8 +3,8 @@
 use raftlog::inspect::{Inspection, SlotState};
 use serde::Serialize;
 
-use super::{Of, Stopped, file_name};
 use crate::cli::quantity::grouped;
+use crate::cli::stopped::{Of, Stopped, file_name};
 use crate::cli::{Failure, output};
 
 #[derive(Serialize)]

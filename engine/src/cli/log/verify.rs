@@ -4,8 +4,8 @@ use raftlog::inspect::{Damage, Said, Verified};
 use raftlog::{Loss, Lost, Recovered};
 use serde::Serialize;
 
-use super::{Of, Stopped, file_name};
 use crate::cli::quantity::grouped;
+use crate::cli::stopped::{Of, Stopped, file_name};
 use crate::cli::{Exit, Failure, output};
 
 #[derive(Serialize)]

@@ -61,6 +61,9 @@ pub struct GroupStatus {
     pub committed: u64,
     /// Up to here they are in the state machine.
     pub applied: u64,
+    /// The entry of the answering node's newest snapshot, which its log begins behind; 0 without one.
+    #[serde(default)]
+    pub snapshot: u64,
     /// Nothing is to be done, and nothing is sent.
     #[serde(default)]
     pub quiesced: bool,
@@ -186,6 +189,7 @@ pub(crate) fn example(leaders: &[Option<u16>]) -> Status {
             last: 120,
             committed: 119,
             applied: 118,
+            snapshot: 100,
             quiesced: false,
             config: ConfigStatus { voters: vec![1, 2, 3], committed: true, ..ConfigStatus::default() },
             followers: Vec::new(),
@@ -223,7 +227,7 @@ mod tests {
         let expected = serde_json::json!({
             "node": 1, "cluster": "5eed", "version": "0.1.0", "shards": 1,
             "groups": [{"id": 0, "slots": [[0, 99]], "leader": 1, "role": "leader", "term": 3, "last": 120,
-                        "committed": 119, "applied": 118, "quiesced": false, "followers": [],
+                        "committed": 119, "applied": 118, "snapshot": 100, "quiesced": false, "followers": [],
                         "config": {"voters": [1, 2, 3], "outgoing": [], "learners": [], "learners_next": [],
                                    "committed": true}}],
             "nodes": [{"id": 1, "peer": "127.0.0.1:7101", "client": "127.0.0.1:6101", "reachable": true}],

@@ -56,6 +56,7 @@ fn groups(status: &Status) -> comfy_table::Table {
         "last",
         "committed",
         "applied",
+        "snapshot",
     ]);
     for group in &status.groups {
         let leader = group.leader.map_or("-".to_owned(), |node| node.to_string());
@@ -70,6 +71,7 @@ fn groups(status: &Status) -> comfy_table::Table {
             grouped(group.last),
             grouped(group.committed),
             grouped(group.applied),
+            grouped(group.snapshot),
         ]);
     }
     output::align_numbers(&mut table, 6);
@@ -167,7 +169,7 @@ mod tests {
         for row in [
             "2 127.0.0.1:6201 127.0.0.1:7201 2 yes",
             "3 - 127.0.0.1:7301 0 no",
-            "1 100-199 - follower 1 2 3 3 120 119 118",
+            "1 100-199 - follower 1 2 3 3 120 119 118 100",
         ] {
             assert!(rows.iter().any(|shown| shown == row), "{row:?} is not in\n{shown}");
         }

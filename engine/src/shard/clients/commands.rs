@@ -184,6 +184,11 @@ impl Clients {
                 net::resp::reply::simple(&mut self.scratch, "OK");
                 client.replies.push(&self.scratch, &mut client.out);
             }
+            Plan::TakeSnapshots => {
+                self.wants_snapshots = true;
+                net::resp::reply::simple(&mut self.scratch, "OK");
+                client.replies.push(&self.scratch, &mut client.out);
+            }
             Plan::Status(_) => {
                 let status = crate::status::node_status(&self.directory);
                 net::resp::reply::bulk(&mut self.scratch, status.as_bytes());

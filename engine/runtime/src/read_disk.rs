@@ -4,26 +4,42 @@ use std::{
     fs, io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
+    pin::pin,
     rc::Rc,
+    task::{Context, Poll, Waker},
 };
 
-use runtime::{Buffer, Disk, File};
+use crate::{Buffer, Disk, File};
 
-/// The file system, for reading. What recovery does to make itself safe from a crash is left undone here, as nothing is
-/// built upon it: syncs do nothing, and what is left over from an interrupted creation stays.
-#[derive(Clone, Copy)]
-pub(super) struct ReadDisk;
+/// The file system, for tools that only look: every call blocks until it is answered, and what would change something is
+/// refused. What a start does to make itself safe from a crash is left undone, as nothing is built upon it: syncs do
+/// nothing, and what is left over from an interrupted creation stays.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadDisk;
+
+impl ReadDisk {
+    /// What a future says that waits for nothing but a `ReadDisk`.
+    ///
+    /// # Panics
+    /// If it waits for something else.
+    pub fn answer<T>(future: impl Future<Output = T>) -> T {
+        match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(value) => value,
+            Poll::Pending => panic!("it waits for something else than a ReadDisk, which answers at once"),
+        }
+    }
+}
 
 /// A file opened for reading.
-#[derive(Clone)]
-pub(super) struct ReadFile {
+#[derive(Clone, Debug)]
+pub struct ReadFile {
     file: Rc<fs::File>,
     path: PathBuf,
     file_bytes: u64,
 }
 
 fn refused<T>() -> io::Result<T> {
-    Err(io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "a log is only looked at here"))
+    Err(io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "files are only looked at here"))
 }
 
 impl Disk for ReadDisk {
