@@ -377,13 +377,15 @@ impl<F: File> Survey<F> {
         let Some(at) = batch.records.iter().position(|record| is_table(record.kind)) else {
             return Ok(Vec::new());
         };
-        if batch.is_damaged(at) {
+        let count = crate::format::usize_of(batch.records[at].count);
+        let rows = batch.body(at).chunks_exact(size_of::<SegmentRow>());
+        let rows: Vec<SegmentRow> = rows.take(count).map(bytemuck::pod_read_unaligned).collect();
+        let ascend = rows.is_sorted_by(|row, next| row.segment_seq < next.segment_seq);
+        if batch.is_damaged(at) || !ascend {
             let offset = u64::from(batch.header.block) * BLOCK_U64;
             let what = format!("the segment table of checkpoint {begin} is not what was written");
             return Err(self.damaged(segment, offset, what));
         }
-        let count = crate::format::usize_of(batch.records[at].count);
-        let rows = batch.body(at).chunks_exact(size_of::<SegmentRow>());
-        Ok(rows.take(count).map(bytemuck::pod_read_unaligned).collect())
+        Ok(rows)
     }
 }
