@@ -2,9 +2,10 @@
 
 use crate::error::{Damage, ensure};
 use crate::format::{
-    BLOCK_HEADER_BYTES, BLOCK_PAYLOAD_BYTES_MAX, BLOCK_TRAILER_BYTES, BlockHeader, ITEM_HEADER_BYTES,
-    IndexEntry, KEY_BYTES_MAX, VALUE_BYTES_MAX, read_pod,
+    BLOCK_HEADER_BYTES, BLOCK_PAYLOAD_BYTES_MAX, BLOCK_TRAILER_BYTES, BlockHeader, DIRECTORY_ITEM_BYTES,
+    ITEM_HEADER_BYTES, IndexEntry, KEY_BYTES_MAX, VALUE_BYTES_MAX, read_pod,
 };
+use crate::hash::{key_hash, tag};
 
 /// One key and its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +19,10 @@ pub struct Item<'a> {
 /// The payload of a data block whose shape, and checksum unless it was checked before, is proven.
 #[derive(Clone, Copy, Debug)]
 pub struct Block<'a> {
+    /// Where each item begins in the payload, two bytes each.
+    offsets: &'a [u8],
+    /// A byte of each key's hash.
+    tags: &'a [u8],
     payload: &'a [u8],
     items: u32,
     /// Offset of the payload in the file, for errors.
@@ -41,17 +46,22 @@ impl<'a> Block<'a> {
         let header: BlockHeader = read_pod(bytes).ok_or(Damage::new(0, "the block is cut off"))?;
         let payload_bytes = usize::try_from(header.payload_bytes).unwrap_or(usize::MAX);
         ensure(payload_bytes <= BLOCK_PAYLOAD_BYTES_MAX, 0, "the block's length is out of bounds")?;
-        let block_bytes = BLOCK_HEADER_BYTES + payload_bytes + BLOCK_TRAILER_BYTES;
+        ensure(header.items == entry.items, 4, "the block's count of items is not the one in the index")?;
+        ensure(header.items > 0, 4, "the block is empty")?;
+        let items = usize::try_from(header.items).unwrap_or(usize::MAX);
+        let directory_bytes = items.saturating_mul(DIRECTORY_ITEM_BYTES);
+        let frame_bytes = BLOCK_HEADER_BYTES + BLOCK_TRAILER_BYTES + payload_bytes;
+        let block_bytes = directory_bytes.saturating_add(frame_bytes);
         ensure(block_bytes == bytes.len(), 0, "the block's length is not the one in the index")?;
         let (covered, trailer) = bytes.split_at(block_bytes - BLOCK_TRAILER_BYTES);
         if trust == Trust::Check && !runtime::mutant!("snapshot.block_unverified") {
             let checksum: u32 = read_pod(trailer).expect("split off as four bytes");
             ensure(checksum == crc32fast::hash(covered), 0, "the block's checksum does not match")?;
         }
-        ensure(header.items == entry.items, 4, "the block's count of items is not the one in the index")?;
-        ensure(header.items > 0, 4, "the block is empty")?;
-        let payload_offset = entry.block_offset + BLOCK_HEADER_BYTES as u64;
-        Ok(Block { payload: &covered[BLOCK_HEADER_BYTES..], items: header.items, payload_offset })
+        let (directory, payload) = covered[BLOCK_HEADER_BYTES..].split_at(directory_bytes);
+        let (offsets, tags) = directory.split_at(items * 2);
+        let payload_offset = entry.block_offset + (BLOCK_HEADER_BYTES + directory_bytes) as u64;
+        Ok(Block { offsets, tags, payload, items: header.items, payload_offset })
     }
 
     /// How many items it holds, at least one.
@@ -68,17 +78,39 @@ impl<'a> Block<'a> {
         Items { rest: self.payload, left: self.items, offset: self.payload_offset }
     }
 
-    /// The first item with exactly this key.
-    pub(crate) fn find(&self, key: &[u8]) -> Result<Option<Item<'a>>, Damage> {
-        for item in self.items() {
-            let item = item?;
-            match item.key.cmp(key) {
-                std::cmp::Ordering::Less => {}
-                std::cmp::Ordering::Equal => return Ok(Some(item)),
-                std::cmp::Ordering::Greater => return Ok(None),
+    /// The first item with exactly this key, which has this hash.
+    pub(crate) fn find(&self, key: &[u8], hash: u64) -> Result<Option<Item<'a>>, Damage> {
+        for number in memchr::memchr_iter(tag(hash), self.tags) {
+            let item = self.item(number)?;
+            if item.key == key {
+                return Ok(Some(item));
             }
         }
         Ok(None)
+    }
+
+    /// Item `number`, below `len`.
+    fn item(&self, number: usize) -> Result<Item<'a>, Damage> {
+        let offset: u16 = read_pod(&self.offsets[2 * number..]).expect("two bytes for each item");
+        let rest = self.payload.get(usize::from(offset)..);
+        let rest = rest.ok_or(Damage::new(self.payload_offset, "an item's offset is out of its block"))?;
+        let mut items = Items { rest, left: 1, offset: self.payload_offset + u64::from(offset) };
+        items.decode()
+    }
+
+    /// Proves what lookups count on: that the directory names each item, and its hash.
+    pub(crate) fn check_directory(&self) -> Result<(), Damage> {
+        let mut items = self.items();
+        let offsets = self.offsets.chunks_exact(2).map(|offset| read_pod::<u16>(offset).expect("two bytes"));
+        for (offset, known) in offsets.zip(self.tags) {
+            let at = items.offset;
+            let begins = at == self.payload_offset + u64::from(offset);
+            ensure(begins, at, "the block's directory says that an item begins elsewhere")?;
+            let Some(item) = items.next() else { break };
+            let is_tag = tag(key_hash(item?.key)) == *known;
+            ensure(is_tag, at, "the block's directory has another tag of a key")?;
+        }
+        Ok(())
     }
 }
 

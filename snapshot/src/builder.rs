@@ -4,12 +4,13 @@ use raft::EntryId;
 use runtime::Disk;
 
 use crate::aside::Aside;
+use crate::block_builder::{BlockBuilder, front_of_one, to_u32};
 use crate::error::SnapshotError;
 use crate::format::{
-    BLOCK_HEADER_BYTES, BLOCK_PAYLOAD_BYTES, BLOCK_TRAILER_BYTES, BlockHeader, CHUNK_BYTES, FOOTER_BYTES,
-    FOOTER_MAGIC, FileHeader, Footer, HEADER_MAGIC, INDEX_ENTRY_BYTES, ITEM_HEADER_BYTES, IndexEntry,
+    BLOCK_BYTES, CHUNK_BYTES, FILTER_ALIGN, FOOTER_BYTES, FOOTER_MAGIC, FileHeader, Footer, HEADER_MAGIC,
     KEY_BYTES_MAX, MEMBERSHIP_BYTES_MAX, MetaHeader, PAGE_BYTES, SECTION_ALIGN, VALUE_BYTES_MAX, VERSION,
 };
+use crate::index_builder::IndexBuilder;
 use crate::manifest::RunReference;
 use crate::name::SnapshotName;
 use crate::output::Output;
@@ -65,7 +66,8 @@ pub struct Finished {
 struct OpenValue {
     left: usize,
     hasher: crc32fast::Hasher,
-    entry: IndexEntry,
+    /// Where its block begins.
+    offset: u64,
 }
 
 /// Writes a snapshot file: items in, in order; bytes out in chunks of 1 MiB.
@@ -78,13 +80,10 @@ pub struct Builder<D: Disk> {
     membership: Vec<u8>,
     header_checksum: u32,
     output: Output,
-    /// The block being filled: header, to be set at its end, and payload.
-    block: Vec<u8>,
-    block_items: u32,
-    block_key_bytes: usize,
+    block: BlockBuilder,
     open_value: Option<OpenValue>,
-    entries: Vec<IndexEntry>,
-    keys: Vec<u8>,
+    /// What the index says of the blocks so far, of the one being filled only its first key.
+    index: IndexBuilder,
     first_key: Vec<u8>,
     last_key: Vec<u8>,
     items: u64,
@@ -126,12 +125,9 @@ impl<D: Disk> Builder<D> {
             membership: spec.membership,
             header_checksum: crc32fast::hash(bytemuck::bytes_of(&header)),
             output,
-            block: vec![0; BLOCK_HEADER_BYTES],
-            block_items: 0,
-            block_key_bytes: 0,
+            block: BlockBuilder::default(),
             open_value: None,
-            entries: Vec::new(),
-            keys: Vec::new(),
+            index: IndexBuilder::default(),
             first_key: Vec::new(),
             last_key: Vec::new(),
             items: 0,
@@ -147,7 +143,7 @@ impl<D: Disk> Builder<D> {
 
     /// Bytes that wait for the next flush.
     pub fn held_bytes(&self) -> usize {
-        self.output.held_bytes() + self.block.len()
+        self.output.held_bytes() + self.block.held_bytes()
     }
 
     /// Adds an item behind all others. Keys may be equal. Costs time for each byte: see [`Builder::push_value`]
@@ -157,24 +153,18 @@ impl<D: Disk> Builder<D> {
     ///
     /// [`ItemError`] for an item that does not belong here; nothing was added.
     pub fn push(&mut self, key: &[u8], value: &[u8]) -> Result<Room, ItemError> {
-        let item_bytes = ITEM_HEADER_BYTES + key.len() + value.len();
-        if item_bytes > BLOCK_PAYLOAD_BYTES {
+        if BlockBuilder::bytes_of_one(key.len(), value.len()) > BLOCK_BYTES {
             self.push_value(key, value.len())?;
             return Ok(self.extend_value(value));
         }
         self.check(key, value.len())?;
-        if self.block.len() - BLOCK_HEADER_BYTES + item_bytes > BLOCK_PAYLOAD_BYTES {
+        if !self.block.fits(key.len(), value.len()) {
             self.close_block();
         }
-        if self.block_items == 0 {
-            self.block_key_bytes = key.len();
-            self.keys.extend_from_slice(key);
+        if self.block.items() == 0 {
+            self.index.begin(key);
         }
-        self.block.extend_from_slice(&length(key.len()));
-        self.block.extend_from_slice(&length(value.len()));
-        self.block.extend_from_slice(key);
-        self.block.extend_from_slice(value);
-        self.block_items += 1;
+        self.block.push(key, value);
         self.count(key, value.len());
         Ok(self.room())
     }
@@ -188,19 +178,14 @@ impl<D: Disk> Builder<D> {
     pub fn push_value(&mut self, key: &[u8], value_bytes: usize) -> Result<(), ItemError> {
         self.check(key, value_bytes)?;
         self.close_block();
-        let payload_bytes = to_u32(ITEM_HEADER_BYTES + key.len() + value_bytes);
-        let entry = self.next_entry(payload_bytes, key.len(), 1);
-        self.keys.extend_from_slice(key);
-        let header = BlockHeader { payload_bytes, items: 1 };
-        let mut front = bytemuck::bytes_of(&header).to_vec();
-        front.extend_from_slice(&length(key.len()));
-        front.extend_from_slice(&length(value_bytes));
-        front.extend_from_slice(key);
+        self.index.begin(key);
+        let offset = self.output.position();
+        let front = front_of_one(key, value_bytes, self.index.filters());
         let mut hasher = crc32fast::Hasher::new();
         hasher.update(&front);
         self.output.add(&front);
         self.count(key, value_bytes);
-        self.open_value = Some(OpenValue { left: value_bytes, hasher, entry });
+        self.open_value = Some(OpenValue { left: value_bytes, hasher, offset });
         let _room = self.extend_value(&[]);
         Ok(())
     }
@@ -220,8 +205,8 @@ impl<D: Disk> Builder<D> {
         }
         if let Some(open) = self.open_value.take_if(|open| open.left == 0) {
             self.output.add(bytemuck::bytes_of(&open.hasher.finalize()));
+            self.index.end(open.offset, self.output.position(), 1);
             self.output.pad(PAGE_BYTES);
-            self.entries.push(open.entry);
         }
         self.room()
     }
@@ -255,34 +240,16 @@ impl<D: Disk> Builder<D> {
         self.values_bytes += value_bytes as u64;
     }
 
-    /// The index entry of a block that starts here and whose first key is the next in `keys`.
-    fn next_entry(&self, payload_bytes: u32, key_bytes: usize, items: u32) -> IndexEntry {
-        let frame_bytes = to_u32(BLOCK_HEADER_BYTES + BLOCK_TRAILER_BYTES);
-        IndexEntry {
-            block_offset: self.output.position(),
-            key_offset: self.keys.len() as u64,
-            block_bytes: frame_bytes + payload_bytes,
-            key_bytes: to_u32(key_bytes),
-            items,
-            zero: 0,
-        }
-    }
-
     fn close_block(&mut self) {
-        if self.block_items == 0 {
+        let items = self.block.items();
+        if items == 0 {
             return;
         }
-        let payload_bytes = to_u32(self.block.len() - BLOCK_HEADER_BYTES);
-        let header = BlockHeader { payload_bytes, items: self.block_items };
-        self.block[..BLOCK_HEADER_BYTES].copy_from_slice(bytemuck::bytes_of(&header));
-        let mut entry = self.next_entry(payload_bytes, self.block_key_bytes, self.block_items);
-        entry.key_offset -= self.block_key_bytes as u64; // its key was noted with its first item
-        self.entries.push(entry);
-        self.output.add(&self.block);
-        self.output.add(bytemuck::bytes_of(&crc32fast::hash(&self.block)));
-        self.output.pad(PAGE_BYTES);
-        self.block.truncate(BLOCK_HEADER_BYTES);
-        self.block_items = 0;
+        let offset = self.output.position();
+        let Builder { block, index, output, .. } = self;
+        block.close(index.filters(), |piece| output.add(piece));
+        index.end(offset, output.position(), items);
+        output.pad(PAGE_BYTES);
     }
 
     /// Writes all full chunks.
@@ -327,19 +294,22 @@ impl<D: Disk> Builder<D> {
     async fn add_sections(&mut self) -> Result<Footer, SnapshotError> {
         let mut footer = Footer { magic: FOOTER_MAGIC, version: VERSION, ..Footer::default() };
         footer.header_checksum = self.header_checksum;
-        footer.blocks = self.entries.len() as u64;
         footer.items = self.items;
 
+        let index = std::mem::take(&mut self.index);
+        footer.blocks = index.blocks();
         footer.index_offset = self.output.position();
-        let entries = std::mem::take(&mut self.entries);
-        let keys = std::mem::take(&mut self.keys);
-        footer.index_bytes = (entries.len() * INDEX_ENTRY_BYTES + keys.len()) as u64;
-        footer.index_checksum = self.add_section(&[bytemuck::cast_slice(&entries), &keys]).await?;
+        footer.index_bytes = index.sections().iter().map(|section| section.len() as u64).sum();
+        footer.index_checksum = self.add_section(&index.sections(), FILTER_ALIGN).await?;
+        let filters = index.into_filters();
+        footer.filter_bytes = filters.len() as u64;
+        footer.filter_checksum = self.add_section(&[&filters], SECTION_ALIGN).await?;
+        drop(filters);
 
         let meta = self.meta();
         footer.meta_offset = self.output.position();
         footer.meta_bytes = meta.len() as u64;
-        footer.meta_checksum = self.add_section(&[&meta]).await?;
+        footer.meta_checksum = self.add_section(&[&meta], SECTION_ALIGN).await?;
 
         footer.table_offset = self.output.position();
         let table = self.output.end_table();
@@ -356,15 +326,15 @@ impl<D: Disk> Builder<D> {
         Ok(footer.sealed())
     }
 
-    /// Adds one section in slices, and returns its checksum.
-    async fn add_section(&mut self, pieces: &[&[u8]]) -> Result<u32, SnapshotError> {
+    /// Adds one section in slices, and zeros to where the next may begin; returns its checksum.
+    async fn add_section(&mut self, pieces: &[&[u8]], align: u64) -> Result<u32, SnapshotError> {
         let mut hasher = crc32fast::Hasher::new();
         for part in pieces.iter().flat_map(|piece| piece.chunks(CHUNK_BYTES)) {
             hasher.update(part);
             self.output.add(part);
             self.flush().await?;
         }
-        self.output.pad(usize::try_from(SECTION_ALIGN).expect("a small constant"));
+        self.output.pad(usize::try_from(align).expect("a small constant"));
         self.flush().await?;
         Ok(hasher.finalize())
     }
@@ -383,12 +353,4 @@ impl<D: Disk> Builder<D> {
         };
         [bytemuck::bytes_of(&header), &self.membership, &self.first_key, &self.last_key].concat()
     }
-}
-
-fn to_u32(bytes: usize) -> u32 {
-    u32::try_from(bytes).expect("checked against the format's bounds")
-}
-
-fn length(bytes: usize) -> [u8; 4] {
-    to_u32(bytes).to_le_bytes()
 }

@@ -7,6 +7,7 @@ use runtime::{Buffer, Disk, File};
 use crate::block::{Block, Item, Items, Trust};
 use crate::error::{Damage, SnapshotError};
 use crate::format::{CHUNK_BYTES, FOOTER_BYTES, HEADER_BYTES, IndexEntry};
+use crate::hash::key_hash;
 use crate::index::IndexView;
 use crate::layout::{Layout, Summary, check_file_bytes, decode_footer, decode_header};
 use crate::manifest::RunReference;
@@ -73,7 +74,8 @@ impl<F: File> FileRun<F> {
         for number in self.index().candidates(key) {
             let entry = self.index().entry(number);
             let bytes = self.read(entry.block_offset, u64::from(entry.block_bytes)).await?;
-            let found = Block::decode(&bytes, &entry, Trust::Check).and_then(|block| block.find(key));
+            let block = Block::decode(&bytes, &entry, Trust::Check);
+            let found = block.and_then(|block| block.find(key, key_hash(key)));
             if let Some(item) = found.map_err(|damage| damage.of(&self.path))? {
                 let start = item.value.as_ptr().addr() - bytes.as_ptr().addr();
                 return Ok(Some(bytes.slice(start..start + item.value.len())));
@@ -101,13 +103,17 @@ impl<F: File> FileRun<F> {
     pub async fn verify(&mut self) -> Result<(), SnapshotError> {
         self.verify_chunks().await?;
         self.load_index().await?;
+        let place = self.layout.footer.filter_range();
+        let filters = self.read(place.start, place.end - place.start).await?;
+        self.layout.footer.check_filters(&filters).map_err(|damage| damage.of(&self.path))?;
         let mut check = OrderCheck::new(&self.layout);
         let mut next_block = 0;
         while let Some(blocks) = self.read_blocks(next_block).await? {
             let damaged = |damage: Damage| damage.of(&self.path);
             for (entry, block) in blocks.entries.iter().zip(blocks.blocks()) {
-                let first_key = self.index().key(next_block);
-                let checked = block.and_then(|block| check.block(entry.block_offset, first_key, &block));
+                let index = self.index();
+                let checked =
+                    block.and_then(|block| check.block(entry, &index, next_block, &filters, &block));
                 checked.map_err(damaged)?;
                 next_block += 1;
             }

@@ -12,8 +12,8 @@ pub const FOOTER_MAGIC: [u8; 8] = *b"RINGTAIL";
 pub const PAGE_BYTES: usize = 4096;
 /// What the checksum table counts in, and the unit in which a builder writes.
 pub const CHUNK_BYTES: usize = 1 << 20;
-/// A data block is closed before an item would take its payload over this; a larger item has a block alone.
-pub const BLOCK_PAYLOAD_BYTES: usize = 16 * 1024 - 12;
+/// A data block is closed before an item would take it over this, four pages; a larger item has a block alone.
+pub const BLOCK_BYTES: usize = 4 * PAGE_BYTES;
 /// The longest key: 64 KiB of a client's key and room for what the state machine sorts by.
 pub const KEY_BYTES_MAX: usize = 64 * 1024 + 256;
 /// The longest value: 16 MiB of a client's value and room for the state machine's own fields.
@@ -24,14 +24,23 @@ pub const MEMBERSHIP_BYTES_MAX: usize = 64 * 1024;
 /// Lengths of the key and the value in front of each item.
 pub(crate) const ITEM_HEADER_BYTES: usize = 8;
 pub(crate) const BLOCK_HEADER_BYTES: usize = size_of::<BlockHeader>();
+/// What an item takes in its block's directory: an offset of two bytes, and a tag.
+pub(crate) const DIRECTORY_ITEM_BYTES: usize = 3;
 /// The checksum behind a block's payload.
 pub(crate) const BLOCK_TRAILER_BYTES: usize = 4;
 pub(crate) const BLOCK_PAYLOAD_BYTES_MAX: usize = ITEM_HEADER_BYTES + KEY_BYTES_MAX + VALUE_BYTES_MAX;
+/// The largest block: of one item, the largest.
+pub(crate) const BLOCK_BYTES_MAX: usize =
+    BLOCK_HEADER_BYTES + DIRECTORY_ITEM_BYTES + BLOCK_PAYLOAD_BYTES_MAX + BLOCK_TRAILER_BYTES;
 pub(crate) const HEADER_BYTES: usize = size_of::<FileHeader>();
 pub(crate) const FOOTER_BYTES: usize = size_of::<Footer>();
 pub(crate) const META_HEADER_BYTES: usize = size_of::<MetaHeader>();
+/// The front of a block's first key in the index.
+pub(crate) const PREFIX_BYTES: usize = 8;
 pub(crate) const INDEX_ENTRY_BYTES: usize = size_of::<IndexEntry>();
-/// Index and meta end, and the checksum table starts, on a multiple of this.
+/// The filter section starts on a multiple of this, so that none of its blocks lies in two cache lines.
+pub(crate) const FILTER_ALIGN: u64 = 64;
+/// Filter and meta end, and the checksum table starts, on a multiple of this.
 pub(crate) const SECTION_ALIGN: u64 = 16;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
@@ -64,7 +73,8 @@ pub(crate) struct IndexEntry {
     pub block_bytes: u32,
     pub key_bytes: u32,
     pub items: u32,
-    pub zero: u32,
+    /// Where the block's filter begins, in blocks of 32 bytes.
+    pub filter_start: u32,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
@@ -90,6 +100,7 @@ pub(crate) struct Footer {
     pub header_checksum: u32,
     pub index_offset: u64,
     pub index_bytes: u64,
+    pub filter_bytes: u64,
     pub meta_offset: u64,
     pub meta_bytes: u64,
     pub table_offset: u64,
@@ -98,9 +109,10 @@ pub(crate) struct Footer {
     pub blocks: u64,
     pub items: u64,
     pub index_checksum: u32,
+    pub filter_checksum: u32,
     pub meta_checksum: u32,
     pub table_checksum: u32,
-    pub zero: [u32; 6],
+    pub zero: [u32; 3],
     pub checksum: u32,
 }
 
@@ -116,12 +128,13 @@ const _: () = {
     assert!(std::mem::offset_of!(MetaHeader, membership_bytes) == 40);
     assert!(size_of::<Footer>() == 128);
     assert!(std::mem::offset_of!(Footer, index_offset) == 16);
-    assert!(std::mem::offset_of!(Footer, file_bytes) == 64);
-    assert!(std::mem::offset_of!(Footer, index_checksum) == 88);
+    assert!(std::mem::offset_of!(Footer, file_bytes) == 72);
+    assert!(std::mem::offset_of!(Footer, index_checksum) == 96);
     assert!(std::mem::offset_of!(Footer, checksum) == 124);
     // A block's length is a u32 in the index, an item's lengths are u32.
-    assert!(BLOCK_HEADER_BYTES + BLOCK_PAYLOAD_BYTES_MAX + BLOCK_TRAILER_BYTES < u32::MAX as usize);
-    assert!(BLOCK_HEADER_BYTES + BLOCK_PAYLOAD_BYTES + BLOCK_TRAILER_BYTES == 4 * PAGE_BYTES);
+    assert!(BLOCK_BYTES_MAX < u32::MAX as usize);
+    // Offsets in a block's directory have two bytes.
+    assert!(BLOCK_BYTES <= u16::MAX as usize + 1);
     assert!(CHUNK_BYTES.is_multiple_of(PAGE_BYTES));
 };
 

@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use crate::format::{
-    BLOCK_TRAILER_BYTES, CHUNK_BYTES, FOOTER_BYTES, FileHeader, Footer, HEADER_BYTES, INDEX_ENTRY_BYTES,
-    IndexEntry, read_pod,
+    BLOCK_TRAILER_BYTES, CHUNK_BYTES, FILTER_ALIGN, FOOTER_BYTES, FileHeader, Footer, HEADER_BYTES,
+    INDEX_ENTRY_BYTES, IndexEntry, PREFIX_BYTES, read_pod,
 };
 
 /// Makes all checksums of a file right again, as far as its offsets lead anywhere: what is behind them is to be
@@ -18,14 +18,19 @@ pub fn repair(file: &mut [u8]) {
     };
     file[..HEADER_BYTES].copy_from_slice(bytemuck::bytes_of(&header.sealed()));
     footer.header_checksum = crc32fast::hash(&file[..HEADER_BYTES]);
-    for number in 0..footer.blocks.min(file.len() as u64 / INDEX_ENTRY_BYTES as u64) {
-        let at = footer.index_offset.saturating_add(number * INDEX_ENTRY_BYTES as u64);
+    let blocks = footer.blocks.min(file.len() as u64 / INDEX_ENTRY_BYTES as u64);
+    for number in 0..blocks {
+        let at = blocks * PREFIX_BYTES as u64 + number * INDEX_ENTRY_BYTES as u64;
+        let at = footer.index_offset.saturating_add(at);
         let entry: Option<IndexEntry> = usize::try_from(at).ok().and_then(|at| read_pod(file.get(at..)?));
         let Some(entry) = entry else { break };
         repair_block(file, range(entry.block_offset, u64::from(entry.block_bytes)));
     }
     let sum = |file: &[u8], place: Range<usize>| file.get(place).map_or(0, crc32fast::hash);
     footer.index_checksum = sum(file, range(footer.index_offset, footer.index_bytes));
+    let filters =
+        footer.index_offset.saturating_add(footer.index_bytes).checked_next_multiple_of(FILTER_ALIGN);
+    footer.filter_checksum = sum(file, range(filters.unwrap_or(u64::MAX), footer.filter_bytes));
     footer.meta_checksum = sum(file, range(footer.meta_offset, footer.meta_bytes));
     let table_at = usize::try_from(footer.table_offset).unwrap_or(usize::MAX);
     if table_at <= footer_at {

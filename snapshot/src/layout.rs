@@ -1,12 +1,14 @@
 //! Header, footer and meta of a file: read and checked cheaply when it is opened.
 
+use std::ops::Range;
+
 use raft::{EntryId, GroupId, Index, Term};
 
 use crate::error::{Damage, ensure};
 use crate::format::{
-    CHUNK_BYTES, FOOTER_BYTES, FOOTER_MAGIC, FileHeader, Footer, HEADER_BYTES, HEADER_MAGIC,
+    CHUNK_BYTES, FILTER_ALIGN, FOOTER_BYTES, FOOTER_MAGIC, FileHeader, Footer, HEADER_BYTES, HEADER_MAGIC,
     INDEX_ENTRY_BYTES, KEY_BYTES_MAX, MEMBERSHIP_BYTES_MAX, META_HEADER_BYTES, MetaHeader, PAGE_BYTES,
-    SECTION_ALIGN, VERSION, align_up, read_pod,
+    PREFIX_BYTES, SECTION_ALIGN, VERSION, align_up, read_pod,
 };
 
 const PAGE: u64 = PAGE_BYTES as u64;
@@ -76,26 +78,51 @@ fn footer_checks(footer: &Footer, file_bytes: u64) -> Result<(), Damage> {
     )?;
     ensure(footer.checksum == footer.sum(), 124, "the footer's checksum does not match")?;
     ensure(footer.version == VERSION, 8, "the footer's version is newer than this program")?;
-    ensure(footer.zero == [0; 6], 100, "reserved bytes of the footer are not zero")?;
-    ensure(footer.file_bytes == file_bytes, 64, "the file's size is not the one in its footer")?;
+    ensure(footer.zero == [0; 3], 112, "reserved bytes of the footer are not zero")?;
+    ensure(footer.file_bytes == file_bytes, 72, "the file's size is not the one in its footer")?;
 
     let index_offset_min =
-        PAGE.checked_add(footer.blocks.checked_mul(PAGE).ok_or(bad(72))?).ok_or(bad(72))?;
+        PAGE.checked_add(footer.blocks.checked_mul(PAGE).ok_or(bad(80))?).ok_or(bad(80))?;
     let aligned = footer.index_offset.is_multiple_of(PAGE);
     ensure(aligned && footer.index_offset >= index_offset_min, 16, BAD_OFFSET)?;
-    let entries_bytes = footer.blocks.checked_mul(INDEX_ENTRY_BYTES as u64).ok_or(bad(72))?;
+    let block_bytes = (PREFIX_BYTES + INDEX_ENTRY_BYTES) as u64;
+    let entries_bytes = footer.blocks.checked_mul(block_bytes).ok_or(bad(80))?;
     ensure(footer.index_bytes >= entries_bytes, 24, BAD_OFFSET)?;
-    let after =
-        |offset: u64, bytes: u64, align: u64| offset.checked_add(bytes).and_then(|end| align_up(end, align));
-    let meta_offset = after(footer.index_offset, footer.index_bytes, SECTION_ALIGN);
-    ensure(meta_offset == Some(footer.meta_offset), 32, BAD_OFFSET)?;
+    let filter_offset = after(footer.index_offset, footer.index_bytes, FILTER_ALIGN).ok_or(bad(24))?;
+    let meta_offset = after(filter_offset, footer.filter_bytes, SECTION_ALIGN);
+    ensure(meta_offset == Some(footer.meta_offset), 40, BAD_OFFSET)?;
     let meta_bytes = META_HEADER_BYTES as u64..=META_BYTES_MAX;
-    ensure(meta_bytes.contains(&footer.meta_bytes), 40, BAD_OFFSET)?;
+    ensure(meta_bytes.contains(&footer.meta_bytes), 48, BAD_OFFSET)?;
     let table_offset = after(footer.meta_offset, footer.meta_bytes, SECTION_ALIGN);
-    ensure(table_offset == Some(footer.table_offset), 48, BAD_OFFSET)?;
-    ensure(footer.table_bytes == 4 * footer.table_offset.div_ceil(CHUNK_BYTES as u64), 56, BAD_OFFSET)?;
+    ensure(table_offset == Some(footer.table_offset), 56, BAD_OFFSET)?;
+    ensure(footer.table_bytes == 4 * footer.table_offset.div_ceil(CHUNK_BYTES as u64), 64, BAD_OFFSET)?;
     let end = after(footer.table_offset, footer.table_bytes + FOOTER_BYTES as u64, PAGE);
-    ensure(end == Some(file_bytes), 64, BAD_OFFSET)
+    ensure(end == Some(file_bytes), 72, BAD_OFFSET)
+}
+
+/// Where a section ends that has `bytes` from `offset` on, and the next begins.
+fn after(offset: u64, bytes: u64, align: u64) -> Option<u64> {
+    offset.checked_add(bytes).and_then(|end| align_up(end, align))
+}
+
+impl Footer {
+    /// Where the index is, of a footer whose offsets were proven.
+    pub fn index_range(&self) -> Range<u64> {
+        self.index_offset..self.index_offset + self.index_bytes
+    }
+
+    /// Where the filters are.
+    pub fn filter_range(&self) -> Range<u64> {
+        let offset = after(self.index_offset, self.index_bytes, FILTER_ALIGN).expect("proven");
+        offset..offset + self.filter_bytes
+    }
+
+    /// Proves the checksum of the filter section.
+    pub fn check_filters(&self, filters: &[u8]) -> Result<(), Damage> {
+        let sum = crc32fast::hash(filters);
+        let at = self.filter_range().start;
+        ensure(sum == self.filter_checksum, at, "the filter section's checksum does not match")
+    }
 }
 
 impl Layout {

@@ -12,14 +12,18 @@
 
 mod aside;
 mod block;
+mod block_builder;
 mod builder;
 mod error;
 mod file_run;
+mod filter;
 mod format;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod hash;
 mod index;
+mod index_builder;
 mod layout;
 mod limits;
 mod manifest;
@@ -44,8 +48,7 @@ pub use builder::{BuildSpec, Builder, Finished, ItemError, Room};
 pub use error::SnapshotError;
 pub use file_run::{Blocks, FileRun, Scan};
 pub use format::{
-    BLOCK_PAYLOAD_BYTES, CHUNK_BYTES, KEY_BYTES_MAX, MEMBERSHIP_BYTES_MAX, PAGE_BYTES, VALUE_BYTES_MAX,
-    VERSION,
+    BLOCK_BYTES, CHUNK_BYTES, KEY_BYTES_MAX, MEMBERSHIP_BYTES_MAX, PAGE_BYTES, VALUE_BYTES_MAX, VERSION,
 };
 pub use layout::Summary;
 pub use limits::{Limits, RateLimit, TRANSFER_BURST_BYTES, TRANSFER_BYTES_PER_SECOND};

@@ -5,8 +5,9 @@ use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
 
 use crate::block::{Block, Item, Items, Trust};
-use crate::error::{Damage, SnapshotError};
-use crate::format::{CHUNK_BYTES, FOOTER_BYTES, PAGE_BYTES, read_pod};
+use crate::error::{Damage, SnapshotError, ensure};
+use crate::format::{CHUNK_BYTES, FOOTER_BYTES, IndexEntry, PAGE_BYTES, read_pod};
+use crate::hash::key_hash;
 use crate::index::IndexView;
 use crate::layout::{Layout, Summary, check_file_bytes, decode_footer, decode_header};
 use crate::manifest::RunReference;
@@ -58,8 +59,10 @@ impl<B: Deref<Target = [u8]>> Run<B> {
     ///
     /// `Corrupt`, for the index or a block that the search came by.
     pub fn get(&self, key: &[u8]) -> Result<Option<&[u8]>, SnapshotError> {
-        for number in self.index()?.candidates(key) {
-            let found = self.block(number)?.find(key).map_err(|damage| damage.of(&self.path))?;
+        let hash = key_hash(key);
+        let (index, filters) = (self.index()?, self.filters());
+        for number in index.candidates(key).filter(|number| index.may_hold(filters, *number, hash)) {
+            let found = self.block(number)?.find(key, hash).map_err(|damage| damage.of(&self.path))?;
             if let Some(item) = found {
                 return Ok(Some(item.value));
             }
@@ -95,7 +98,7 @@ impl<B: Deref<Target = [u8]>> Run<B> {
         for number in 0..index.len() {
             let entry = index.entry(number);
             let block = Block::decode(&self.bytes[block_range(&entry)], &entry, Trust::Check);
-            let checked = block.and_then(|block| check.block(entry.block_offset, index.key(number), &block));
+            let checked = block.and_then(|block| check.block(&entry, &index, number, self.filters(), &block));
             checked.map_err(|damage| damage.of(&self.path))?;
         }
         check.end().map_err(|damage| damage.of(&self.path))
@@ -111,13 +114,18 @@ impl<B: Deref<Target = [u8]>> Run<B> {
 
     fn index(&self) -> Result<IndexView<'_>, SnapshotError> {
         let footer = &self.layout.footer;
-        let bytes = &self.bytes[usize_range(footer.index_offset..footer.index_offset + footer.index_bytes)];
+        let bytes = &self.bytes[usize_range(footer.index_range())];
         let index = IndexView::new(bytes, footer).expect("the footer's offsets were proven");
         if !self.index_checked.get() {
-            index.check(footer).map_err(|damage| damage.of(&self.path))?;
+            let checked = index.check(footer).and_then(|()| footer.check_filters(self.filters()));
+            checked.map_err(|damage| damage.of(&self.path))?;
             self.index_checked.set(true);
         }
         Ok(index)
+    }
+
+    fn filters(&self) -> &[u8] {
+        &self.bytes[usize_range(self.layout.footer.filter_range())]
     }
 
     fn block(&self, number: usize) -> Result<Block<'_>, SnapshotError> {
@@ -127,7 +135,9 @@ impl<B: Deref<Target = [u8]>> Run<B> {
         let entry = self.index()?.entry(number);
         let block = Block::decode(&self.bytes[block_range(&entry)], &entry, trust);
         let block = block.map_err(|damage| damage.of(&self.path))?;
-        self.blocks_checked.borrow_mut()[word] |= bit;
+        if !checked {
+            self.blocks_checked.borrow_mut()[word] |= bit;
+        }
         Ok(block)
     }
 }
@@ -203,7 +213,7 @@ pub(crate) fn usize_range(range: Range<u64>) -> Range<usize> {
     at_hand(range.start)..at_hand(range.end)
 }
 
-fn block_range(entry: &crate::format::IndexEntry) -> Range<usize> {
+fn block_range(entry: &IndexEntry) -> Range<usize> {
     usize_range(entry.block_offset..entry.block_offset + u64::from(entry.block_bytes))
 }
 
@@ -259,15 +269,26 @@ impl<'a> OrderCheck<'a> {
         OrderCheck { summary: &layout.summary, previous: None, items: 0, keys_bytes: 0, values_bytes: 0 }
     }
 
-    /// Takes the next block, which starts at `offset` and, by the index, with `first_key`.
-    pub fn block(&mut self, offset: u64, first_key: &[u8], block: &Block<'_>) -> Result<(), Damage> {
+    /// Takes the next block, which is `number` of the index and has this entry there.
+    pub fn block(
+        &mut self,
+        entry: &IndexEntry,
+        index: &IndexView<'_>,
+        number: usize,
+        filters: &[u8],
+        block: &Block<'_>,
+    ) -> Result<(), Damage> {
+        let offset = entry.block_offset;
         if let Some(Ok(first)) = block.items().next()
-            && first.key != first_key
+            && first.key != index.key(number)
         {
             return Err(Damage::new(offset, "a block starts with another key than the index says"));
         }
+        block.check_directory()?;
         for item in block.items() {
             let item = item?;
+            let is_found = index.may_hold(filters, number, key_hash(item.key));
+            ensure(is_found, offset, "the filter of a block lacks one of its keys")?;
             let in_order = match &self.previous {
                 Some(previous) => previous.as_slice() <= item.key,
                 None => self.summary.first_key.as_deref() == Some(item.key),

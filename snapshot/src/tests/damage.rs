@@ -126,29 +126,85 @@ fn reseal(bytes: &mut [u8]) {
     bytes[60..64].copy_from_slice(&sum.to_le_bytes());
 }
 
-/// Lookups go by the index: a file whose index leads them astray would hide keys, all checksums right.
+/// A file of several small blocks, and where its parts begin: index, filters.
+struct Forged {
+    bytes: Vec<u8>,
+    index: usize,
+    filters: usize,
+    blocks: usize,
+}
+
+impl Forged {
+    fn new() -> Forged {
+        let bytes = file_of(&small_items());
+        let mut forged = Forged { bytes, index: 0, filters: 0, blocks: 0 };
+        (forged.index, forged.blocks) = (forged.field(16), forged.field(80));
+        forged.filters = (forged.index + forged.field(24)).next_multiple_of(64);
+        forged
+    }
+
+    /// A field of the footer.
+    fn field(&self, at: usize) -> usize {
+        let footer = self.bytes.len() - 128;
+        let bytes = self.bytes[footer + at..footer + at + 8].try_into().unwrap();
+        usize::try_from(u64::from_le_bytes(bytes)).unwrap()
+    }
+
+    /// What `verify` says once all checksums are right again.
+    fn verdict(mut self) -> String {
+        let footer = self.bytes.len() - 128;
+        let (table, table_bytes) = (self.field(56), self.field(64));
+        assert_eq!(table_bytes, 4, "one chunk");
+        let block = 4096
+            + usize::try_from(u32::from_le_bytes(
+                self.bytes[self.index + 8 * self.blocks + 16..][..4].try_into().unwrap(),
+            ))
+            .unwrap();
+        let (index_bytes, filter_bytes) = (self.field(24), self.field(32));
+        let mut sum = |at: usize, of: std::ops::Range<usize>| {
+            let sum = crc32fast::hash(&self.bytes[of]);
+            self.bytes[at..at + 4].copy_from_slice(&sum.to_le_bytes());
+        };
+        sum(block - 4, 4096..block - 4);
+        sum(footer + 96, self.index..self.index + index_bytes);
+        sum(footer + 100, self.filters..self.filters + filter_bytes);
+        sum(table, 0..table);
+        sum(footer + 108, table..footer);
+        reseal(&mut self.bytes);
+        let in_place = verify(&self.bytes).unwrap_err().to_string();
+        assert_eq!(verify_on_disk(&self.bytes).unwrap_err().to_string(), in_place);
+        in_place
+    }
+}
+
+/// Lookups go by index, filters and directories: a file in which they lead astray would hide keys, all checksums right.
 #[test]
-fn an_index_that_names_other_keys_than_the_blocks_have_is_found() {
-    let mut bytes = file_of(&small_items());
-    let footer = bytes.len() - 128;
-    let field = |bytes: &[u8], at: usize| {
-        usize::try_from(u64::from_le_bytes(bytes[footer + at..footer + at + 8].try_into().unwrap())).unwrap()
+fn what_would_lead_lookups_astray_is_found() {
+    let forge = |change: &dyn Fn(&mut Forged)| {
+        let mut forged = Forged::new();
+        change(&mut forged);
+        forged.verdict()
     };
-    let (index, index_bytes, blocks) = (field(&bytes, 16), field(&bytes, 24), field(&bytes, 72));
-    let (table, table_bytes) = (field(&bytes, 48), field(&bytes, 56));
-    assert_eq!((bytes[index + 32 * blocks], table_bytes), (0, 4), "the first key, of one chunk");
-    bytes[index + 32 * blocks] = 1;
-    let sum = |bytes: &mut [u8], at: usize, of: std::ops::Range<usize>| {
-        let sum = crc32fast::hash(&bytes[of]);
-        bytes[at..at + 4].copy_from_slice(&sum.to_le_bytes());
+    let key = |forged: &mut Forged| {
+        let key = forged.index + 40 * forged.blocks;
+        assert_eq!(forged.bytes[key], 0, "the first key");
+        forged.bytes[key] = 1;
+        forged.bytes[forged.index + 7] = 1; // its prefix
     };
-    sum(&mut bytes, footer + 88, index..index + index_bytes);
-    sum(&mut bytes, table, 0..table);
-    sum(&mut bytes, footer + 96, table..footer);
-    reseal(&mut bytes);
     let expected = "f.run: corrupt at byte 4096: a block starts with another key than the index says";
-    assert_eq!(verify(&bytes).unwrap_err().to_string(), expected);
-    assert_eq!(verify_on_disk(&bytes).unwrap_err().to_string(), expected);
+    assert_eq!(forge(&key), expected);
+    let prefix = |forged: &mut Forged| forged.bytes[forged.index] ^= 1;
+    assert!(forge(&prefix).ends_with("a prefix in the index is not that of its key"));
+    let filter_start = |forged: &mut Forged| forged.bytes[forged.index + 8 * forged.blocks + 28] ^= 1;
+    assert!(forge(&filter_start).ends_with("the index's filters do not follow each other"));
+    let offset = |forged: &mut Forged| forged.bytes[4096 + 8 + 2] ^= 1;
+    assert!(forge(&offset).ends_with("the block's directory says that an item begins elsewhere"));
+    let items =
+        usize::try_from(u32::from_le_bytes(Forged::new().bytes[4100..4104].try_into().unwrap())).unwrap();
+    let tag = |forged: &mut Forged| forged.bytes[4096 + 8 + 2 * items] ^= 1;
+    assert!(forge(&tag).ends_with("the block's directory has another tag of a key"));
+    let filter = |forged: &mut Forged| forged.bytes[forged.filters..][..32].fill(0);
+    assert_eq!(forge(&filter), "f.run: corrupt at byte 4096: the filter of a block lacks one of its keys");
 }
 
 proptest! {

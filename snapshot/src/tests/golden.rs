@@ -21,6 +21,18 @@ fn number<const N: usize>(bytes: &[u8], offset: usize) -> u64 {
     u64::from_le_bytes(wide)
 }
 
+/// The hash of a key of at most eight bytes, as FORMAT.md has it.
+fn hash(key: &[u8]) -> u64 {
+    let fold = |value: u64| {
+        let product = u128::from(value) * 0xb7e1_5162_8aed_2a6b;
+        let [low, high] = [product & u128::from(u64::MAX), product >> 64];
+        u64::try_from(low ^ high).unwrap()
+    };
+    let mut word = [0; 8];
+    word[..key.len()].copy_from_slice(key);
+    fold(fold(0x2437_0d53_1415_9265 ^ key.len() as u64 ^ u64::from_le_bytes(word)))
+}
+
 fn at(offset: u64) -> usize {
     usize::try_from(offset).unwrap()
 }
@@ -58,36 +70,50 @@ fn it_is_what_the_format_text_says() {
     // The first block: four small items of 8 + 3 + 9 bytes.
     let block = &GOLDEN[4096..];
     assert_eq!([number::<4>(block, 0), number::<4>(block, 4)], [80, 4]);
-    assert_eq!([number::<4>(block, 8), number::<4>(block, 12)], [3, 9]);
-    assert_eq!(&block[16..28], b"antantantant");
-    assert_eq!(number::<4>(block, 88), u64::from(crc32fast::hash(&block[..88])));
+    assert_eq!([8, 10, 12, 14].map(|at| number::<2>(block, at)), [0, 20, 40, 60]);
+    let tags = ["ant", "bee", "bee", "cat"].map(|key| hash(key.as_bytes()).to_le_bytes()[7]);
+    assert_eq!(block[16..20], tags);
+    assert_eq!([number::<4>(block, 20), number::<4>(block, 24)], [3, 9]);
+    assert_eq!(&block[28..40], b"antantantant");
+    assert_eq!(number::<4>(block, 100), u64::from(crc32fast::hash(&block[..100])));
     // The second: one item too large to share a block.
     let block = &GOLDEN[8192..];
     assert_eq!([number::<4>(block, 0), number::<4>(block, 4)], [17_011, 1]);
-    assert_eq!(number::<4>(block, 17_019), u64::from(crc32fast::hash(&block[..17_019])));
+    assert_eq!([number::<2>(block, 8), number::<1>(block, 10)], [0, hash(b"dog") >> 56]);
+    assert_eq!(number::<4>(block, 17_022), u64::from(crc32fast::hash(&block[..17_022])));
 
     let footer = &GOLDEN[GOLDEN.len() - 128..];
     assert_eq!(&footer[..8], b"RINGTAIL");
     assert_eq!(number::<4>(footer, 12), u64::from(crc32fast::hash(header)));
-    let [index, index_bytes, meta, meta_bytes, table, table_bytes, file_bytes, blocks, items] =
+    let [index, index_bytes, filter_bytes, meta, meta_bytes, table, table_bytes, file_bytes, blocks, items] =
         std::array::from_fn(|field| number::<8>(footer, 16 + 8 * field));
     assert_eq!(
         [index, index_bytes, file_bytes, blocks, items],
-        [8192 + 5 * 4096, 70, GOLDEN.len() as u64, 2, 5]
+        [8192 + 5 * 4096, 86, GOLDEN.len() as u64, 2, 5]
     );
-    assert_eq!([meta, meta_bytes], [(index + index_bytes).next_multiple_of(16), 64 + 12 + 6]);
+    let filter = (index + index_bytes).next_multiple_of(64);
+    assert_eq!(filter_bytes, 2 * 32);
+    assert_eq!([meta, meta_bytes], [(filter + filter_bytes).next_multiple_of(16), 64 + 12 + 6]);
     assert_eq!([table, table_bytes], [(meta + meta_bytes).next_multiple_of(16), 4]);
     let sum = |start: u64, end: u64| u64::from(crc32fast::hash(&GOLDEN[at(start)..at(end)]));
-    assert_eq!(number::<4>(footer, 88), sum(index, index + index_bytes));
-    assert_eq!(number::<4>(footer, 92), sum(meta, meta + meta_bytes));
-    assert_eq!(number::<4>(footer, 96), sum(table, file_bytes - 128));
+    assert_eq!(number::<4>(footer, 96), sum(index, index + index_bytes));
+    assert_eq!(number::<4>(footer, 100), sum(filter, filter + filter_bytes));
+    assert_eq!(number::<4>(footer, 104), sum(meta, meta + meta_bytes));
+    assert_eq!(number::<4>(footer, 108), sum(table, file_bytes - 128));
     assert_eq!(number::<4>(footer, 124), sum(file_bytes - 128, file_bytes - 4));
     assert_eq!(number::<4>(GOLDEN, at(table)), sum(0, table));
 
-    let second = &GOLDEN[at(index) + 32..];
+    assert_eq!(GOLDEN[at(index)..at(index) + 16], *b"\0\0\0\0\0tna\0\0\0\0\0god");
+    let second = &GOLDEN[at(index) + 16 + 32..];
     assert_eq!([number::<8>(second, 0), number::<8>(second, 8)], [8192, 3]);
-    assert_eq!([16, 20, 24, 28].map(|offset| number::<4>(second, offset)), [17_023, 3, 1, 0]);
-    assert_eq!(&GOLDEN[at(index) + 64..at(index) + 70], b"antdog");
+    assert_eq!([16, 20, 24, 28].map(|offset| number::<4>(second, offset)), [17_026, 3, 1, 1]);
+    assert_eq!(&GOLDEN[at(index) + 80..at(index) + 86], b"antdog");
+    // In the second filter, of one block, one key: a bit in each word.
+    let low = hash(b"dog") & 0xffff_ffff;
+    for (word, salt) in [0x47b6_137b_u64, 0x4497_4d91, 0x8824_ad5b].into_iter().enumerate() {
+        let bit = ((low * salt) & 0xffff_ffff) >> 27;
+        assert_eq!(number::<4>(GOLDEN, at(filter) + 32 + 4 * word), 1 << bit, "word {word}");
+    }
     let meta = &GOLDEN[at(meta)..];
     assert_eq!([0, 8, 16, 24, 32].map(|offset| number::<8>(meta, offset)), [42, 7, 5, 15, 17_036]);
     assert_eq!([40, 44, 48, 52].map(|offset| number::<4>(meta, offset)), [12, 3, 3, 0]);
