@@ -3,11 +3,14 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::format::VERSION;
+
 /// Why a snapshot operation failed.
 ///
 /// `Io` on a file being built or received: drop it and start again later; a failed sync is never retried.
 /// `Corrupt` on a file that is in use: the group's state is damaged and heals by installing a snapshot from
-/// a peer. `Mismatch`: the file is sound but not the one the log names; treated like a corrupt one.
+/// a peer. `Mismatch`: the file is sound but not the one the log names; treated like a corrupt one. `Version`: nothing is wrong
+/// with the file; it takes another version of this program.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SnapshotError {
@@ -30,6 +33,14 @@ pub enum SnapshotError {
         offset: u64,
         /// What is wrong there.
         problem: &'static str,
+    },
+    /// A sound file of another version of the format.
+    #[error("{}: is of version {found} of the snapshot format; this program reads version {VERSION}", path.display())]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
     },
     /// A sound file, but not the expected one.
     #[error("{}: {field} is {found}, expected {expected}", path.display())]
@@ -61,11 +72,18 @@ impl SnapshotError {
 pub(crate) struct Damage {
     pub offset: u64,
     pub problem: &'static str,
+    /// No damage at all, but this version of the format.
+    pub version: Option<u32>,
 }
 
 impl Damage {
     pub fn new(offset: u64, problem: &'static str) -> Damage {
-        Damage { offset, problem }
+        Damage { offset, problem, version: None }
+    }
+
+    /// What has a right checksum is of another version.
+    pub fn version(offset: u64, found: u32) -> Damage {
+        Damage { version: Some(found), ..Damage::new(offset, "it is of another version of the format") }
     }
 
     /// The same damage, seen from an enclosing piece that starts at `base`.
@@ -74,7 +92,11 @@ impl Damage {
     }
 
     pub fn of(self, path: &Path) -> SnapshotError {
-        SnapshotError::Corrupt { path: path.to_path_buf(), offset: self.offset, problem: self.problem }
+        let Damage { offset, problem, version } = self;
+        match version {
+            Some(found) => SnapshotError::Version { path: path.to_path_buf(), found },
+            None => SnapshotError::Corrupt { path: path.to_path_buf(), offset, problem },
+        }
     }
 }
 

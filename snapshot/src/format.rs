@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 
 /// The version this code writes, and the only one it reads so far.
-pub const VERSION: u32 = 0;
+pub const VERSION: u32 = 1;
 /// First bytes of a file.
 pub const HEADER_MAGIC: [u8; 8] = *b"RINGSNAP";
 /// First bytes of the footer.

@@ -54,10 +54,15 @@ pub(crate) fn decode_header(bytes: &[u8]) -> Result<FileHeader, Damage> {
     let header: FileHeader = read_pod(bytes).ok_or(Damage::new(0, "the header is cut off"))?;
     ensure(header.magic == HEADER_MAGIC, 0, "the header's magic is wrong: not a snapshot file")?;
     ensure(header.checksum == header.sum(), 60, "the header's checksum does not match")?;
-    ensure(header.version == VERSION, 8, "the version is newer than this program")?;
+    check_version(header.version)?;
     ensure(header.zero_a == 0, 36, "reserved bytes of the header are not zero")?;
     ensure(header.zero_b == 0, 56, "reserved bytes of the header are not zero")?;
     Ok(header)
+}
+
+/// Of what has the right checksum.
+fn check_version(version: u32) -> Result<(), Damage> {
+    if version == VERSION { Ok(()) } else { Err(Damage::version(8, version)) }
 }
 
 /// Decodes the footer, which is the last `FOOTER_BYTES` of a file of `file_bytes`, and proves its offsets.
@@ -77,7 +82,7 @@ fn footer_checks(footer: &Footer, file_bytes: u64) -> Result<(), Damage> {
         "the footer's magic is wrong: the file is cut off or not finished",
     )?;
     ensure(footer.checksum == footer.sum(), 124, "the footer's checksum does not match")?;
-    ensure(footer.version == VERSION, 8, "the footer's version is newer than this program")?;
+    check_version(footer.version)?;
     ensure(footer.zero == [0; 3], 112, "reserved bytes of the footer are not zero")?;
     ensure(footer.file_bytes == file_bytes, 72, "the file's size is not the one in its footer")?;
 

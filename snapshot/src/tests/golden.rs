@@ -1,11 +1,11 @@
-//! The bytes of version 0 do not change.
+//! The bytes of version 1 do not change.
 
 use std::path::Path;
 
 use super::{Items, file_of};
 use crate::{Manifest, Run, SnapshotName};
 
-const GOLDEN: &[u8] = include_bytes!("../../golden/v0.run");
+const GOLDEN: &[u8] = include_bytes!("../../golden/v1.run");
 
 fn items() -> Items {
     let mut items: Items =
@@ -48,7 +48,7 @@ fn builders_still_write_it() {
 
 #[test]
 fn readers_still_read_it() {
-    let run = Run::open(GOLDEN, Path::new("v0.run")).unwrap();
+    let run = Run::open(GOLDEN, Path::new("v1.run")).unwrap();
     run.verify().unwrap();
     let found: Items =
         run.items().map(Result::unwrap).map(|item| (item.key.into(), item.value.into())).collect();
@@ -57,11 +57,27 @@ fn readers_still_read_it() {
     assert_eq!((run.summary().shard, &run.summary().store), (5, b"0123456789abcdef"));
 }
 
+/// Such a file is not damaged: nothing may be healed in its place.
+#[test]
+fn a_file_of_another_version_is_refused_as_such() {
+    for version in [0u32, 2] {
+        let mut bytes = GOLDEN.to_vec();
+        bytes[8..12].copy_from_slice(&version.to_le_bytes());
+        let sum = crc32fast::hash(&bytes[..60]);
+        bytes[60..64].copy_from_slice(&sum.to_le_bytes());
+        let error = Run::open(&bytes[..], Path::new("v.run")).err().expect("it is refused");
+        assert!(!error.is_corrupt(), "{error}");
+        let said =
+            format!("v.run: is of version {version} of the snapshot format; this program reads version 1");
+        assert_eq!(error.to_string(), said);
+    }
+}
+
 #[test]
 fn it_is_what_the_format_text_says() {
     let header = &GOLDEN[..64];
     assert_eq!(&header[..8], b"RINGSNAP");
-    assert_eq!([number::<4>(header, 8), number::<4>(header, 12)], [0, 5]);
+    assert_eq!([number::<4>(header, 8), number::<4>(header, 12)], [1, 5]);
     assert_eq!(&header[16..32], b"0123456789abcdef");
     assert_eq!([number::<4>(header, 32), number::<8>(header, 40), number::<8>(header, 48)], [3, 42, 7]);
     assert_eq!(number::<4>(header, 60), u64::from(crc32fast::hash(&header[..60])));
