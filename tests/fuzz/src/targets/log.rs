@@ -21,7 +21,8 @@ const DIR: &str = "/shard";
 const STORE: [u8; 16] = [7; 16];
 const BLOCK: usize = 4096;
 
-fn options() -> Options {
+/// Of the start numbered `start`: each draws another seed, so that what an earlier one left is not taken for its own.
+fn options(start: u64) -> Options {
     let segment_bytes = 32 * 1024;
     Options {
         segment_bytes,
@@ -29,7 +30,7 @@ fn options() -> Options {
         cache_bytes_max: 32 * 1024,
         unsynced_bytes_max: 1 << 20,
         segments_ready: 1,
-        seed: 3,
+        seed: 3 + start,
         ..Options::new(STORE, 0, 1)
     }
 }
@@ -54,7 +55,7 @@ fn base() -> &'static [(PathBuf, Vec<u8>)] {
 
 /// One life of the log: entries of two groups, states, and in the first a snapshot.
 fn live(disk: &MemoryDisk, life: u64, next: &mut [u64; 3]) {
-    let (mut log, _) = block_on(Log::open(disk.clone(), &log_dir(), options())).expect("a sound log");
+    let (mut log, _) = block_on(Log::open(disk.clone(), &log_dir(), options(life))).expect("a sound log");
     for turn in 0..8 {
         for group in [1, 2] {
             append(&mut log, GroupId(group), life + 1, &mut next[group as usize], 300 * turn);
@@ -118,16 +119,16 @@ pub fn recovery(data: &[u8]) {
     }
     let image: Vec<(PathBuf, Vec<u8>)> = paths.into_iter().zip(files).collect();
     let disk = MemoryDisk::with(image.clone());
-    if let Ok((log, recovered)) = block_on(Log::open(disk.clone(), &log_dir(), options())) {
+    if let Ok((log, recovered)) = block_on(Log::open(disk.clone(), &log_dir(), options(2))) {
         assert_readable(&log, &recovered);
         drop(log);
-        let (log, again) = block_on(Log::open(disk, &log_dir(), options())).expect("it was opened once");
+        let (log, again) = block_on(Log::open(disk, &log_dir(), options(3))).expect("it was opened once");
         assert_alike(&recovered.groups, &again.groups);
         assert_readable(&log, &again);
     }
     let disk = MemoryDisk::with(image);
     let settings = settings(true, false);
-    if let Ok(mut replicas) = block_on(open_shard(&disk, Path::new(DIR), options(), &settings)) {
+    if let Ok(mut replicas) = block_on(open_shard(&disk, Path::new(DIR), options(2), &settings)) {
         for replica in &mut replicas {
             replica.tick(Time(60_000_000));
             while replica.take_event().is_some() {}
