@@ -14,4 +14,5 @@ pub mod load;
 pub mod log;
 pub mod redis;
 pub mod replication;
+pub mod snapshot;
 pub mod summary;

@@ -105,8 +105,9 @@ impl<'a> IndexView<'a> {
     pub fn candidates(&self, key: &[u8]) -> std::ops::Range<usize> {
         let below = self.below(key);
         let start = below.saturating_sub(1);
-        let ends_here = below == self.len() || self.key(below) != key;
-        start..if ends_here { below } else { below + 1 }
+        // The keys are looked at where their fronts are equal only: they lie elsewhere.
+        let begins = below < self.len() && self.prefix(below) == prefix(key) && self.key(below) == key;
+        start..if begins { below + 1 } else { below }
     }
 
     /// The first block that can hold an item at or above `key`.

@@ -53,15 +53,34 @@ impl<B: Deref<Target = [u8]>> Run<B> {
         expect(&self.layout.summary, reference, &self.path)
     }
 
-    /// The first item with exactly this key.
+    /// The value of the first item with exactly this key. For runs that most keys asked for are in, such as the oldest of
+    /// several: there the filters would cost more than they save.
     ///
     /// # Errors
     ///
     /// `Corrupt`, for the index or a block that the search came by.
     pub fn get(&self, key: &[u8]) -> Result<Option<&[u8]>, SnapshotError> {
+        self.find(key, self.index()?.candidates(key))
+    }
+
+    /// The same, for runs that most keys are not in: asks the filters first, and looks at one block in a hundred in vain.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Run::get`].
+    pub fn get_filtered(&self, key: &[u8]) -> Result<Option<&[u8]>, SnapshotError> {
+        let (index, filters, hash) = (self.index()?, self.filters(), key_hash(key));
+        let candidates = index.candidates(key);
+        self.find(key, candidates.filter(|number| index.may_hold(filters, *number, hash)))
+    }
+
+    fn find(
+        &self,
+        key: &[u8],
+        candidates: impl Iterator<Item = usize>,
+    ) -> Result<Option<&[u8]>, SnapshotError> {
         let hash = key_hash(key);
-        let (index, filters) = (self.index()?, self.filters());
-        for number in index.candidates(key).filter(|number| index.may_hold(filters, *number, hash)) {
+        for number in candidates {
             let found = self.block(number)?.find(key, hash).map_err(|damage| damage.of(&self.path))?;
             if let Some(item) = found {
                 return Ok(Some(item.value));

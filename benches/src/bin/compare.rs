@@ -1,4 +1,4 @@
-//! `compare redis`, `compare raft`, `compare log` and `compare idle`: our figures beside somebody else's, measured alike.
+//! `compare redis`, `compare raft`, `compare log`, `compare snapshot` and `compare idle`: our figures beside somebody else's, measured alike.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,7 +9,7 @@ use ringraft_benches::cell::Times;
 use ringraft_benches::redis::{Settings, Verdict};
 use ringraft_benches::replication::ours::Ours;
 use ringraft_benches::replication::{Meter, Pass, Side, compare};
-use ringraft_benches::{disk, idle, log, redis};
+use ringraft_benches::{disk, idle, log, redis, snapshot};
 
 /// Other load used the machine: nothing was concluded.
 const DISTURBED: u8 = 3;
@@ -72,6 +72,24 @@ enum What {
         #[arg(long, default_value_t = 0.5)]
         seconds: f64,
     },
+    /// Snapshot files against redb and fjall.
+    Snapshot {
+        /// Parts to measure.
+        #[arg(value_enum, default_values_t = snapshot::PARTS)]
+        parts: Vec<snapshot::Part>,
+        /// Where all data goes, about two gigabytes [default: a fresh directory below the current one].
+        #[arg(long)]
+        dir: Option<PathBuf>,
+        /// Rounds that count; the ratios are medians over them.
+        #[arg(long, default_value_t = 7)]
+        rounds: u32,
+        /// Seconds of each side in a round.
+        #[arg(long, default_value_t = 0.5)]
+        seconds: f64,
+        /// Keys of 16 bytes, with values of 128.
+        #[arg(long, default_value_t = 2_000_000)]
+        keys: u32,
+    },
     /// The CPU that three nodes without clients use, once all their groups rest.
     Idle {
         /// Groups of the cluster [default: as the server chooses].
@@ -123,6 +141,10 @@ fn main() -> anyhow::Result<ExitCode> {
         What::Log { parts, dir, rounds, seconds } => {
             let slice = Duration::from_secs_f64(seconds);
             log::run(fresh(dir)?.path(), log::Settings { rounds, slice }, &parts)?;
+        }
+        What::Snapshot { parts, dir, rounds, seconds, keys } => {
+            let slice = Duration::from_secs_f64(seconds);
+            snapshot::run(fresh(dir)?.path(), snapshot::Settings { rounds, slice, keys }, &parts)?;
         }
         What::Idle { dir, groups } => idle::run(fresh(dir)?.path(), groups)?,
         What::Overwrite { dir, seconds } => {

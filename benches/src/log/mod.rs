@@ -94,7 +94,7 @@ async fn turn(context: &Context) {
 }
 
 /// Runs `work` on a shard of its own.
-fn on_shard<T, Fut>(work: impl FnOnce(Context) -> Fut + Send + 'static) -> anyhow::Result<T>
+pub(crate) fn on_shard<T, Fut>(work: impl FnOnce(Context) -> Fut + Send + 'static) -> anyhow::Result<T>
 where
     T: Send + 'static,
     Fut: Future<Output = anyhow::Result<T>> + 'static,

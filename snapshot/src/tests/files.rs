@@ -59,6 +59,7 @@ fn all_kinds_of_items_come_back() {
     run(on_disk.verify()).unwrap();
     for key in [&b"large"[..], b"key 000500", b"", b"absent", &[0xff; 65_000]] {
         assert_eq!(run(on_disk.get(key)).unwrap().as_deref(), in_place.get(key).unwrap());
+        assert_eq!(in_place.get_filtered(key).unwrap(), in_place.get(key).unwrap());
     }
     assert_eq!(run(scan_all(on_disk)), items);
 }
@@ -182,6 +183,7 @@ proptest! {
         for key in items.iter().map(|item| &item.0).chain(&probes) {
             let first = items.iter().find(|item| item.0 == *key).map(|item| &item.1[..]);
             prop_assert_eq!(run.get(key).unwrap(), first);
+            prop_assert_eq!(run.get_filtered(key).unwrap(), first);
             let from: Vec<&[u8]> = run.items_from(key).unwrap().map(|item| item.unwrap().value).collect();
             let expected: Vec<&[u8]> = items.iter().filter(|item| item.0 >= *key).map(|item| &item.1[..]).collect();
             prop_assert_eq!(from, expected);
