@@ -43,17 +43,20 @@ impl<'a> Block<'a> {
     }
 
     fn decode_at_zero(bytes: &'a [u8], entry: &IndexEntry, trust: Trust) -> Result<Block<'a>, Damage> {
-        let header: BlockHeader = read_pod(bytes).ok_or(Damage::new(0, "the block is cut off"))?;
-        let payload_bytes = usize::try_from(header.payload_bytes).unwrap_or(usize::MAX);
-        ensure(payload_bytes <= BLOCK_PAYLOAD_BYTES_MAX, 0, "the block's length is out of bounds")?;
-        ensure(header.items == entry.items, 4, "the block's count of items is not the one in the index")?;
-        ensure(header.items > 0, 4, "the block is empty")?;
-        let items = usize::try_from(header.items).unwrap_or(usize::MAX);
+        // Where things are follows from the index, which is at hand: what is in the block is loaded at once, and the header, which
+        // must agree, is not waited for.
+        let items = usize::try_from(entry.items).unwrap_or(usize::MAX);
         let directory_bytes = items.saturating_mul(DIRECTORY_ITEM_BYTES);
-        let frame_bytes = BLOCK_HEADER_BYTES + BLOCK_TRAILER_BYTES + payload_bytes;
-        let block_bytes = directory_bytes.saturating_add(frame_bytes);
-        ensure(block_bytes == bytes.len(), 0, "the block's length is not the one in the index")?;
-        let (covered, trailer) = bytes.split_at(block_bytes - BLOCK_TRAILER_BYTES);
+        let frame_bytes = directory_bytes.saturating_add(BLOCK_HEADER_BYTES + BLOCK_TRAILER_BYTES);
+        let payload_bytes = bytes.len().checked_sub(frame_bytes);
+        let payload_bytes = payload_bytes.ok_or(Damage::new(0, "the block is too small for its items"))?;
+        ensure(payload_bytes <= BLOCK_PAYLOAD_BYTES_MAX, 0, "the block's length is out of bounds")?;
+        ensure(items > 0, 4, "the block is empty")?;
+        let header: BlockHeader = read_pod(bytes).expect("more bytes than its header and trailer have");
+        let is_its = usize::try_from(header.payload_bytes) == Ok(payload_bytes);
+        ensure(is_its, 0, "the block's length is not the one in the index")?;
+        ensure(header.items == entry.items, 4, "the block's count of items is not the one in the index")?;
+        let (covered, trailer) = bytes.split_at(bytes.len() - BLOCK_TRAILER_BYTES);
         if trust == Trust::Check && !runtime::mutant!("snapshot.block_unverified") {
             let checksum: u32 = read_pod(trailer).expect("split off as four bytes");
             ensure(checksum == crc32fast::hash(covered), 0, "the block's checksum does not match")?;
@@ -61,7 +64,7 @@ impl<'a> Block<'a> {
         let (directory, payload) = covered[BLOCK_HEADER_BYTES..].split_at(directory_bytes);
         let (offsets, tags) = directory.split_at(items * 2);
         let payload_offset = entry.block_offset + (BLOCK_HEADER_BYTES + directory_bytes) as u64;
-        Ok(Block { offsets, tags, payload, items: header.items, payload_offset })
+        Ok(Block { offsets, tags, payload, items: entry.items, payload_offset })
     }
 
     /// How many items it holds, at least one.
