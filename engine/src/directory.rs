@@ -11,6 +11,7 @@ use raft::{Config, FollowerStatus, GroupId, Index, NodeId, Role, Standing, Term}
 use crate::log_facts::LogFacts;
 use crate::members::Members;
 use crate::placement::Placement;
+use crate::snapshot_life::SnapshotFacts;
 
 /// What one group's replica on this node says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +94,7 @@ pub(crate) struct ShardFacts {
     /// Connections of the peer port that were closed because of what came.
     pub(crate) links_damaged: AtomicU64,
     pub(crate) log: LogFacts,
+    pub(crate) snapshots: SnapshotFacts,
 }
 
 /// The node's shared knowledge.

@@ -42,6 +42,7 @@ pub mod resp;
 mod shard;
 #[cfg(feature = "simulation")]
 pub mod simulation;
+mod snapshot_life;
 pub mod state_machine;
 mod status;
 mod view;

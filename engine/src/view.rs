@@ -13,6 +13,7 @@ use crate::log_facts::LogFacts;
 use crate::placement::Placement;
 use crate::resp::{ClusterView, Leader, Node, Place, Redirect, Statistics};
 use crate::shard::ShardSettings;
+use crate::snapshot_life::SnapshotFacts;
 
 /// What the planner asks about the cluster.
 pub(crate) struct View {
@@ -142,6 +143,7 @@ impl ClusterView for View {
             groups_recovering: self.groups_that_are(Standing::Recovering),
             groups_faulted: self.groups_that_are(Standing::Faulted),
             logs: LogFacts::sums(shards.iter().map(|shard| &shard.log)),
+            snapshots: SnapshotFacts::sums(shards.iter().map(|shard| &shard.snapshots)).collect(),
             ..Statistics::default()
         }
     }

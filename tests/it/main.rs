@@ -22,5 +22,6 @@ mod returning;
 mod rotten;
 mod scripted_sim;
 mod service;
+mod snapshot_life;
 mod snapshot_tool;
 mod tidy;

@@ -121,6 +121,7 @@ fn ringraft(statistics: &Statistics, view: &dyn ClusterView) -> Fields {
         ("ringraft_groups_faulted", statistics.groups_faulted.to_string()),
         ("ringraft_applied_total", statistics.applied_total.to_string()),
     ];
+    fields.extend(statistics.snapshots.iter().map(|(name, value)| (*name, value.to_string())));
     fields.extend(statistics.logs.iter().map(|(name, value)| (*name, value.to_string())));
     fields
 }

@@ -119,4 +119,6 @@ pub struct Statistics {
     pub groups_faulted: u64,
     /// What the logs of this node's shards did since the start, and hold now: fields of INFO and their values.
     pub logs: Vec<(&'static str, u64)>,
+    /// The same for their snapshots.
+    pub snapshots: Vec<(&'static str, u64)>,
 }

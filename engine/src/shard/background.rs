@@ -31,8 +31,8 @@ pub(super) enum Finished<S, D: Disk> {
     Sent(SendEnd<D>),
     /// A step of receiving one.
     Received(ReceiveEnd<S, D>),
-    /// Old snapshot files are gone.
-    Collected,
+    /// So many old snapshot files are gone.
+    Collected(usize),
 }
 
 /// The background work of a shard: what is to be started, and what has finished.
@@ -88,7 +88,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                 Finished::Saved(end) => self.take_saved(end),
                 Finished::Sent(end) => self.take_sender(end),
                 Finished::Received(end) => self.take_received(end),
-                Finished::Collected => {}
+                Finished::Collected(files) => self.take_collected(files),
             }
         }
     }

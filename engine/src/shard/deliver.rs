@@ -60,6 +60,16 @@ impl Mesh {
         self.backlog.push_back((shard, message));
     }
 
+    /// Has `shard` save its groups. However often a client asks, one such message waits at most.
+    pub(super) fn ask_for_snapshots(&mut self, shard: u16) {
+        let is_there = |(to, waiting): &(u16, ShardMessage)| {
+            *to == shard && matches!(waiting, ShardMessage::TakeSnapshots)
+        };
+        if !self.backlog.iter().any(is_there) {
+            self.send(shard, ShardMessage::TakeSnapshots);
+        }
+    }
+
     /// Tries what waits. True when some still does.
     pub(super) fn flush(&mut self) -> bool {
         while let Some((shard, message)) = self.backlog.pop_front() {

@@ -30,6 +30,7 @@ pub(crate) mod looks;
 mod machine;
 mod membership;
 mod message;
+mod milestones;
 mod neighbours;
 mod opening;
 mod outbox;

@@ -13,6 +13,7 @@ use super::Shard;
 use super::background::Finished;
 use super::machine::Machine;
 use super::restore::{restore, single_run};
+use crate::snapshot_life::Milestone;
 use crate::state_machine::StateMachine;
 
 /// What is here of a snapshot whose sender is gone is kept for so long, so that it can go on.
@@ -117,6 +118,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         let attempt = self.transfers.next_number();
         self.stay(caller);
         tracing::info!(%group, %id, bytes = begin.file_bytes, "receiving a snapshot");
+        self.reached(Milestone::Receiving, replica, id);
         self.transfers.receives.push(Receive {
             group,
             replica,
@@ -281,8 +283,9 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
 
     /// Puts the loaded state in the place of the old one, and the record that names its file into the log's batch.
     fn install(&mut self, at: usize, machine: Machine<S>, manifest: Manifest, guard: Guard) {
+        let Receive { replica: number, id, .. } = self.transfers.receives[at];
+        self.reached(Milestone::Loaded, number, id);
         let receive = &mut self.transfers.receives[at];
-        let (number, id) = (receive.replica, receive.id);
         let replica = &mut self.replicas[number];
         // If the log holds that very entry, those behind it stay.
         let reset = replica.raft.term_at(id.index) != Some(id.term);

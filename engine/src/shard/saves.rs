@@ -11,10 +11,10 @@ use snapshot::{BuildSpec, Guard, Manifest, Store};
 
 use super::Shard;
 use super::background::Finished;
-use super::message::ShardMessage;
 use super::save_plan::{LogFacts, SAVES_RUNNING_MAX, SavePlan};
 use super::save_task::{Pause, SLICE_BYTES, SaveError, save};
 use super::settings::ShardSettings;
+use crate::snapshot_life::Milestone;
 use crate::state_machine::{Progress, StateMachine};
 
 /// Slices of thawing in one turn: well under a millisecond together.
@@ -130,10 +130,12 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             let pinning = self.log.pinning(PINNING_MAX);
             let pinning = pinning.into_iter().filter_map(|group| self.local(group));
             let first: Vec<usize> = pinning.filter(|number| self.unsaved(*number) > 0).collect();
+            self.note_due(first.iter().copied());
             self.saves.plan.put_first(&first);
         }
         if self.saves.plan.wants_round(facts) {
             let unsaved = self.all_unsaved();
+            self.note_due(unsaved.iter().map(|(replica, _)| *replica));
             self.saves.plan.begin_round(facts, unsaved.into_iter());
         }
         self.record_built();
@@ -142,6 +144,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
     /// Saves every group that has something unsaved.
     pub(super) fn save_all(&mut self) {
         let unsaved = self.all_unsaved();
+        self.note_due(unsaved.iter().map(|(replica, _)| *replica));
         self.saves.plan.add(unsaved.into_iter());
     }
 
@@ -149,13 +152,14 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
     pub(super) fn save_all_of_node(&mut self) {
         self.save_all();
         for shard in self.mesh.others(self.shard) {
-            self.mesh.send(shard, ShardMessage::TakeSnapshots);
+            self.mesh.ask_for_snapshots(shard);
         }
     }
 
     /// Saves one group as soon as can be.
     pub(super) fn save_soon(&mut self, replica: usize) {
         if self.unsaved(replica) > 0 {
+            self.note_due([replica]);
             self.saves.plan.put_first(&[replica]);
         }
     }
@@ -238,7 +242,6 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
     fn freeze(&mut self, number: usize, id: EntryId) -> bool {
         let replica = &mut self.replicas[number];
         let Ok(slot) = self.saves.store.begin_build(replica.group, id) else { return false };
-        tracing::debug!(group = %replica.group, %id, "saving");
         let spec = BuildSpec {
             store: self.settings.store,
             shard: u32::from(self.shard),
@@ -247,6 +250,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         let image = replica.machine.freeze();
         let pause = self.saves.pause.clone();
         self.saves.running.push(number);
+        self.reached(Milestone::Frozen, number, id);
         self.background.spawn(async move {
             let result = save(slot, spec, image, pause).await;
             Finished::Saved(SaveEnd { replica: number, result })
@@ -263,6 +267,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         }
         match result {
             Ok((manifest, guard)) => {
+                self.reached(Milestone::Written, replica, manifest.id);
                 self.saves.built.push(Built { replica, manifest, guard });
                 self.record_built();
             }
@@ -342,9 +347,12 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             let bytes: u64 = manifest.runs.iter().map(|run| run.bytes).sum();
             tracing::info!(group = %manifest.group, id = %manifest.id, bytes, installed, "has a new snapshot");
             if installed {
+                self.reached(Milestone::Installed, replica, manifest.id);
                 self.receive_is_safe(replica, manifest.id);
             } else {
+                self.reached(Milestone::Published, replica, manifest.id);
                 self.replicas[replica].raft.compact(manifest.id.index);
+                self.reached(Milestone::Shortened, replica, manifest.id);
             }
             self.mark_dirty(replica);
             self.collect();
@@ -355,10 +363,11 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
     pub(super) fn collect(&mut self) {
         let store = self.saves.store.clone();
         self.background.spawn(async move {
-            if let Err(error) = store.collect().await {
+            let collected = store.collect().await;
+            let collected = collected.inspect_err(|error| {
                 tracing::warn!(%error, "old snapshot files stay for now");
-            }
-            Finished::Collected
+            });
+            Finished::Collected(collected.unwrap_or(0))
         });
     }
 }

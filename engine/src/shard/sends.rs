@@ -11,6 +11,7 @@ use snapshot::{Refused, SnapshotError, Use};
 use super::Shard;
 use super::background::Finished;
 use super::transfers::{CHUNK_BYTES, Line};
+use crate::snapshot_life::Milestone;
 use crate::state_machine::StateMachine;
 
 /// A follower that has not been heard for so long is given up; the core asks again once it is back.
@@ -146,6 +147,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             let opened = Sender::open(&disk, &path, guard, &reference, offer).await;
             Finished::Sent(SendEnd { number, result: opened.map(|sender| Read { sender, chunk: None }) })
         });
+        self.reached(Milestone::Offered, replica, manifest.id);
         self.replicas[replica].raft.offer_snapshot(self.now, to, manifest.id);
         self.more = true;
     }
@@ -156,6 +158,10 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         let Some(at) = at else { return self.collect() }; // given up meanwhile
         match end.result {
             Ok(read) => {
+                if read.chunk.is_none() {
+                    let Outgoing { replica, id, .. } = self.transfers.outgoing[at];
+                    self.reached(Milestone::Sending, replica, id);
+                }
                 let outgoing = &mut self.transfers.outgoing[at];
                 if !outgoing.back(read) {
                     outgoing.line.hang_up(self.now);

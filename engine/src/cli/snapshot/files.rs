@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
 use raft::GroupId;
 use runtime::{Disk, ReadDisk, ReadFile};
 use serde::Serialize;
@@ -115,6 +114,6 @@ pub(super) fn failure(error: SnapshotError) -> Failure {
 /// The same for a file that is not there.
 pub(super) fn missing(file: &Found) -> Failure {
     let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
-    let error = Err::<(), _>(missing).with_context(|| format!("{}: the log names it", file.path.display()));
-    Failure::new(Exit::Corruption, error.expect_err("just made"))
+    let place = format!("{}: the log names it", file.path.display());
+    Failure::new(Exit::Corruption, anyhow::Error::new(missing).context(place))
 }
