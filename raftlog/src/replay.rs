@@ -194,6 +194,8 @@ fn add_entries(log: &mut GroupLog, incarnation: u32, record: Record, memberships
     if record.moved && !runtime::mutant!("log.relocation_truncates") {
         runtime::mark!("log.put_back");
         log.put_back(incarnation, record, memberships);
+    } else if incarnation == log.incarnation && record.last() <= log.compacted.index {
+        // Nobody writes what a snapshot holds already: a forgery, and nothing of it would live.
     } else {
         log.append(incarnation, record, &mut |_| {});
         log.memberships.extend(memberships);
