@@ -101,10 +101,8 @@ fn a_start_without_lists_finds_the_same() {
     }
 }
 
-/// Of a segment of many records the list takes several turns, which are asked for; meanwhile entries go on, and die.
-#[test]
-fn a_list_is_made_over_several_turns() {
-    let mut life = Life::with(raftlog::Options { looks_per_turn: 1, ..options(11) });
+/// Appends until the next segment is begun; what there was before.
+fn roll(life: &mut Life) -> raftlog::Stats {
     let before = life.log.stats();
     while life.log.stats().rolls == before.rolls {
         (0..12).for_each(|at| life.append_next(at % GROUPS, 1, 40));
@@ -112,6 +110,14 @@ fn a_list_is_made_over_several_turns() {
         life.disk.release_all();
         life.settle();
     }
+    before
+}
+
+/// Of a segment of many records the list takes several turns, which are asked for; meanwhile entries go on, and die.
+#[test]
+fn a_list_is_made_over_several_turns() {
+    let mut life = Life::with(raftlog::Options { looks_per_turn: 1, ..options(11) });
+    let before = roll(&mut life);
     let mut turns = 0;
     while life.log.deadline() != raft::Time::NEVER {
         assert_eq!(life.log.stats().checkpoints, before.checkpoints, "not before all is listed");
@@ -138,13 +144,7 @@ fn a_list_is_made_over_several_turns() {
 fn a_checkpoint_is_written_in_the_turn_in_which_its_list_ends() {
     for looks_per_turn in 1..=6 {
         let mut life = Life::with(raftlog::Options { looks_per_turn, ..options(14) });
-        let before = life.log.stats();
-        while life.log.stats().rolls == before.rolls {
-            (0..12).for_each(|at| life.append_next(at % GROUPS, 1, 40));
-            life.log.submit();
-            life.disk.release_all();
-            life.settle();
-        }
+        let before = roll(&mut life);
         while life.log.deadline() != raft::Time::NEVER {
             assert_eq!(life.log.stats().in_flight, 0, "nothing but lists to make");
             life.log.poll().expect("a sound disk");
