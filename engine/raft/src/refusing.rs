@@ -11,7 +11,10 @@ impl Raft {
     /// lets it save its state and make room. Any other message is stepped as usual.
     pub fn refuse(&mut self, now: Time, from: NodeId, mut message: Message) {
         let mut cut = false;
-        if let Body::Append { prev, last, runs, .. } = &mut message.body {
+        // What no append can bring is left as it is, to be refused for that: cut, it might look like one.
+        if let Body::Append { prev, last, runs, .. } = &mut message.body
+            && terms::runs_describe(*prev, *last, runs)
+        {
             let known = self.known_until(*prev, *last, runs);
             cut = known < *last;
             *last = known;
@@ -24,12 +27,11 @@ impl Raft {
         }
     }
 
-    /// The last of the entries `prev.index + 1 ..= last`, of the terms `runs`, up to which this log has the same; `last` if
-    /// they are not what an append can bring, which is told when it is stepped.
+    /// The last of the entries `prev.index + 1 ..= last`, of the terms `runs`, up to which this log has the same.
     fn known_until(&self, prev: EntryId, last: Index, runs: &[TermRun]) -> Index {
         let compacted = self.log.compacted();
         let same = self.log.term_at(prev.index) == Some(prev.term);
-        if !terms::runs_describe(prev, last, runs) || last < compacted.index {
+        if last < compacted.index {
             return last;
         }
         if prev.index >= compacted.index && !same {

@@ -312,3 +312,20 @@ fn a_follower_without_room_learns_what_is_committed() {
         );
     }
 }
+
+/// An append whose terms make no sense is not made one by leaving out what there is no room for. (The fuzzer found that it was:
+/// the follower took entries for its own that nobody had.)
+#[test]
+fn a_follower_without_room_makes_no_sense_of_what_has_none() {
+    let run = |first, term| raft::TermRun { first: Index(first), term: raft::Term(term) };
+    let mut follower = Lone::with_log(&[], 2);
+    let Body::Append { prev, entries_bytes, commit, round, .. } = append(id(0, 0), &[1, 1, 1], 3) else {
+        return;
+    };
+    let runs = [run(1, 1), run(13, 13), run(12, 12)].into_iter().collect();
+    let body = Body::Append { prev, last: Index(3), runs, entries_bytes, commit, round };
+    let message = raft::Message { group: crate::cluster::GROUP, term: raft::Term(2), body };
+    follower.node.raft.refuse(follower.now, raft::NodeId(2), message);
+    follower.turn();
+    assert_eq!((follower.terms(), follower.committed()), (vec![], 0));
+}
