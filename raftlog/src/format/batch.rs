@@ -163,6 +163,11 @@ pub(crate) fn decode_directory(header: &BatchHeader, batch: &[u8]) -> Result<Vec
     Ok(records)
 }
 
+/// Entries begin with 1, and so do terms: what has the one has the other.
+fn is_id(index: u64, term: u64) -> bool {
+    (index == 0) == (term == 0)
+}
+
 /// Fields that a record's kind does not use are zero; those it uses make sense.
 fn check_record(record: &RecordHeader) -> Result<(), Invalid> {
     let kind = RecordKind::from_byte(record.kind).ok_or(Invalid::new("a record of an unknown kind"))?;
@@ -172,8 +177,15 @@ fn check_record(record: &RecordHeader) -> Result<(), Invalid> {
             record.count > 0 && record.first_index > 0 && record.term > 0 && record.commit <= record.term // the term of the entry before the first
         }
         RecordKind::HardState => record.first_index == 0 && record.count == 0 && record.body_bytes == 0,
-        RecordKind::Compact => record.commit == 0 && record.count == 0 && record.body_bytes == 0,
-        RecordKind::Snapshot => record.commit == 0 && record.count == 0,
+        RecordKind::Compact => {
+            record.commit == 0
+                && record.count == 0
+                && record.body_bytes == 0
+                && is_id(record.first_index, record.term)
+        }
+        RecordKind::Snapshot => {
+            record.commit == 0 && record.count == 0 && is_id(record.first_index, record.term)
+        }
         RecordKind::Truncate => {
             record.commit == 0
                 && record.count == 0
@@ -215,7 +227,10 @@ fn check_record(record: &RecordHeader) -> Result<(), Invalid> {
 pub(super) fn check_checkpoint_row(body: &[u8]) -> Result<(), Invalid> {
     let row: CheckpointRow = bytemuck::pod_read_unaligned(&body[..size_of::<CheckpointRow>()]);
     let ordered = row.compacted_index <= row.last_index && row.last_index <= INDEX_MAX;
-    if ordered && row.snapshot_index <= INDEX_MAX {
+    let are_ids = is_id(row.compacted_index, row.compacted_term)
+        && is_id(row.last_index, row.last_term)
+        && is_id(row.snapshot_index, row.snapshot_term);
+    if ordered && are_ids && row.snapshot_index <= INDEX_MAX {
         Ok(())
     } else {
         Err(Invalid::new("a checkpoint row with impossible cursors"))

@@ -307,8 +307,19 @@ fn numbers_that_no_log_reaches_are_refused() {
         }
     }
     let row = |compacted_index, last_index, snapshot_index| {
-        let row = CheckpointRow { compacted_index, last_index, snapshot_index, ..CheckpointRow::zeroed() };
-        batch::check_checkpoint_row(bytemuck::bytes_of(&row)).is_ok()
+        let term = |index| u64::from(index > 0);
+        let row = CheckpointRow {
+            compacted_index,
+            compacted_term: term(compacted_index),
+            last_index,
+            last_term: term(last_index),
+            snapshot_index,
+            snapshot_term: term(snapshot_index),
+        };
+        let without = CheckpointRow { last_term: 0, ..row };
+        let is_sound = |row: &CheckpointRow| batch::check_checkpoint_row(bytemuck::bytes_of(row)).is_ok();
+        assert!(!is_sound(&without) || last_index == 0, "an entry without a term");
+        is_sound(&row)
     };
     assert!(row(3, 3, 3) && row(0, INDEX_MAX, INDEX_MAX));
     assert!(!row(4, 3, 3) && !row(0, INDEX_MAX + 1, 0) && !row(0, 0, u64::MAX));
