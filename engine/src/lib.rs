@@ -61,6 +61,6 @@ pub use raft::{
     Config, EntryId, FollowerState, FollowerStatus, GroupId, Index, NodeId, Role, Standing, Term,
 };
 pub use state_machine::{
-    Applied, Frozen, Progress, RestoreError, SaveSink, Simple, SimpleMachine, StateMachine,
+    Applied, Frozen, IsDeleted, Progress, RestoreError, SaveSink, Simple, SimpleMachine, StateMachine,
 };
 pub use status::{EngineStatus, GroupStatus};

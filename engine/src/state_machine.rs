@@ -99,10 +99,18 @@ pub trait StateMachine: 'static {
     /// Answers a question about the state as it is.
     fn query(&self, query: &[u8], reply: &mut Vec<u8>);
 
-    /// Takes a stable image of the state for a save, in constant or very little time. The machine goes on
-    /// applying beside it. One image exists at a time: the engine drops it, then calls [`thaw`](Self::thaw)
-    /// until that is done, before it freezes again.
+    /// Takes a stable image for a save, in constant or very little time: of the state, or of what
+    /// [changed](Frozen::changes). The machine goes on applying beside it. One image exists at a time: the engine
+    /// drops it, tells the machine what became of it ([`saved`](Self::saved)), and calls [`thaw`](Self::thaw) until
+    /// that is done, before it freezes again.
     fn freeze(&mut self) -> Box<dyn Frozen>;
+
+    /// What became of the newest image, which is dropped by now: `kept` says that it is part of the group's snapshot
+    /// for good. If not, the next image must have its changes too. For machines whose images are changes; others need
+    /// not know.
+    fn saved(&mut self, kept: bool) {
+        let _ = kept;
+    }
 
     /// Whether [`thaw`](Self::thaw) has something to do. Cheap: the engine asks after every batch and whenever it
     /// drops an image.
@@ -117,8 +125,9 @@ pub trait StateMachine: 'static {
         Progress::Done
     }
 
-    /// Takes back one saved entry. Called on a fresh machine with every entry of one save, in the order saved;
-    /// after an error the machine is thrown away.
+    /// Takes back one saved entry. Called on a fresh machine with every entry of one save, in the order saved. Where
+    /// images are [changes](Frozen::changes), those of several saves follow each other, from the oldest on: a later
+    /// entry takes the place of an earlier one with its key. After an error the machine is thrown away.
     ///
     /// # Errors
     /// The entry is not one of this machine's.
@@ -144,7 +153,23 @@ pub trait Frozen {
     /// over several calls. Keys ascend strictly, as bytes, over the whole save, which is what a sorted snapshot
     /// file is built from.
     fn write(&mut self, sink: &mut dyn SaveSink, budget_bytes: usize) -> Progress;
+
+    /// `None`: the image is the whole state, and the snapshots before it are history. Else it has only what changed
+    /// since the image before it that was [kept](StateMachine::saved), of each key the newest entry, and of a deleted
+    /// one an entry that the function tells from others by its value: entries of older images that are covered by such
+    /// ones are dropped when files are merged, and these themselves where there is nothing left to cover.
+    fn changes(&self) -> Option<IsDeleted> {
+        None
+    }
+
+    /// About how many bytes it will write in all: of an image of changes, to choose which files to merge it with.
+    fn bytes(&self) -> u64 {
+        0
+    }
 }
+
+/// Whether an entry with this value says that its key was deleted.
+pub type IsDeleted = fn(value: &[u8]) -> bool;
 
 /// Where saved entries go; keys ascend strictly.
 pub trait SaveSink {

@@ -11,6 +11,7 @@ use crate::hash::key_hash;
 use crate::index::IndexView;
 use crate::layout::{Layout, Summary, check_file_bytes, decode_footer, decode_header};
 use crate::manifest::RunReference;
+use crate::merge::Place;
 use crate::run::{ChecksumTable, OrderCheck, expect};
 
 /// A snapshot file that is read on demand. What is read is verified.
@@ -226,6 +227,19 @@ impl Blocks {
             let within = crate::run::usize_range(entry.block_offset - base..end_of(entry) - base);
             Block::decode(&self.bytes[within], entry, Trust::Check)
         })
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Where an item of these blocks is in their bytes.
+    pub(crate) fn place(&self, item: &Item<'_>) -> Place {
+        let range = |part: &[u8]| {
+            let start = part.as_ptr().addr() - self.bytes.as_ptr().addr();
+            start..start + part.len()
+        };
+        Place { key: range(item.key), value: range(item.value) }
     }
 
     /// The items, in order. Each block's checksum is verified when its first item is asked for; ends after the

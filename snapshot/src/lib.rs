@@ -3,7 +3,8 @@
 //! A snapshot is a few immutable files of sorted items, each the state of one group at one log entry. The same
 //! bytes answer reads, are what a restart maps, and are what a peer receives.
 //!
-//! - [`Builder`] writes a file in slices; [`Run`] reads one in place, [`FileRun`] through the disk seam.
+//! - [`Builder`] writes a file in slices; [`Run`] reads one in place, [`FileRun`] through the disk seam, [`Merge`] several as
+//!   if they were one.
 //! - [`Store`] knows the files of a shard, who uses them, and which may go; [`Manifest`] is what the log says
 //!   about them.
 //! - [`transfer`] moves a file to a peer, over whatever carries its messages.
@@ -27,6 +28,7 @@ mod index_builder;
 mod layout;
 mod limits;
 mod manifest;
+mod merge;
 mod mmap;
 mod name;
 mod output;
@@ -53,6 +55,7 @@ pub use format::{
 pub use layout::Summary;
 pub use limits::{Limits, RateLimit, TRANSFER_BURST_BYTES, TRANSFER_BYTES_PER_SECOND};
 pub use manifest::{MANIFEST_BYTES_MAX, Manifest, ManifestError, RUNS_MAX, RunReference};
+pub use merge::Merge;
 pub use mmap::Map;
 pub use name::{NameError, SnapshotName, Stage};
 pub use registry::{FileStatus, Refused, Use};

@@ -24,6 +24,10 @@ pub enum Use {
     Installing,
     /// Answering reads.
     Serving,
+    /// Being merged into a newer file by a save.
+    Merging,
+    /// One of several files of a snapshot that is being sent, which another one counts for.
+    SendingBeside,
 }
 
 /// A use that was refused; try again when another has ended.
@@ -88,7 +92,7 @@ impl Registry {
         let stage = match usage {
             Use::Building => Stage::Building,
             Use::Receiving => Stage::Receiving,
-            Use::Sending | Use::Installing | Use::Serving => unreachable!("only complete files are used so"),
+            _ => unreachable!("only complete files are used so"),
         };
         self.admit(usage)?;
         let of_id = |build| SnapshotName { group, id, build };
@@ -117,7 +121,7 @@ impl Registry {
             Use::Building => self.limits.builds_max,
             Use::Sending => self.limits.sends_max,
             Use::Receiving => self.limits.receives_max,
-            Use::Installing | Use::Serving => return Ok(()),
+            Use::Installing | Use::Serving | Use::Merging | Use::SendingBeside => return Ok(()),
         };
         let running = self.files.values().filter_map(|entry| entry.uses.get(&usage)).sum();
         if running < limit { Ok(()) } else { Err(Refused::Busy { usage, running }) }

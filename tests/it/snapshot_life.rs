@@ -114,9 +114,9 @@ fn every_step_of_a_snapshots_life_is_told_in_its_order() {
     let sending = place(&gave, 7, offered);
     assert_eq!((&gave[offered].1, &gave[sending].1), (&taken[receiving].1, &taken[receiving].1), "{gave:?}");
 
-    // A newer one takes its place, and its file goes.
+    // A newer one takes its place: so much has changed that the file before is merged with it, and goes.
     cluster.wait_caught_up(PATIENCE).expect("all are there");
-    store(&cluster, 1, 100..150);
+    store(&cluster, 1, 100..1100);
     let asked = cluster.client(leader).expect("a ready node").line("RINGRAFT SNAPSHOT");
     assert_eq!(asked.expect("an answer"), Value::Simple("OK".into()));
     let collected = || {

@@ -1,9 +1,9 @@
 //! An image of the key space being saved.
 
-use super::entry::save_key;
+use super::entry::{Kind, save_key};
 use super::hash::Position;
 use super::table::{Item, Table};
-use crate::state_machine::{Frozen, Progress, SaveSink};
+use crate::state_machine::{Frozen, IsDeleted, Progress, SaveSink};
 use std::rc::Rc;
 
 /// Longer values are handed out in parts.
@@ -12,6 +12,8 @@ const PART_BYTES_MAX: usize = 64 * 1024;
 /// Walks through a frozen table in order of (slot, hash, key).
 pub(super) struct FrozenTable {
     table: Rc<Table>,
+    /// It is the whole state, in which deleted keys leave no trace.
+    whole: bool,
     /// Where the walk goes on: at this position,
     position: Position,
     /// behind so many items of it,
@@ -23,9 +25,10 @@ pub(super) struct FrozenTable {
 }
 
 impl FrozenTable {
-    pub(super) fn new(table: Rc<Table>) -> Self {
+    pub(super) fn new(table: Rc<Table>, whole: bool) -> Self {
         Self {
             table,
+            whole,
             position: Position::slot_start(0),
             items: 0,
             offset: 0,
@@ -84,7 +87,9 @@ impl Frozen for FrozenTable {
                 if left == 0 {
                     return Progress::More;
                 }
-                let (written, done) = self.write_item(item, sink, left);
+                let is_left_out =
+                    !item.entry.is_live() && (self.whole || runtime::mutant!("kv.delta_forgets_deletes"));
+                let (written, done) = if is_left_out { (1, true) } else { self.write_item(item, sink, left) };
                 left = left.saturating_sub(written);
                 if !done {
                     return Progress::More;
@@ -94,4 +99,16 @@ impl Frozen for FrozenTable {
         }
         Progress::Done
     }
+
+    fn changes(&self) -> Option<IsDeleted> {
+        (!self.whole).then_some(is_tombstone)
+    }
+
+    fn bytes(&self) -> u64 {
+        self.table.saved_bytes()
+    }
+}
+
+fn is_tombstone(value: &[u8]) -> bool {
+    value.first() == Some(&(Kind::Tombstone as u8))
 }

@@ -1,4 +1,5 @@
-//! The keys of one group in one layer or two: a save freezes what there is and later writes go above it.
+//! The keys of one group in up to three layers: what changed since the last save began, what that save holds, and what the
+//! snapshot before it holds. So a save writes what changed, and no more.
 
 use super::entry::Entry;
 use super::hash::Position;
@@ -8,39 +9,61 @@ use std::iter::Peekable;
 use std::ops::RangeFrom;
 use std::rc::Rc;
 
-/// The layers. What is above hides what is below; tombstones stand only above.
+/// The layers. What is above hides what is below; tombstones stand only above the lowest.
 #[derive(Debug)]
-pub(super) enum Layers {
-    /// Everything in one table.
-    One(Table),
-    /// A save reads `image`; what was written since stands in `above`.
-    Frozen { image: Rc<Table>, above: Table },
-    /// The save is over and `above` moves down into `base`, item by item. `above` takes no new keys.
-    Merging { base: Table, above: Table },
+pub(super) struct Layers {
+    /// What changed since the newest image was taken.
+    above: Table,
+    /// What a save holds, until that has come to its end and its items are moved.
+    image: Option<Image>,
+    /// What the group's snapshot holds.
+    saved: Table,
+    /// The snapshot is of no use any more, or there is none: the next image is the whole state. `saved` is empty then.
+    whole: bool,
+}
+
+/// A layer that does not change.
+#[derive(Debug)]
+struct Image {
+    table: Rc<Table>,
+    whole: bool,
+    fate: Fate,
+}
+
+/// What became of the save of an image.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fate {
+    Open,
+    /// It is part of the group's snapshot: its items move down.
+    Kept,
+    /// The next image must have its items: they move up.
+    Lost,
 }
 
 impl Default for Layers {
     fn default() -> Self {
-        Self::One(Table::default())
+        Self { above: Table::default(), image: None, saved: Table::default(), whole: true }
     }
 }
 
 impl Layers {
-    fn both(&self) -> (Option<&Table>, &Table) {
-        match self {
-            Self::One(table) => (None, table),
-            Self::Frozen { image, above } => (Some(above), image),
-            Self::Merging { base, above } => (Some(above), base),
-        }
+    fn image(&self) -> Option<&Table> {
+        self.image.as_ref().map(|image| &*image.table)
+    }
+
+    /// From the highest to the lowest.
+    fn tables(&self) -> impl Iterator<Item = &Table> {
+        [Some(&self.above), self.image(), Some(&self.saved)].into_iter().flatten()
+    }
+
+    /// What stands under a key below the highest layer.
+    fn below(&self, position: Position, key: &[u8]) -> Option<&Entry> {
+        self.tables().skip(1).find_map(|table| table.get(position, key)).filter(|entry| entry.is_live())
     }
 
     /// What stands under a key that exists.
     pub(super) fn get(&self, position: Position, key: &[u8]) -> Option<&Entry> {
-        let (above, below) = self.both();
-        above
-            .and_then(|above| above.get(position, key))
-            .or_else(|| below.get(position, key))
-            .filter(|entry| entry.is_live())
+        self.tables().find_map(|table| table.get(position, key)).filter(|entry| entry.is_live())
     }
 
     /// Puts a string under a key. Answers whether the key existed.
@@ -50,154 +73,129 @@ impl Layers {
             entry.set_string(value);
             existed
         };
-        let new = || Item { position, key: key.into(), entry: Entry::string(value) };
-        match self {
-            Self::One(table) => table.edit(position, key, overwrite).unwrap_or_else(|| {
-                table.insert(new());
-                false
-            }),
-            Self::Frozen { image, above } => above.edit(position, key, overwrite).unwrap_or_else(|| {
-                above.insert(new());
-                image.get(position, key).is_some()
-            }),
-            Self::Merging { base, above } => above
-                .edit(position, key, overwrite)
-                .or_else(|| base.edit(position, key, overwrite))
-                .unwrap_or_else(|| {
-                    base.insert(new());
-                    false
-                }),
-        }
+        self.above.edit(position, key, overwrite).unwrap_or_else(|| {
+            self.above.insert(Item { position, key: key.into(), entry: Entry::string(value) });
+            self.below(position, key).is_some()
+        })
     }
 
-    /// Changes the string under a key that exists. A frozen one is copied up first.
+    /// Changes the string under a key that exists. One that lies lower is copied up first.
     pub(super) fn edit<R>(
         &mut self,
         position: Position,
         key: &[u8],
         edit: impl FnOnce(&mut Vec<u8>) -> R,
     ) -> Option<R> {
-        let edit = |entry: &mut Entry| entry.is_live().then(|| edit(&mut entry.value));
-        match self {
-            Self::One(table) => table.edit(position, key, edit)?,
-            Self::Frozen { image, above } => {
-                if above.get(position, key).is_none() {
-                    let entry = image.get(position, key)?.clone();
-                    above.insert(Item { position, key: key.into(), entry });
-                }
-                above.edit(position, key, edit)?
-            }
-            Self::Merging { base, above } => {
-                let table = if above.get(position, key).is_some() { above } else { base };
-                table.edit(position, key, edit)?
-            }
+        if self.above.get(position, key).is_none() {
+            let entry = self.below(position, key)?.clone();
+            self.above.insert(Item { position, key: key.into(), entry });
         }
+        let edit = |entry: &mut Entry| entry.is_live().then(|| edit(&mut entry.value));
+        self.above.edit(position, key, edit)?
     }
 
     /// Takes a key away. Answers whether it existed.
     pub(super) fn remove(&mut self, position: Position, key: &[u8]) -> bool {
-        match self {
-            Self::One(table) => table.remove(position, key).is_some(),
-            Self::Frozen { image, above } => {
-                let below = image.get(position, key).is_some();
-                let hide = |entry: &mut Entry| {
-                    let existed = entry.is_live();
-                    *entry = Entry::tombstone();
-                    existed
-                };
-                if !below {
-                    return above.remove(position, key).is_some();
-                }
-                above.edit(position, key, hide).unwrap_or_else(|| {
-                    if runtime::mutant!("kv.deleted_while_saving_stays") {
-                        return true;
-                    }
-                    above.insert(Item { position, key: key.into(), entry: Entry::tombstone() });
-                    true
-                })
-            }
-            Self::Merging { base, above } => {
-                let below = base.remove(position, key).is_some();
-                above.remove(position, key).map_or(below, |item| item.entry.is_live())
-            }
+        if self.below(position, key).is_none() {
+            return self.above.remove(position, key).is_some_and(|item| item.entry.is_live());
         }
+        let hide = |entry: &mut Entry| {
+            let existed = entry.is_live();
+            *entry = Entry::tombstone();
+            existed
+        };
+        self.above.edit(position, key, hide).unwrap_or_else(|| {
+            if !runtime::mutant!("kv.deleted_after_save_stays") {
+                self.above.insert(Item { position, key: key.into(), entry: Entry::tombstone() });
+            }
+            true
+        })
     }
 
-    /// Takes every key away and answers the tables that held them, for the caller to free little by little.
-    pub(super) fn clear(&mut self) -> SmallVec<[Rc<Table>; 2]> {
-        match std::mem::take(self) {
-            Self::One(table) => [Rc::new(table)].into_iter().collect(),
-            Self::Frozen { image, above } => [image, Rc::new(above)].into_iter().collect(),
-            Self::Merging { base, above } => [Rc::new(base), Rc::new(above)].into_iter().collect(),
-        }
+    /// Takes every key away and answers the tables that held them, for the caller to free little by little. The snapshot
+    /// does not help any more: no tombstones are left for what it holds.
+    pub(super) fn clear(&mut self) -> impl Iterator<Item = Rc<Table>> + use<> {
+        let Self { above, image, saved, .. } = std::mem::take(self);
+        [Some(Rc::new(above)), image.map(|image| image.table), Some(Rc::new(saved))].into_iter().flatten()
     }
 
-    /// Freezes everything into an image that no later write changes. An earlier image must be dropped; if its
-    /// layer is not merged yet, that is finished at once.
+    /// Takes back an entry of a snapshot, above those taken back before it. Answers whether the key existed.
+    pub(super) fn restore(&mut self, position: Position, key: &[u8], entry: Entry) -> bool {
+        self.whole = false;
+        lower(&mut self.saved, Item { position, key: key.into(), entry })
+    }
+
+    /// Freezes what changed into an image that no later write changes, and says whether that is the whole state. What
+    /// became of the image before is known by now; if its items are not moved yet, that is finished at once.
     ///
     /// # Panics
-    /// If the earlier image still exists.
-    pub(super) fn freeze(&mut self) -> Rc<Table> {
+    /// If the earlier image is still read.
+    pub(super) fn freeze(&mut self) -> (Rc<Table>, bool) {
+        self.image_is_kept(false); // if nobody has said otherwise
         while self.merge(u64::MAX) {}
-        let Self::One(table) = std::mem::take(self) else {
-            panic!("a second image was asked for before the first was dropped");
-        };
-        let image = Rc::new(table);
-        *self = Self::Frozen { image: Rc::clone(&image), above: Table::default() };
-        image
+        assert!(self.image.is_none(), "a second image was asked for before the first was dropped");
+        let table = Rc::new(std::mem::take(&mut self.above));
+        let whole = std::mem::take(&mut self.whole);
+        self.image = Some(Image { table: Rc::clone(&table), whole, fate: Fate::Open });
+        (table, whole)
+    }
+
+    /// What became of the save of the newest image.
+    pub(super) fn image_is_kept(&mut self, kept: bool) {
+        if let Some(image) = self.image.as_mut().filter(|image| image.fate == Fate::Open) {
+            image.fate = if kept { Fate::Kept } else { Fate::Lost };
+            self.whole |= image.whole && !kept;
+        }
     }
 
     /// Whether [`merge`](Self::merge) has something to do.
     pub(super) fn wants_merge(&self) -> bool {
-        match self {
-            Self::One(_) => false,
-            Self::Frozen { image, .. } => Rc::strong_count(image) == 1,
-            Self::Merging { .. } => true,
-        }
+        let image = self.image.as_ref();
+        image.is_some_and(|image| image.fate != Fate::Open && Rc::strong_count(&image.table) == 1)
     }
 
-    /// Moves about `budget_bytes` of the upper layer down once its image is dropped. Answers whether more is left.
+    /// Moves about `budget_bytes` of an image whose save has ended down, or up. Answers whether more is left.
     pub(super) fn merge(&mut self, budget_bytes: u64) -> bool {
         if !self.wants_merge() {
             return false;
         }
-        *self = match std::mem::take(self) {
-            Self::Frozen { image, above } => {
-                let base = Rc::into_inner(image).expect("the image has one owner: checked above");
-                Self::Merging { base, above }
-            }
-            other => other,
-        };
-        let Self::Merging { base, above } = self else { return false };
-        let goal = above.bytes().saturating_sub(budget_bytes.max(1));
-        while above.bytes() > goal {
-            let Some(item) = above.pop_first() else { break };
-            base.remove(item.position, &item.key);
-            if item.entry.is_live() && !runtime::mutant!("kv.merge_drops_writes") {
-                base.insert(item);
+        let image = self.image.as_mut().expect("looked at above");
+        let table = Rc::get_mut(&mut image.table).expect("the image has one owner: checked above");
+        let goal = table.bytes().saturating_sub(budget_bytes.max(1));
+        while table.bytes() > goal {
+            let Some(item) = table.pop_first() else { break };
+            match image.fate {
+                Fate::Lost if self.above.get(item.position, &item.key).is_some() => {}
+                Fate::Lost => self.above.insert(item),
+                _ if runtime::mutant!("kv.merge_drops_writes") => {}
+                _ => drop(lower(&mut self.saved, item)),
             }
         }
-        if above.is_empty() {
-            *self = Self::One(std::mem::take(base));
+        if table.is_empty() {
+            self.image = None;
         }
-        matches!(self, Self::Merging { .. })
+        self.image.is_some()
     }
 
-    /// The positions at which keys exist or did when the image was taken, ascending.
+    /// The positions at which keys exist or did, ascending.
     pub(super) fn positions(&self, from: RangeFrom<Position>) -> impl Iterator<Item = Position> {
-        let (above, below) = self.both();
-        let above = above.map(|table| table.positions(from.clone())).into_iter().flatten().copied();
-        Merged { a: above.peekable(), b: below.positions(from).copied().peekable() }
+        let above = self.above.positions(from.clone()).copied();
+        let image = self.image().map(|table| table.positions(from.clone())).into_iter().flatten().copied();
+        let saved = self.saved.positions(from).copied();
+        merged(above, merged(image, saved))
     }
 
     /// The keys that exist at one position, sorted.
     pub(super) fn at(&self, position: Position) -> SmallVec<[&Item; 1]> {
-        let (above, below) = self.both();
-        let Some(above) = above else { return below.at(position) };
-        let mut items = above.at(position);
-        let hidden: SmallVec<[&[u8]; 1]> = items.iter().map(|item| &*item.key).collect();
-        let below = below.at(position).into_iter().filter(|item| !hidden.contains(&&*item.key));
-        items.extend(below);
+        let mut items: SmallVec<[&Item; 1]> = SmallVec::new();
+        for table in self.tables().filter(|table| !table.is_empty()) {
+            let higher = items.len();
+            for item in table.at(position) {
+                if items[..higher].iter().all(|other| other.key != item.key) {
+                    items.push(item);
+                }
+            }
+        }
         items.retain(|item| item.entry.is_live());
         items.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         items
@@ -205,15 +203,34 @@ impl Layers {
 
     /// About how much memory the layers take.
     pub(super) fn bytes(&self) -> u64 {
-        let (above, below) = self.both();
-        above.map_or(0, Table::bytes) + below.bytes()
+        self.tables().map(Table::bytes).sum()
     }
+}
+
+/// Puts an item into the lowest layer, where a tombstone leaves nothing. Answers whether its key existed there.
+fn lower(table: &mut Table, item: Item) -> bool {
+    let Item { position, key, entry } = item;
+    if !entry.is_live() {
+        return table.remove(position, &key).is_some();
+    }
+    let mut entry = Some(entry);
+    let replace = |place: &mut Entry| *place = entry.take().expect("replaces once");
+    if table.edit(position, &key, replace).is_some() {
+        return true;
+    }
+    let entry = entry.take().expect("it has replaced nothing");
+    table.insert(Item { position, key, entry });
+    false
 }
 
 /// Two ascending sequences as one, each position once.
 struct Merged<A: Iterator, B: Iterator> {
     a: Peekable<A>,
     b: Peekable<B>,
+}
+
+fn merged<A: Iterator<Item = Position>, B: Iterator<Item = Position>>(a: A, b: B) -> Merged<A, B> {
+    Merged { a: a.peekable(), b: b.peekable() }
 }
 
 impl<A, B> Iterator for Merged<A, B>

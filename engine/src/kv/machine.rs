@@ -70,12 +70,7 @@ impl Kv {
     pub(super) fn put(&mut self, key: &[u8], value: &[u8]) -> bool {
         let position = Position::of(key);
         let existed = self.layers.put(position, key, value);
-        if !existed {
-            self.len += 1;
-            if let Some(len) = self.slot_len_mut(position) {
-                *len += 1;
-            }
-        }
+        self.count(position, existed, true);
         existed
     }
 
@@ -88,19 +83,25 @@ impl Kv {
     pub(super) fn remove(&mut self, key: &[u8]) -> bool {
         let position = Position::of(key);
         let existed = self.layers.remove(position, key);
-        if existed {
-            self.len -= 1;
-            if let Some(len) = self.slot_len_mut(position) {
-                *len -= 1;
-            }
-        }
+        self.count(position, existed, false);
         existed
+    }
+
+    /// A key has come or gone, if it has.
+    fn count(&mut self, position: Position, existed: bool, exists: bool) {
+        if existed == exists {
+            return;
+        }
+        self.len = if exists { self.len + 1 } else { self.len - 1 };
+        if let Some(len) = self.slot_len_mut(position) {
+            *len = if exists { *len + 1 } else { *len - 1 };
+        }
     }
 
     /// Takes every key away, in constant time.
     pub(super) fn clear(&mut self) {
         let garbage = self.layers.clear();
-        self.garbage.extend(garbage.into_iter().filter(|table| !table.is_empty()));
+        self.garbage.extend(garbage.filter(|table| !table.is_empty()));
         self.len = 0;
         self.slot_lens = Vec::new();
     }
@@ -151,7 +152,12 @@ impl StateMachine for Kv {
     }
 
     fn freeze(&mut self) -> Box<dyn Frozen> {
-        Box::new(FrozenTable::new(self.layers.freeze()))
+        let (table, whole) = self.layers.freeze();
+        Box::new(FrozenTable::new(table, whole))
+    }
+
+    fn saved(&mut self, kept: bool) {
+        self.layers.image_is_kept(kept);
     }
 
     fn wants_thaw(&self) -> bool {
@@ -170,11 +176,10 @@ impl StateMachine for Kv {
         if entry.expires_ms.is_some() {
             return Err(RestoreError::new("entry with an expiry, which this version does not have"));
         }
-        if entry.is_live() {
-            self.put(key, &entry.value);
-        } else {
-            self.remove(key);
-        }
+        let exists = entry.is_live();
+        let position = Position::of(key);
+        let existed = self.layers.restore(position, key, entry);
+        self.count(position, existed, exists);
         Ok(())
     }
 

@@ -74,11 +74,14 @@ fn saved_model(saved: &[(Vec<u8>, Vec<u8>)]) -> Model {
     saved.iter().map(entry).collect()
 }
 
-/// A save that is under way: what it must contain, and what it has so far.
+/// What one image hands out.
+type Saved = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// A save that is under way: what it must make of the snapshot before it, and what it has so far.
 struct Save {
     frozen: Box<dyn Frozen>,
     expected: Model,
-    saved: Vec<(Vec<u8>, Vec<u8>)>,
+    saved: Saved,
 }
 
 impl Save {
@@ -86,16 +89,30 @@ impl Save {
         self.frozen.write(&mut self.saved, budget_bytes)
     }
 
-    fn check(self) {
+    /// Adds what was saved to the files of a snapshot, oldest first.
+    fn end(self, snapshot: &[Saved]) -> Vec<Saved> {
         assert!(self.saved.is_sorted_by(|a, b| a.0 < b.0), "saved keys ascend as bytes");
-        assert_eq!(saved_model(&self.saved), self.expected);
-        let mut restored = Kv::new(0..SLOT_COUNT);
-        for (key, value) in &self.saved {
-            restored.restore_entry(key, value).unwrap();
+        let is_deleted = self.frozen.changes();
+        let deletes = self.saved.iter().any(|(_, value)| !Entry::restore(value).unwrap().is_live());
+        assert!(is_deleted.is_some() || !deletes, "a whole state has no deleted keys");
+        for (_, value) in &self.saved {
+            let is_live = Entry::restore(value).unwrap().is_live();
+            assert!(is_deleted.is_none_or(|is_deleted| is_deleted(value) != is_live));
         }
-        restored.restore_end().unwrap();
-        check_all(&restored, &self.expected);
+        let below = if is_deleted.is_some() { snapshot } else { &[] };
+        let files: Vec<Saved> = below.iter().cloned().chain([self.saved]).collect();
+        check_all(&restored(&files), &self.expected);
+        files
     }
+}
+
+fn restored(files: &[Saved]) -> Kv {
+    let mut restored = Kv::new(0..SLOT_COUNT);
+    for (key, value) in files.iter().flatten() {
+        restored.restore_entry(key, value).unwrap();
+    }
+    restored.restore_end().unwrap();
+    restored
 }
 
 fn random_write(rng: &mut fastrand::Rng, kv: &mut Kv, model: &mut Model) {
@@ -140,6 +157,7 @@ fn machine_agrees_with_a_sorted_map_through_saves_merges_and_flushes() {
         let mut kv = Kv::new(0..SLOT_COUNT);
         let mut model = Model::new();
         let mut save: Option<Save> = None;
+        let (mut snapshot, mut deltas) = (Vec::new(), 0);
         for step in 0..6000 {
             random_write(&mut rng, &mut kv, &mut model);
             if rng.u32(..2000) == 0 {
@@ -152,7 +170,26 @@ fn machine_agrees_with_a_sorted_map_through_saves_merges_and_flushes() {
             }
             let done = |going: &mut Save| going.step(rng.usize(..200)) == Progress::Done;
             if let Some(whole) = save.take_if(done) {
-                whole.check();
+                deltas += u32::from(whole.frozen.changes().is_some());
+                let files = whole.end(&snapshot);
+                // A save may come to nothing; what it had is in the next one.
+                let kept = rng.u32(..3) > 0;
+                kv.saved(kept);
+                if kept {
+                    snapshot = files;
+                }
+            }
+            if rng.u32(..1500) == 0 && save.is_none() && !snapshot.is_empty() {
+                // A restart: what no save has is applied once more.
+                let mut again = restored(&snapshot);
+                for (_, key) in model.keys() {
+                    let value = model[&(Position::of(key), key.clone())].clone();
+                    again.put(key, &value);
+                }
+                let gone: Vec<Vec<u8>> =
+                    scan_all(&again, 1000).into_iter().filter(|key| kv.get(key).is_none()).collect();
+                gone.iter().for_each(|key| assert!(again.remove(key)));
+                kv = again;
             }
             if rng.u32(..3) == 0 {
                 let _ = kv.thaw(rng.usize(..600));
@@ -161,7 +198,12 @@ fn machine_agrees_with_a_sorted_map_through_saves_merges_and_flushes() {
                 check_all(&kv, &model);
             }
         }
-        drop(save);
+        assert!(deltas > 5, "saves write changes: {deltas}");
+        if save.take().is_some() {
+            kv.saved(false);
+        }
+        drop(kv.freeze());
+        kv.saved(true);
         while kv.thaw(1 << 16) == Progress::More {}
         assert!(!kv.wants_thaw());
         check_all(&kv, &model);
@@ -188,6 +230,7 @@ fn a_dropped_save_leaves_nothing_behind() {
     assert_eq!(frozen.write(&mut Vec::new(), 1 << 20), Progress::Done);
     assert!(kv.state_bytes() > before, "the image counts while it lives");
     drop(frozen);
+    kv.saved(true);
     while kv.thaw(1000) == Progress::More {}
     assert_eq!((kv.len(), kv.state_bytes() < 200), (1, true));
 }
@@ -221,6 +264,7 @@ fn slices_of_a_save_are_bounded_even_in_the_middle_of_a_value() {
         model.insert((Position::of(&key), key), value);
     }
     for budget_bytes in [1, 1000, 65_536, 100_000, 1 << 30] {
+        // No save is said to be kept: each has everything.
         let mut frozen = kv.freeze();
         let mut sink = Counting::default();
         // The largest key, head and value that are never parted.

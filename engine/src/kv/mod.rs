@@ -3,8 +3,9 @@
 //! A client's arguments become a [`Command`]; writes go through the group's log encoded and come back to
 //! [`Kv::apply`](crate::state_machine::StateMachine::apply), reads run by [`Kv::read`]. Replies are RESP2 bytes.
 //!
-//! The keys stand in one [table](table::Table), or, while a save reads that as a frozen image, in a second layer
-//! above it, which afterwards is merged down in slices. Order everywhere is (slot, 32-bit hash, key).
+//! The keys stand in layers, each a [table](table::Table): what changed since the last save, above what is saved. A save
+//! reads the upper one as a frozen image, which afterwards is merged down in slices. Order everywhere is (slot, 32-bit
+//! hash, key).
 
 pub mod codec;
 pub mod command;

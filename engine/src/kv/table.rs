@@ -35,6 +35,9 @@ impl Item {
 /// What an item takes beside its key and value, about: its place in table and set, and two allocations.
 const ITEM_BYTES: u64 = 128;
 
+/// What an item takes in a file beside its key and value, about.
+const SAVED_ITEM_BYTES: u64 = 24;
+
 /// Above this many items per segment on average, a segment is split.
 const SEGMENT_LEN_MAX: usize = 1024;
 
@@ -62,6 +65,11 @@ impl Table {
     /// About how much memory the items take.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// About what the items take in a file: keys, values, and what goes with each.
+    pub fn saved_bytes(&self) -> u64 {
+        self.bytes - self.len as u64 * (ITEM_BYTES - SAVED_ITEM_BYTES)
     }
 
     /// What stands under a key.

@@ -131,7 +131,12 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         let sum = |count: fn(&Replica<S>) -> usize| self.replicas.iter().map(count).sum();
         let files = self.saves.store.status();
         // States may be saved at any time.
-        let in_use = || files.iter().flat_map(|file| &file.uses).filter(|usage| **usage != Use::Building);
+        let in_use = || {
+            files
+                .iter()
+                .flat_map(|file| &file.uses)
+                .filter(|usage| !matches!(usage, Use::Building | Use::Merging))
+        };
         let mut left = vec![
             ("writes that wait to be applied", sum(|replica| replica.waiters.len())),
             ("reads", sum(|replica| usize::from(!replica.reads.is_empty()))),

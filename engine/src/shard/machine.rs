@@ -59,6 +59,13 @@ impl<S: StateMachine> StateMachine for Machine<S> {
         }
     }
 
+    fn saved(&mut self, kept: bool) {
+        match self {
+            Machine::User(machine) => machine.saved(kept),
+            Machine::Members(members) => members.saved(kept),
+        }
+    }
+
     fn wants_thaw(&self) -> bool {
         match self {
             Machine::User(machine) => machine.wants_thaw(),

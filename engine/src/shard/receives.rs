@@ -1,5 +1,7 @@
-//! Snapshots that peers send: received beside the turns, loaded into a fresh machine, installed in one turn, and
+//! Snapshots that peers send, file by file: received beside the turns, loaded into a fresh machine, installed in one turn, and
 //! acknowledged once the log's record of them is durable.
+
+mod beginning;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -7,12 +9,12 @@ use std::time::Duration;
 use raft::{Config, EntryId, GroupId, Index, Time};
 use runtime::Disk;
 use snapshot::transfer::{Begin, ChunkHeader, Message, Progress, ReceiveError, Receiver};
-use snapshot::{Guard, Manifest};
+use snapshot::{Guard, Manifest, RunReference, SnapshotError, Store, Use};
 
 use super::Shard;
 use super::background::Finished;
 use super::machine::Machine;
-use super::restore::{restore, single_run};
+use super::restore::restore;
 use crate::snapshot_life::Milestone;
 use crate::state_machine::StateMachine;
 
@@ -37,17 +39,29 @@ pub(super) struct Receive<D: Disk> {
     /// When it was last on one.
     pub(super) connected: Time,
     manifest: Manifest,
+    /// The files of it that are whole and here.
+    files: Vec<File>,
+    /// The file that comes now, or came last.
     begin: Begin,
     stage: Stage<D>,
     inbox: VecDeque<(ChunkHeader, Vec<u8>)>,
     bad_chunks: u32,
 }
 
+/// A file that is whole, durable, and kept.
+struct File {
+    /// By its name here.
+    reference: RunReference,
+    guard: Guard,
+}
+
 /// How far it is.
 enum Stage<D: Disk> {
     /// `None`: the receiver is away, writing.
     Receiving(Option<Receiver<D>>),
-    /// Being verified and loaded into a machine.
+    /// A file is whole, and its sender is to begin the next.
+    Between,
+    /// A file is being verified, and if it is the last, all are loaded into a machine.
     Loading,
     /// In the machine; the log's record is on its way to the disk.
     Recording,
@@ -64,7 +78,8 @@ enum Step<S, D: Disk> {
     Ready(Receiver<D>),
     Wrote(Receiver<D>, Progress),
     Refused(Receiver<D>),
-    Loaded(Machine<S>, Manifest, Guard),
+    Whole(File),
+    Loaded(Machine<S>, Manifest, Vec<Guard>),
 }
 
 impl<S: StateMachine, D: Disk> Shard<S, D> {
@@ -98,82 +113,6 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         }
     }
 
-    /// A sender says what it brings: new, or what is here in part already.
-    fn begin_receive(&mut self, caller: u64, begin: Begin) -> Result<(), String> {
-        let (group, id, transfer) = (begin.name.group, begin.name.id, begin.transfer);
-        let replica = self.local(group).ok_or("this shard has no such group")?;
-        let manifest = Manifest::decode(&begin.meta).map_err(|error| error.to_string())?;
-        let run = single_run(&manifest)?;
-        if manifest.group != group || manifest.id != id || run.name != begin.name {
-            return Err("the manifest is about another snapshot".to_owned());
-        }
-        if let Some(at) = self.transfers.receives.iter().position(|receive| receive.group == group) {
-            return self.meet_again(at, caller, begin);
-        }
-        if id.index <= self.replicas[replica].raft.committed() {
-            self.say(caller, Message::Done { transfer, ok: true, reason: String::new() });
-            return Ok(()); // what it holds came through the log
-        }
-        let slot = self.saves.store.begin_receive(group, id).map_err(|busy| busy.to_string())?;
-        let attempt = self.transfers.next_number();
-        self.stay(caller);
-        tracing::info!(%group, %id, bytes = begin.file_bytes, "receiving a snapshot");
-        self.reached(Milestone::Receiving, replica, id);
-        self.transfers.receives.push(Receive {
-            group,
-            replica,
-            id,
-            attempt,
-            caller: Some(caller),
-            connected: self.now,
-            manifest,
-            begin: begin.clone(),
-            stage: Stage::Receiving(None),
-            inbox: VecDeque::new(),
-            bad_chunks: 0,
-        });
-        self.background.spawn(async move {
-            let created = Receiver::create(slot, begin).await;
-            let result = created.map(Step::Ready).map_err(|error| error.to_string());
-            Finished::Received(ReceiveEnd { group, attempt, result })
-        });
-        Ok(())
-    }
-
-    /// A snapshot of a group of which one is on its way already: the same goes on, a newer one takes its place.
-    fn meet_again(&mut self, at: usize, caller: u64, begin: Begin) -> Result<(), String> {
-        let receive = &mut self.transfers.receives[at];
-        let same = receive.id == begin.name.id
-            && (receive.begin.checksum, receive.begin.file_bytes) == (begin.checksum, begin.file_bytes);
-        // What an earlier leader left unfinished is worth nothing against one that comes now, also if it is newer.
-        let comes_now = receive.caller.is_some();
-        match &mut receive.stage {
-            Stage::Receiving(_) if !same && comes_now && begin.name.id.index < receive.id.index => {
-                Err("a newer one is on its way".to_owned())
-            }
-            Stage::Receiving(_) if !same => {
-                self.drop_receive(at, "another one took its place");
-                self.begin_receive(caller, begin)
-            }
-            _ if !same => Err("another one is being installed".to_owned()),
-            stage => {
-                let before = receive.caller.replace(caller);
-                receive.connected = self.now;
-                receive.inbox.clear();
-                receive.begin = begin;
-                let mut resume = None;
-                if let Stage::Receiving(Some(receiver)) = stage {
-                    receiver.resumes(&receive.begin);
-                    resume = receiver.resume();
-                }
-                before.into_iter().for_each(|before| self.leave(before));
-                self.stay(caller);
-                self.say_all(caller, resume);
-                Ok(())
-            }
-        }
-    }
-
     fn take_chunk(&mut self, caller: u64, header: ChunkHeader, data: Vec<u8>) {
         let receive = self.transfers.receives.iter_mut().find(|receive| receive.caller == Some(caller));
         match receive {
@@ -190,14 +129,14 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             if receive.caller.is_some() {
                 receive.connected = self.now;
             }
-            let abandoned = matches!(receive.stage, Stage::Receiving(_))
-                && self.now.saturating_sub(receive.connected) >= KEEP_FOR;
+            let comes = matches!(receive.stage, Stage::Receiving(_) | Stage::Between);
+            let abandoned = comes && self.now.saturating_sub(receive.connected) >= KEEP_FOR;
             if abandoned || receive.bad_chunks > BAD_CHUNKS_MAX {
                 self.drop_receive(at, "its sender is gone, or sends garbage");
                 continue;
             }
             // What came through the log meanwhile needs no sender to go on.
-            let waits = receive.caller.is_none() && matches!(receive.stage, Stage::Receiving(_));
+            let waits = receive.caller.is_none() && comes;
             let (id, replica) = (receive.id, receive.replica);
             if waits && id.index <= self.committed(replica) {
                 self.drop_receive(at, "the log has overtaken it");
@@ -243,7 +182,8 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                 self.go_on(at, receiver);
             }
             Ok(Step::Wrote(receiver, Progress::Complete)) => self.load(at, receiver),
-            Ok(Step::Loaded(machine, manifest, guard)) => self.install(at, machine, manifest, guard),
+            Ok(Step::Whole(file)) => self.file_is_whole(at, file),
+            Ok(Step::Loaded(machine, manifest, guards)) => self.install(at, machine, manifest, guards),
         }
     }
 
@@ -260,29 +200,48 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         }
     }
 
-    /// All bytes are here: verifies the file and loads it into a fresh machine.
+    /// All bytes of a file are here: verifies it, and if it is the last, loads all into a fresh machine.
     fn load(&mut self, at: usize, receiver: Receiver<D>) {
         let receive = &mut self.transfers.receives[at];
         receive.stage = Stage::Loading;
         let (group, attempt, manifest) = (receive.group, receive.attempt, receive.manifest.clone());
+        let is_last = receive.files.len() + 1 == manifest.runs.len();
+        let mut files = if is_last { std::mem::take(&mut receive.files) } else { Vec::new() };
         let mut machine = Machine::new(group, &*self.factory);
         let (disk, store, pause) = (self.disk.clone(), self.saves.store.clone(), self.saves.pause.clone());
         self.background.spawn(async move {
             let work = async {
-                let received = receiver.finish().await.map_err(|error| error.to_string())?;
-                let path = store.path(received.reference.name);
-                let loaded = restore(&disk, &path, &received.reference, &mut machine, &pause).await;
+                let file = finish(receiver, &store).await.map_err(|error| error.to_string())?;
+                if !is_last {
+                    return Ok(Step::Whole(file));
+                }
+                files.push(file);
+                let manifest = local_manifest(manifest, &files)?;
+                let loaded = restore(&disk, &store, &manifest, &mut machine, &pause).await;
                 loaded.map_err(|error| error.to_string())?;
-                let manifest = Manifest { runs: vec![received.reference], ..manifest };
-                Ok(Step::Loaded(machine, manifest, received.guard))
+                let guards = files.into_iter().map(|file| file.guard).collect();
+                Ok(Step::Loaded(machine, manifest, guards))
             };
             let result = work.await;
             Finished::Received(ReceiveEnd { group, attempt, result })
         });
     }
 
+    /// One of several files is safe: the next may come.
+    fn file_is_whole(&mut self, at: usize, file: File) {
+        runtime::mark!("install.one_of_several_files");
+        let receive = &mut self.transfers.receives[at];
+        receive.files.push(file);
+        receive.stage = Stage::Between;
+        receive.inbox.clear();
+        if let Some(caller) = receive.caller {
+            let transfer = receive.begin.transfer;
+            self.say(caller, Message::Done { transfer, ok: true, reason: String::new() });
+        }
+    }
+
     /// Puts the loaded state in the place of the old one, and the record that names its file into the log's batch.
-    fn install(&mut self, at: usize, machine: Machine<S>, manifest: Manifest, guard: Guard) {
+    fn install(&mut self, at: usize, machine: Machine<S>, manifest: Manifest, guards: Vec<Guard>) {
         let Receive { replica: number, id, .. } = self.transfers.receives[at];
         self.reached(Milestone::Loaded, number, id);
         let receive = &mut self.transfers.receives[at];
@@ -306,7 +265,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             self.log.snapshot(manifest.group, id, &manifest.encode(), reset);
         }
         replica.restored(id.index, machine, config, &mut self.answers);
-        self.record_installed(number, manifest, guard);
+        self.record_installed(number, manifest, guards);
         self.mark_dirty(number);
     }
 
@@ -343,4 +302,28 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
     fn committed(&self, replica: usize) -> Index {
         self.replicas[replica].raft.committed()
     }
+}
+
+/// Verifies a received file, gives it its name, and keeps it until it is installed: as such it is no longer one of those that come.
+async fn finish<D: Disk>(receiver: Receiver<D>, store: &Store<D>) -> Result<File, SnapshotError> {
+    let received = receiver.finish().await?;
+    let reference = received.reference;
+    let guard = store.hold(reference.name, Use::Installing).expect("it was just completed and is still kept");
+    drop(received.guard);
+    Ok(File { reference, guard })
+}
+
+/// What tells the files of a snapshot apart, whoever sends them: their names are those of their senders.
+fn content(run: &RunReference) -> (EntryId, u64, u32) {
+    (run.name.id, run.bytes, run.checksum)
+}
+
+/// The manifest with the files' names here.
+fn local_manifest(manifest: Manifest, files: &[File]) -> Result<Manifest, String> {
+    let here = |run: &RunReference| {
+        let file = files.iter().find(|file| content(&file.reference) == content(run));
+        file.map(|file| file.reference).ok_or_else(|| format!("{} is not here", run.name.file_name()))
+    };
+    let runs = manifest.runs.iter().map(here).collect::<Result<_, _>>()?;
+    Ok(Manifest { runs, ..manifest })
 }

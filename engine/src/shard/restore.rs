@@ -35,15 +35,33 @@ impl LoadError {
     }
 }
 
-/// Feeds every item of the file to a fresh machine. Each block is verified before its items are used.
+/// Feeds every item of a snapshot's files to a fresh machine, from the oldest file on. Each block is verified before its items
+/// are used.
 pub(super) async fn restore<S: StateMachine, D: Disk>(
+    disk: &D,
+    store: &Store<D>,
+    manifest: &Manifest,
+    machine: &mut S,
+    pause: &Pause,
+) -> Result<(), LoadError> {
+    let mut path = PathBuf::new();
+    for run in manifest.runs.iter().rev() {
+        if run.name.id != manifest.id && runtime::mutant!("restore.newest_file_only") {
+            continue;
+        }
+        path = store.path(run.name);
+        restore_file(disk, &path, run, machine, pause).await?;
+    }
+    machine.restore_end().map_err(|source| LoadError::Entry { path, source })
+}
+
+async fn restore_file<S: StateMachine, D: Disk>(
     disk: &D,
     path: &Path,
     reference: &RunReference,
     machine: &mut S,
     pause: &Pause,
 ) -> Result<(), LoadError> {
-    let entry = |source| LoadError::Entry { path: path.to_path_buf(), source };
     let run = FileRun::open(disk, path).await?;
     run.expect(reference)?;
     let expected = run.summary().items;
@@ -52,7 +70,8 @@ pub(super) async fn restore<S: StateMachine, D: Disk>(
     while let Some(blocks) = scan.next().await? {
         for item in blocks.items() {
             let item = item?;
-            machine.restore_entry(item.key, item.value).map_err(entry)?;
+            let restored = machine.restore_entry(item.key, item.value);
+            restored.map_err(|source| LoadError::Entry { path: path.to_path_buf(), source })?;
             found += 1;
             slice_bytes += item.key.len() + item.value.len();
             if slice_bytes >= SLICE_BYTES {
@@ -64,15 +83,23 @@ pub(super) async fn restore<S: StateMachine, D: Disk>(
     if found != expected {
         return Err(LoadError::Items { path: path.to_path_buf(), found, expected });
     }
-    machine.restore_end().map_err(entry)
+    Ok(())
 }
 
-/// The one run of a manifest; this version makes no others.
-pub(super) fn single_run(manifest: &Manifest) -> Result<&RunReference, &'static str> {
-    match manifest.runs.as_slice() {
-        [run] if run.name.id == manifest.id => Ok(run),
-        _ => Err("it consists of several runs, which takes a newer version"),
+/// What is wrong with a manifest's runs: the newest stands where the snapshot does, the others lie behind, and all are of its
+/// group.
+pub(super) fn check_runs(manifest: &Manifest) -> Result<(), &'static str> {
+    let names = manifest.runs.iter().map(|run| run.name);
+    if names.clone().next().is_none_or(|newest| newest.id != manifest.id) {
+        return Err("its newest file stands at another entry");
     }
+    if names.clone().any(|name| name.group != manifest.group) {
+        return Err("it has a file of another group");
+    }
+    if !names.is_sorted_by(|newer, older| newer.id.index > older.id.index) {
+        return Err("its files are not in order");
+    }
+    Ok(())
 }
 
 /// Opens a shard's snapshots and loads the state of every group the log has one for; the others start empty. What
@@ -126,9 +153,11 @@ async fn load<S: StateMachine, D: Disk>(
     pause: &Pause,
 ) -> Result<(), LoadError> {
     runtime::mark!("start.from_snapshot");
-    let run = single_run(manifest).map_err(|problem| record_error(manifest.group, problem))?;
-    restore(disk, &store.path(run.name), run, machine, pause).await?;
-    tracing::info!(group = %manifest.group, id = %manifest.id, bytes = run.bytes, "loaded a snapshot");
+    check_runs(manifest).map_err(|problem| record_error(manifest.group, problem))?;
+    restore(disk, store, manifest, machine, pause).await?;
+    let bytes: u64 = manifest.runs.iter().map(|run| run.bytes).sum();
+    let files = manifest.runs.len();
+    tracing::info!(group = %manifest.group, id = %manifest.id, bytes, files, "loaded a snapshot");
     Ok(())
 }
 

@@ -1,13 +1,19 @@
-//! Writing one frozen image to a file, beside the turns.
+//! Writing one frozen image to a file, beside the turns: alone, or merged with the files before it.
+
+mod sink;
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
 
 use runtime::Disk;
-use snapshot::{BuildSpec, Builder, Guard, ItemError, Manifest, Slot, SnapshotError};
+use snapshot::{
+    BuildSpec, Builder, FileRun, Guard, ItemError, Manifest, Merge, Room, RunReference, Slot, SnapshotError,
+};
 
-use crate::state_machine::{Frozen, Progress, SaveSink};
+use crate::state_machine::{Frozen, IsDeleted, Progress};
+use sink::{Gathered, Sink, Step};
 
 /// Lets the shard's turns go first: awaited by background work between slices of at most a millisecond.
 pub(crate) type Pause = Rc<dyn Fn() -> Pin<Box<dyn Future<Output = ()>>>>;
@@ -26,79 +32,165 @@ pub(super) enum SaveError {
     ValueBytes,
 }
 
-/// Writes all of `frozen` and answers with the manifest of the file, which is synced under its final name.
-pub(super) async fn save<D: Disk>(
-    slot: Slot<D>,
-    spec: BuildSpec,
-    mut frozen: Box<dyn Frozen>,
-    pause: Pause,
-) -> Result<(Manifest, Guard), SaveError> {
+/// The files under an image of changes; none under a whole state.
+#[derive(Default)]
+pub(super) struct Below {
+    /// Those that are merged with it, newest first.
+    pub(super) merged: Vec<Merged>,
+    /// Those below that stay as they are, newest first.
+    pub(super) kept: Vec<RunReference>,
+    /// Tells what is deleted.
+    pub(super) is_deleted: Option<IsDeleted>,
+}
+
+/// A file that is merged into a new one.
+pub(super) struct Merged {
+    pub(super) reference: RunReference,
+    pub(super) path: PathBuf,
+    /// Keeps it until it is read.
+    pub(super) guard: Guard,
+}
+
+/// What a save is to write, and where.
+pub(super) struct Save<D: Disk> {
+    pub(super) disk: D,
+    pub(super) slot: Slot<D>,
+    pub(super) spec: BuildSpec,
+    pub(super) image: Box<dyn Frozen>,
+    pub(super) below: Below,
+    pub(super) pause: Pause,
+}
+
+/// Writes all of the image, and answers with the manifest of the snapshot that its file, which is synced under its final name, is
+/// the newest of.
+pub(super) async fn save<D: Disk>(save: Save<D>) -> Result<(Manifest, Guard), SaveError> {
+    let Save { disk, slot, spec, mut image, below, pause } = save;
     let membership = spec.membership.clone();
     let name = slot.name();
-    let mut builder = Builder::create(slot, spec).await?;
+    let builder = Builder::create(slot, spec).await?;
+    let builder = if below.merged.is_empty() {
+        write(builder, &mut *image, &pause).await?
+    } else {
+        runtime::mark!("save.merges");
+        let merged = merge(&disk, builder, &mut *image, &below, &pause).await?;
+        below.merged.into_iter().for_each(|merged| drop(merged.guard));
+        merged
+    };
+    drop(image);
+    let finished = builder.finish().await?;
+    let runs = [finished.reference].into_iter().chain(below.kept).collect();
+    Ok((Manifest { group: name.group, id: name.id, membership, runs }, finished.guard))
+}
+
+/// The image as it is.
+async fn write<D: Disk>(
+    mut builder: Builder<D>,
+    image: &mut dyn Frozen,
+    pause: &Pause,
+) -> Result<Builder<D>, SaveError> {
     let mut value_left = 0;
     loop {
-        let mut sink = Sink { builder: &mut builder, value_left, error: None };
-        let progress = frozen.write(&mut sink, SLICE_BYTES);
-        value_left = sink.value_left;
-        if let Some(error) = sink.error {
-            return Err(error);
-        }
+        let mut sink = Sink::new(&mut builder, value_left);
+        let progress = image.write(&mut sink, SLICE_BYTES);
+        value_left = sink.end()?;
         builder.flush().await?;
+        if progress == Progress::Done {
+            return if value_left == 0 { Ok(builder) } else { Err(SaveError::ValueBytes) };
+        }
+        pause().await;
+    }
+}
+
+/// The image, and what it does not cover of the files below it.
+async fn merge<D: Disk>(
+    disk: &D,
+    builder: Builder<D>,
+    image: &mut dyn Frozen,
+    below: &Below,
+    pause: &Pause,
+) -> Result<Builder<D>, SaveError> {
+    let mut scans = Vec::with_capacity(below.merged.len());
+    for merged in &below.merged {
+        let run = FileRun::open(disk, &merged.path).await?;
+        run.expect(&merged.reference)?;
+        scans.push(run.scan().await?);
+    }
+    let older = Merge::new(scans).await?;
+    let is_all = below.kept.is_empty() || runtime::mutant!("save.merge_forgets_deletes");
+    let drops = below.is_deleted.filter(|_| is_all);
+    let mut merging = Merging { builder, older, drops, slice_bytes: 0, pause };
+    let (mut value_left, mut gathered) = (0, Gathered::default());
+    loop {
+        let progress = image.write(&mut gathered, SLICE_BYTES);
+        for step in gathered.steps() {
+            match step {
+                Step::Entry { key, value } => {
+                    merging.go_to(Some(key)).await?;
+                    if !merging.is_dropped(value) {
+                        value_left = Sink::take(&mut merging.builder, value_left, step)?;
+                    }
+                }
+                Step::Begin { key, .. } => {
+                    merging.go_to(Some(key)).await?;
+                    value_left = Sink::take(&mut merging.builder, value_left, step)?;
+                }
+                Step::Part(_) => value_left = Sink::take(&mut merging.builder, value_left, step)?,
+            }
+        }
+        gathered.clear();
+        merging.rest().await?;
         if progress == Progress::Done {
             break;
         }
-        pause().await;
     }
     if value_left > 0 {
         return Err(SaveError::ValueBytes);
     }
-    drop(frozen);
-    let finished = builder.finish().await?;
-    let manifest = Manifest { group: name.group, id: name.id, membership, runs: vec![finished.reference] };
-    Ok((manifest, finished.guard))
+    merging.go_to(None).await?;
+    Ok(merging.builder)
 }
 
-/// Hands entries to the builder and keeps the first thing that is wrong with them.
-struct Sink<'a, D: Disk> {
-    builder: &'a mut Builder<D>,
-    /// What is missing of the value that was begun.
-    value_left: usize,
-    error: Option<SaveError>,
+/// The older items on their way into the new file.
+struct Merging<'a, D: Disk> {
+    builder: Builder<D>,
+    older: Merge<D::File>,
+    /// Nothing lies below the new file: what is deleted leaves no trace.
+    drops: Option<IsDeleted>,
+    /// What was moved since the last rest.
+    slice_bytes: usize,
+    pause: &'a Pause,
 }
 
-impl<D: Disk> Sink<'_, D> {
-    fn take(&mut self, what: impl FnOnce(&mut Builder<D>) -> Result<(), ItemError>) {
-        if self.error.is_none() && self.value_left > 0 {
-            self.error = Some(SaveError::ValueBytes);
-        }
-        if self.error.is_none() {
-            self.error = what(self.builder).err().map(SaveError::Image);
-        }
-    }
-}
-
-impl<D: Disk> SaveSink for Sink<'_, D> {
-    fn entry(&mut self, key: &[u8], value: &[u8]) {
-        // Flushed after every slice, which is far smaller than what the builder may hold.
-        self.take(|builder| builder.push(key, value).map(|_room| ()));
+impl<D: Disk> Merging<'_, D> {
+    fn is_dropped(&self, value: &[u8]) -> bool {
+        self.drops.is_some_and(|is_deleted| is_deleted(value))
     }
 
-    fn begin(&mut self, key: &[u8], value_bytes: usize) {
-        self.take(|builder| builder.push_value(key, value_bytes));
-        self.value_left = value_bytes;
-    }
-
-    fn part(&mut self, bytes: &[u8]) {
-        if self.error.is_some() {
-            return;
-        }
-        match self.value_left.checked_sub(bytes.len()) {
-            Some(left) => {
-                self.value_left = left;
-                let _flushed_after_the_slice = self.builder.extend_value(bytes);
+    /// Moves all older items below `key`, and passes the one that it covers; with None all that are left.
+    async fn go_to(&mut self, key: Option<&[u8]>) -> Result<(), SaveError> {
+        while let Some(item) = self.older.peek().await? {
+            if key.is_some_and(|key| item.key > key) {
+                break;
             }
-            None => self.error = Some(SaveError::ValueBytes),
+            let is_covered = key.is_some_and(|key| item.key == key);
+            let is_dropped = self.drops.is_some_and(|is_deleted| is_deleted(item.value));
+            let mut room = Room::More;
+            if !is_covered && !is_dropped {
+                room = self.builder.push(item.key, item.value)?;
+            }
+            self.slice_bytes += item.key.len() + item.value.len();
+            self.older.pass();
+            if room == Room::Flush || self.slice_bytes >= SLICE_BYTES {
+                self.rest().await?;
+            }
         }
+        Ok(())
+    }
+
+    async fn rest(&mut self) -> Result<(), SaveError> {
+        self.slice_bytes = 0;
+        self.builder.flush().await?;
+        (self.pause)().await;
+        Ok(())
     }
 }

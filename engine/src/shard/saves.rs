@@ -2,17 +2,20 @@
 //! entry that is applied and durable; its file synced, renamed, the directory synced; the log's record that names it;
 //! only when that is durable, the publication, the shorter log, and the end of older files.
 
+mod freezing;
+mod merge_plan;
+
 use std::collections::VecDeque;
 
 use raft::{EntryId, Index};
 use raftlog::{BatchSeq, Log};
 use runtime::Disk;
-use snapshot::{BuildSpec, Guard, Manifest, Store};
+use snapshot::{Guard, Manifest, Store};
 
 use super::Shard;
 use super::background::Finished;
 use super::save_plan::{LogFacts, SAVES_RUNNING_MAX, SavePlan};
-use super::save_task::{Pause, SLICE_BYTES, SaveError, save};
+use super::save_task::{Pause, SLICE_BYTES, SaveError};
 use super::settings::ShardSettings;
 use crate::snapshot_life::Milestone;
 use crate::state_machine::{Progress, StateMachine};
@@ -36,7 +39,8 @@ pub(super) struct SaveEnd {
 struct Built {
     replica: usize,
     manifest: Manifest,
-    guard: Guard,
+    /// Of what is new in it.
+    guards: Vec<Guard>,
 }
 
 /// A file whose record is in a batch on its way to the disk.
@@ -201,82 +205,30 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         self.more |= !self.saves.thawing.is_empty();
     }
 
-    fn freeze_next(&mut self) {
-        while self.saves.running.len() < SAVES_RUNNING_MAX
-            && let Some(number) = self.saves.plan.next(self.now)
-        {
-            let applied = self.replicas[number].raft.applied_index();
-            let term = self.replicas[number].raft.term_at(applied);
-            let Some(term) = term.filter(|_| self.unsaved(number) > 0) else {
-                self.let_go(number);
-                self.saves.plan.take_next();
-                continue;
-            };
-            if self.saves.thawing.contains(&number) {
-                return;
-            }
-            let is_durable = self.replicas[number].raft.persisted_index() >= applied;
-            // Frozen early and published as ever it would do no harm: its record stands behind those entries in the log.
-            if !is_durable && !runtime::mutant!("save.ahead_of_log") {
-                // A replica slower than the quorum has always applied more than it has synced: it waits for its
-                // disk, which takes as long as the batches in flight.
-                self.saves.holding = Some(number);
-                return;
-            }
-            self.let_go(number);
-            if !self.freeze(number, EntryId::new(term, applied)) {
-                return;
-            }
-            self.saves.plan.take_next();
-        }
-    }
-
-    /// The replica may apply again.
-    fn let_go(&mut self, number: usize) {
-        if self.saves.holding.take_if(|held| *held == number).is_some() {
-            self.mark_dirty(number);
-        }
-    }
-
-    /// Freezes a replica at `id`, its newest applied and durable entry, and has the image written.
-    fn freeze(&mut self, number: usize, id: EntryId) -> bool {
-        let replica = &mut self.replicas[number];
-        let Ok(slot) = self.saves.store.begin_build(replica.group, id) else { return false };
-        let spec = BuildSpec {
-            store: self.settings.store,
-            shard: u32::from(self.shard),
-            membership: replica.config.encode(),
-        };
-        let image = replica.machine.freeze();
-        let pause = self.saves.pause.clone();
-        self.saves.running.push(number);
-        self.reached(Milestone::Frozen, number, id);
-        self.background.spawn(async move {
-            let result = save(slot, spec, image, pause).await;
-            Finished::Saved(SaveEnd { replica: number, result })
-        });
-        true
-    }
-
     /// An image is written, or could not be.
     pub(super) fn take_saved(&mut self, end: SaveEnd) {
         let SaveEnd { replica, result } = end;
         self.saves.running.retain(|running| *running != replica);
-        if self.replicas[replica].machine.wants_thaw() {
-            self.saves.thaw_later(replica);
-        }
         match result {
             Ok((manifest, guard)) => {
                 self.reached(Milestone::Written, replica, manifest.id);
-                self.saves.built.push(Built { replica, manifest, guard });
+                self.saves.built.push(Built { replica, manifest, guards: vec![guard] });
                 self.record_built();
             }
             Err(error) => {
                 let group = self.replicas[replica].group;
                 tracing::warn!(%group, %error, "a save failed; the log is kept, and the save tried again");
                 self.saves.plan.failed(self.now, replica);
+                self.replicas[replica].machine.saved(false);
                 self.collect();
             }
+        }
+        self.thaw_if_wanted(replica);
+    }
+
+    fn thaw_if_wanted(&mut self, replica: usize) {
+        if self.replicas[replica].machine.wants_thaw() {
+            self.saves.thaw_later(replica);
         }
     }
 
@@ -333,19 +285,20 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
     }
 
     /// A peer's snapshot is in the machine and its record in the log's batch.
-    pub(super) fn record_installed(&mut self, replica: usize, manifest: Manifest, guard: Guard) {
-        self.recorded(Built { replica, manifest, guard }, true);
+    pub(super) fn record_installed(&mut self, replica: usize, manifest: Manifest, guards: Vec<Guard>) {
+        self.recorded(Built { replica, manifest, guards }, true);
     }
 
     /// The log is durable up to `durable`: what its records name is the state now, and the log before it history.
     pub(super) fn publish_recorded(&mut self, durable: BatchSeq) {
         while self.saves.recorded.front().is_some_and(|recorded| recorded.batch <= durable) {
             let Recorded { built, installed, .. } = self.saves.recorded.pop_front().expect("just seen");
-            let Built { replica, manifest, guard } = built;
+            let Built { replica, manifest, guards } = built;
             self.saves.store.publish(&manifest);
-            drop(guard);
+            drop(guards);
             let bytes: u64 = manifest.runs.iter().map(|run| run.bytes).sum();
-            tracing::info!(group = %manifest.group, id = %manifest.id, bytes, installed, "has a new snapshot");
+            let files = manifest.runs.len();
+            tracing::info!(group = %manifest.group, id = %manifest.id, bytes, files, installed, "has a new snapshot");
             if installed {
                 self.reached(Milestone::Installed, replica, manifest.id);
                 self.receive_is_safe(replica, manifest.id);
@@ -353,6 +306,8 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                 self.reached(Milestone::Published, replica, manifest.id);
                 self.replicas[replica].raft.compact(manifest.id.index);
                 self.reached(Milestone::Shortened, replica, manifest.id);
+                self.replicas[replica].machine.saved(true);
+                self.thaw_if_wanted(replica);
             }
             self.mark_dirty(replica);
             self.collect();

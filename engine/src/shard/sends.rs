@@ -1,12 +1,14 @@
-//! Snapshots that this shard's groups, as leaders, send to followers that the log no longer reaches.
+//! Snapshots that this shard's groups, as leaders, send to followers that the log no longer reaches: their files one after the
+//! other.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use raft::{EntryId, NodeId, Time};
 use runtime::{Buffer, Disk};
 use snapshot::transfer::{Message, Offer, Sender, Step, TransferId};
-use snapshot::{Refused, SnapshotError, Use};
+use snapshot::{Guard, Manifest, Refused, RunReference, SnapshotError, Use};
 
 use super::Shard;
 use super::background::Finished;
@@ -26,6 +28,12 @@ pub(super) struct Outgoing<D: Disk> {
     replica: usize,
     to: NodeId,
     id: EntryId,
+    /// Of the snapshot.
+    manifest: Manifest,
+    /// The files that are still to be sent, each kept until then.
+    left: VecDeque<(RunReference, Guard)>,
+    /// Counts as one of those that are sent at a time.
+    _admission: Guard,
     address: SocketAddr,
     pub(super) line: Line,
     /// Away while the file is opened or a chunk is read.
@@ -112,26 +120,29 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         }
         let group = self.replicas[replica].group;
         let compacted = self.replicas[replica].raft.compacted().index;
-        let reaches =
-            |manifest: &snapshot::Manifest| manifest.id.index >= compacted && manifest.runs.len() == 1;
+        let reaches = |manifest: &Manifest| manifest.id.index >= compacted;
         let Some(manifest) = self.saves.store.manifest(group).filter(reaches) else {
             return self.save_soon(replica); // the core asks again
         };
         let Some(link) = self.links.for_group(to, group) else { return };
         let (peer, address) = (self.links.peer(link), self.links.address(link));
-        let reference = manifest.runs[0];
-        let guard = match self.saves.store.hold(reference.name, Use::Sending) {
-            Ok(guard) => guard,
+        let (admission, left) = match self.hold_for_sending(&manifest) {
+            Ok(held) => held,
             Err(Refused::Busy { .. }) => return, // the core asks again
             Err(error) => return tracing::warn!(%group, %error, "cannot send a snapshot"),
         };
         let number = self.transfers.next_number();
-        tracing::info!(%group, %to, id = %manifest.id, bytes = reference.bytes, "sending a snapshot");
+        let bytes: u64 = manifest.runs.iter().map(|run| run.bytes).sum();
+        tracing::info!(%group, %to, id = %manifest.id, bytes, files = left.len(), "sending a snapshot");
+        let id = manifest.id;
         self.transfers.outgoing.push(Outgoing {
             number,
             replica,
             to,
-            id: manifest.id,
+            id,
+            manifest,
+            left,
+            _admission: admission,
             address,
             line: Line::new(self.now, self.directory.node, peer, self.settings.seed ^ number),
             sender: None,
@@ -141,15 +152,38 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             unanswered: false,
             heard: self.now,
         });
-        let offer = Offer { transfer: TransferId(number), chunk_bytes: CHUNK_BYTES, meta: manifest.encode() };
+        self.send_next_file(self.transfers.outgoing.len() - 1);
+        self.reached(Milestone::Offered, replica, id);
+        self.replicas[replica].raft.offer_snapshot(self.now, to, id);
+        self.more = true;
+    }
+
+    /// Keeps all files of a snapshot until they are sent, the oldest first. It counts as one that is sent.
+    fn hold_for_sending(
+        &self,
+        manifest: &Manifest,
+    ) -> Result<(Guard, VecDeque<(RunReference, Guard)>), Refused> {
+        let store = &self.saves.store;
+        let newest = manifest.runs.first().expect("a snapshot has a file").name;
+        let admission = store.hold(newest, Use::Sending)?;
+        let hold = |run: &RunReference| Ok((*run, store.hold(run.name, Use::SendingBeside)?));
+        Ok((admission, manifest.runs.iter().rev().map(hold).collect::<Result<_, Refused>>()?))
+    }
+
+    /// Opens the next file that is to be sent. False if there is none.
+    fn send_next_file(&mut self, at: usize) -> bool {
+        let transfer = TransferId(self.transfers.next_number());
+        let outgoing = &mut self.transfers.outgoing[at];
+        let Some((reference, guard)) = outgoing.left.pop_front() else { return false };
+        let number = outgoing.number;
+        let offer = Offer { transfer, chunk_bytes: CHUNK_BYTES, meta: outgoing.manifest.encode() };
+        (outgoing.sender, outgoing.unanswered) = (None, false);
         let (disk, path) = (self.disk.clone(), self.saves.store.path(reference.name));
         self.background.spawn(async move {
             let opened = Sender::open(&disk, &path, guard, &reference, offer).await;
             Finished::Sent(SendEnd { number, result: opened.map(|sender| Read { sender, chunk: None }) })
         });
-        self.reached(Milestone::Offered, replica, manifest.id);
-        self.replicas[replica].raft.offer_snapshot(self.now, to, manifest.id);
-        self.more = true;
+        true
     }
 
     /// A file is open, or a chunk read.
@@ -186,6 +220,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                 Moved::Later(wait) => {
                     self.transfers.wake_at = self.transfers.wake_at.min(self.now + wait);
                 }
+                Moved::Over(Ok(())) if self.send_next_file(at) => {}
                 Moved::Over(outcome) => {
                     let outgoing = &self.transfers.outgoing[at];
                     let group = self.replicas[outgoing.replica].group;

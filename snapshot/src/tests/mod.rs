@@ -4,6 +4,7 @@ mod crash;
 mod damage;
 mod files;
 mod golden;
+mod merge;
 mod real_disk;
 mod store;
 mod transfer;

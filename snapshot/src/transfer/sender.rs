@@ -69,7 +69,7 @@ impl<F: File> Sender<F> {
     ///
     /// # Panics
     ///
-    /// When the guard is not for sending, `meta` is too long, or `chunk_bytes` is not whole pages between
+    /// When the guard is not for sending (alone, or beside another), `meta` is too long, or `chunk_bytes` is not whole pages between
     /// [`CHUNK_BYTES_MIN`] and [`CHUNK_BYTES_MAX`].
     pub async fn open<D: Disk<File = F>>(
         disk: &D,
@@ -78,11 +78,8 @@ impl<F: File> Sender<F> {
         reference: &RunReference,
         offer: Offer,
     ) -> Result<Sender<F>, SnapshotError> {
-        assert_eq!(
-            (guard.usage(), guard.name()),
-            (Use::Sending, reference.name),
-            "the guard is for this file"
-        );
+        let is_for_sending = matches!(guard.usage(), Use::Sending | Use::SendingBeside);
+        assert!(is_for_sending && guard.name() == reference.name, "the guard is for this file");
         let Offer { transfer, chunk_bytes, meta } = offer;
         assert!(meta.len() <= META_BYTES_MAX, "a manifest is small");
         let whole_pages = usize::try_from(chunk_bytes).is_ok_and(|bytes| bytes.is_multiple_of(PAGE_BYTES));

@@ -53,7 +53,9 @@ pub const MARKS: &[(&str, Reached)] = &[
     ("snapshot.open.unnamed", BySeeds),
     ("snapshot.receive.resumed", BySeeds),
     ("save.overtaken", BySeeds),
+    ("save.merges", BySeeds),
     ("save.waits_for_followers", BySeeds),
+    ("install.one_of_several_files", BySeeds),
     ("install.log_restarts", BySeeds),
     ("install.log_kept", BySeeds),
     (

@@ -5,10 +5,13 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::rc::Rc;
 
 use ringraft::{
-    Applied, EntryId, Frozen, GroupId, Index, Progress, RestoreError, SaveSink, StateMachine, Term,
+    Applied, EntryId, Frozen, GroupId, Index, IsDeleted, Progress, RestoreError, SaveSink, StateMachine, Term,
 };
+
+use ringraft::kv::entry::Entry as SavedEntry;
 
 use super::told;
 use crate::core_sim::violation::{require, violated};
@@ -84,37 +87,36 @@ pub struct Witnessed<S> {
     machine: S,
     /// The last command in the state.
     last: Span,
-    restoring: Digest,
+    /// What the group's snapshot holds: what was restored, and then what each save that was kept made of it.
+    snapshot: Items,
+    /// What the newest image makes of it, once that is written.
+    image: Rc<RefCell<Items>>,
 }
 
-/// A digest over items in their order, however their values are cut.
-#[derive(Clone, Default)]
-struct Digest {
-    items: u64,
-    hasher: crc32fast::Hasher,
-}
+/// A whole state, as saved.
+type Items = BTreeMap<Vec<u8>, Vec<u8>>;
 
-impl Digest {
-    fn key(&mut self, key: &[u8], value_bytes: usize) {
-        self.items += 1;
-        for part in [&key.len().to_le_bytes(), key, &value_bytes.to_le_bytes()] {
-            self.hasher.update(part);
+/// A digest over items in their order.
+fn digest_of(items: &Items) -> u64 {
+    let mut hasher = crc32fast::Hasher::new();
+    for (key, value) in items {
+        for part in [&key.len().to_le_bytes(), &key[..], &value.len().to_le_bytes(), &value[..]] {
+            hasher.update(part);
         }
     }
+    (items.len() as u64) << 32 | u64::from(hasher.finalize())
+}
 
-    fn value(&mut self, bytes: &[u8]) {
-        self.hasher.update(bytes);
-    }
-
-    fn end(&self) -> u64 {
-        self.items << 32 | u64::from(self.hasher.clone().finalize())
-    }
+/// Saved entries of the production machine that stand for deleted keys.
+fn is_deleted(value: &[u8]) -> bool {
+    SavedEntry::restore(value).is_ok_and(|entry| !entry.is_live())
 }
 
 impl<S: StateMachine> Witnessed<S> {
     /// The machine of `group`, which begins empty.
     pub fn new(group: GroupId, machine: S) -> Self {
-        Witnessed { group, machine, last: (Index(0), Index(0)), restoring: Digest::default() }
+        let image = Rc::default();
+        Witnessed { group, machine, last: (Index(0), Index(0)), snapshot: Items::new(), image }
     }
 }
 
@@ -157,7 +159,17 @@ impl<S: StateMachine> StateMachine for Witnessed<S> {
 
     fn freeze(&mut self) -> Box<dyn Frozen> {
         let image = self.machine.freeze();
-        Box::new(Image { group: self.group, last: self.last, image, digest: Digest::default() })
+        let items = if image.changes().is_some() { self.snapshot.clone() } else { Items::new() };
+        self.image = Rc::new(RefCell::new(items));
+        let (group, last, items) = (self.group, self.last, Rc::clone(&self.image));
+        Box::new(Image { group, last, image, items, open: None })
+    }
+
+    fn saved(&mut self, kept: bool) {
+        if kept {
+            self.snapshot = self.image.take();
+        }
+        self.machine.saved(kept);
     }
 
     fn wants_thaw(&self) -> bool {
@@ -169,13 +181,16 @@ impl<S: StateMachine> StateMachine for Witnessed<S> {
     }
 
     fn restore_entry(&mut self, key: &[u8], value: &[u8]) -> Result<(), RestoreError> {
-        self.restoring.key(key, value.len());
-        self.restoring.value(value);
+        if is_deleted(value) {
+            self.snapshot.remove(key);
+        } else {
+            self.snapshot.insert(key.to_vec(), value.to_vec());
+        }
         self.machine.restore_entry(key, value)
     }
 
     fn restore_end(&mut self) -> Result<(), RestoreError> {
-        let digest = self.restoring.end();
+        let digest = digest_of(&self.snapshot);
         let known = LEDGER.with_borrow(|ledger| ledger.digests.get(&(self.group, digest)).copied());
         let Some(last) = known else {
             violated(CHECK, format!("group {}: a state is restored that nobody saved", self.group));
@@ -194,32 +209,52 @@ struct Image {
     group: GroupId,
     last: Span,
     image: Box<dyn Frozen>,
-    digest: Digest,
+    /// The state as far as it is written: what lies below the image, and what that has handed out so far.
+    items: Rc<RefCell<Items>>,
+    /// A key whose value is being handed out, and how much of it has been.
+    open: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 struct Copying<'a> {
     sink: &'a mut dyn SaveSink,
-    digest: &'a mut Digest,
+    image: &'a RefCell<Items>,
+    open: &'a mut Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Copying<'_> {
+    fn close(&mut self) {
+        let Some((key, value)) = self.open.take() else { return };
+        let mut items = self.image.borrow_mut();
+        if is_deleted(&value) {
+            items.remove(&key)
+        } else {
+            items.insert(key, value)
+        };
+    }
 }
 
 impl SaveSink for Copying<'_> {
     fn begin(&mut self, key: &[u8], value_bytes: usize) {
-        self.digest.key(key, value_bytes);
+        self.close();
+        *self.open = Some((key.to_vec(), Vec::new()));
         self.sink.begin(key, value_bytes);
     }
 
     fn part(&mut self, bytes: &[u8]) {
-        self.digest.value(bytes);
+        if let Some((_, value)) = self.open.as_mut() {
+            value.extend_from_slice(bytes);
+        }
         self.sink.part(bytes);
     }
 }
 
 impl Frozen for Image {
     fn write(&mut self, sink: &mut dyn SaveSink, budget_bytes: usize) -> Progress {
-        let mut copying = Copying { sink, digest: &mut self.digest };
+        let mut copying = Copying { sink, image: &self.items, open: &mut self.open };
         let progress = self.image.write(&mut copying, budget_bytes);
         if progress == Progress::Done {
-            let digest = self.digest.end();
+            copying.close();
+            let digest = digest_of(&self.items.borrow());
             LEDGER.with_borrow_mut(|ledger| {
                 let (earliest, last) = self.last;
                 let span = ledger.digests.entry((self.group, digest)).or_insert(self.last);
@@ -237,5 +272,12 @@ impl Frozen for Image {
             });
         }
         progress
+    }
+    fn changes(&self) -> Option<IsDeleted> {
+        self.image.changes()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.image.bytes()
     }
 }
