@@ -8,12 +8,12 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context as Task, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use runtime::{BufferMut, Context, Disk, File, RealFile};
+use runtime::{Buffer, BufferMut, Context, Disk, File, RealFile};
 
 use super::ours::{Ours, Shape};
-use super::{Meter, Settings, Slice, on_shard, turn};
+use super::{Meter, Settings, Slice, on_shard, turn, turn_until};
 use crate::summary::{limit_line, median, ratio_line};
 
 /// Sizes of batches, in bytes, with their names.
@@ -26,6 +26,17 @@ pub(super) const PROBE_BYTES: u64 = 64 << 20;
 
 type Write = Pin<Box<dyn Future<Output = std::io::Result<()>>>>;
 
+/// Bytes that are not all the same.
+fn pattern(bytes: usize) -> Buffer {
+    let mut block = BufferMut::zeroed(bytes);
+    block.iter_mut().zip(0_u32..).for_each(|(byte, at)| *byte = at.to_le_bytes()[0]);
+    block.freeze()
+}
+
+fn poll(write: &mut Write) -> Poll<std::io::Result<()>> {
+    write.as_mut().poll(&mut Task::from_waker(Waker::noop()))
+}
+
 /// The bare device.
 pub(super) async fn probe(
     context: &Context,
@@ -34,9 +45,7 @@ pub(super) async fn probe(
     flight: usize,
     slice: Duration,
 ) -> anyhow::Result<Slice> {
-    let mut block = BufferMut::zeroed(bytes);
-    block.iter_mut().zip(0_u32..).for_each(|(byte, at)| *byte = at.to_le_bytes()[0]);
-    let block = block.freeze();
+    let block = pattern(bytes);
     let places = PROBE_BYTES / bytes as u64;
     let (mut writes, mut begun, mut done) = (VecDeque::<Write>::new(), 0_u64, 0_u64);
     let meter = Meter::start()?;
@@ -47,7 +56,7 @@ pub(super) async fn probe(
             begun += 1;
         }
         let mut failed = Ok(());
-        writes.retain_mut(|write| match write.as_mut().poll(&mut Task::from_waker(Waker::noop())) {
+        writes.retain_mut(|write| match poll(write) {
             Poll::Pending => true,
             Poll::Ready(result) => {
                 done += 1;
@@ -61,6 +70,43 @@ pub(super) async fn probe(
         }
     }
     meter.end(done, done * bytes as u64)
+}
+
+/// The bare device, a write at each time of `schedule`, at most `flight` under way. How long each took from its time on.
+pub(super) async fn probe_at(
+    context: &Context,
+    file: &RealFile,
+    bytes: usize,
+    flight: usize,
+    schedule: impl Iterator<Item = Instant>,
+) -> anyhow::Result<Vec<Duration>> {
+    let (block, places) = (pattern(bytes), PROBE_BYTES / bytes as u64);
+    let (mut writes, mut times) = (VecDeque::<(Write, Instant)>::new(), Vec::new());
+    let (mut schedule, mut begun) = (schedule.peekable(), 0_u64);
+    while schedule.peek().is_some() || !writes.is_empty() {
+        while writes.len() < flight
+            && let Some(due) = schedule.next_if(|due| *due <= Instant::now())
+        {
+            let (file, data, offset) = (file.clone(), block.clone(), begun % places * bytes as u64);
+            writes.push_back((Box::pin(async move { file.write_durable(offset, data).await }), due));
+            begun += 1;
+        }
+        let mut failed = Ok(());
+        writes.retain_mut(|(write, due)| match poll(write) {
+            Poll::Pending => true,
+            Poll::Ready(result) => {
+                times.push(due.elapsed());
+                failed = std::mem::replace(&mut failed, Ok(())).and(result);
+                false
+            }
+        });
+        failed?;
+        if schedule.peek().is_some() || !writes.is_empty() {
+            turn_until(context, schedule.peek().filter(|_| writes.len() < flight).copied()).await;
+        }
+    }
+    context.ring().set_timer(Duration::MAX);
+    Ok(times)
 }
 
 /// The rounds of one size and depth: the probe's slices and the log's.

@@ -4,6 +4,9 @@
 //! thread of its own, compaction commands in the batches they belong to. It has one durable write under way however many
 //! write, and joins the batches of those that wait; ours has up to four. So one writer is compared with one in flight, four
 //! with four, and one with four, since one thread can keep ours busy.
+//!
+//! Beside both stands what no log can beat that writes its entries before it says so: bare writes of the commands alone, without
+//! headers, terms, or groups.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,9 +17,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, anyhow};
 use raft_engine::{Command, Config, Engine, LogBatch, MessageExt, ReadableSize};
 use raft_rs::eraftpb::Entry;
-use runtime::Context;
+use runtime::{Context, Disk};
 
-use super::device::IN_FLIGHT;
+use super::device::{IN_FLIGHT, PROBE_BYTES, probe};
 use super::ours::{Ours, Shape};
 use super::{Meter, Settings, Slice, on_shard};
 use crate::host;
@@ -36,6 +39,8 @@ const LOG_BYTES: ReadableSize = ReadableSize::gb(1);
 const FILE_BYTES: ReadableSize = ReadableSize::mb(64);
 /// How often its garbage is looked for; TiKV does every 10 s, with ten times as much room.
 const PURGE_EVERY: Duration = Duration::from_millis(200);
+/// What the device writes at least.
+const BLOCK_BYTES: usize = 4096;
 /// It is written to for so long before anything counts.
 const WARM_UP: Duration = Duration::from_secs(2);
 
@@ -83,6 +88,11 @@ impl Writer {
         engine.write(&mut batch, true)?;
         Ok(())
     }
+}
+
+/// What the commands of a batch take on the device, without anything else.
+pub(super) fn bare_bytes(shape: Shape) -> usize {
+    (shape.groups as usize * shape.command_bytes).next_multiple_of(BLOCK_BYTES)
 }
 
 fn entry_of(shape: Shape) -> Entry {
@@ -167,8 +177,16 @@ impl Drop for Theirs {
     }
 }
 
-/// A slice that our log is to write: the batches, and how many in flight.
-type Asked = (Shape, usize, Duration);
+/// What writes a slice on our side.
+#[derive(Clone, Copy, Debug)]
+enum Side {
+    Log,
+    /// The device alone, with a batch's commands.
+    Bare,
+}
+
+/// A slice to be written: by what, the batches, and how many in flight.
+type Asked = (Side, Shape, usize, Duration);
 
 /// Our log on a shard, driven from another thread: it is asked for slices while the other side rests.
 pub(super) struct Remote {
@@ -184,9 +202,13 @@ impl Remote {
         let serve = move |context: Context| async move {
             let mut ours = Ours::open(&context, &dir, IN_FLIGHT).await?;
             ours.warm_up(&context).await?;
+            let bare = context.disk().create(&dir.join("bare"), PROBE_BYTES).await?;
             // Blocks the shard, which has nothing else to do.
-            while let Ok((shape, flight, slice)) = asked.recv() {
-                let result = ours.write(&context, shape, (flight, 0), slice).await?;
+            while let Ok((side, shape, flight, slice)) = asked.recv() {
+                let result = match side {
+                    Side::Log => ours.write(&context, shape, (flight, 0), slice).await?,
+                    Side::Bare => probe(&context, &bare, bare_bytes(shape), flight, slice).await?,
+                };
                 answer.send(result).context("nobody asks any more")?;
             }
             Ok(())
@@ -217,39 +239,56 @@ pub(super) fn run(dir: &Path, settings: Settings) -> anyhow::Result<Vec<String>>
     );
     let mut lines = Vec::new();
     for (name, shape, goals) in CASES {
-        let mut rounds: [Vec<Slice>; 4] = Default::default();
+        let mut rounds: [Vec<Slice>; 6] = Default::default();
         for round in 0..=settings.rounds {
             let slices = [
                 theirs.write(shape, 1, settings.slice)?,
-                ours.write((shape, 1, settings.slice))?,
+                ours.write((Side::Log, shape, 1, settings.slice))?,
+                ours.write((Side::Bare, shape, 1, settings.slice))?,
                 theirs.write(shape, IN_FLIGHT, settings.slice)?,
-                ours.write((shape, IN_FLIGHT, settings.slice))?,
+                ours.write((Side::Log, shape, IN_FLIGHT, settings.slice))?,
+                ours.write((Side::Bare, shape, IN_FLIGHT, settings.slice))?,
             ];
             if round > 0 {
                 rounds.iter_mut().zip(slices).for_each(|(of_side, slice)| of_side.push(slice));
             }
         }
-        let [one_writer, one_flying, writers, flying] = &rounds;
-        let ratio = |own: &[Slice], other: &[Slice]| {
-            median(
-                own.iter().zip(other).map(|(own, other)| own.batches_per_second / other.batches_per_second),
-            )
-        };
+        table(name, shape, &rounds);
+        let [one_writer, one_flying, one_bare, writers, flying, bare] = &rounds;
         let ratios = [ratio(one_flying, one_writer), ratio(flying, writers), ratio(flying, one_writer)];
-        let labels =
-            ["raft-engine, 1 writer", "ours, 1 in flight", "raft-engine, 4 writers", "ours, 4 in flight"];
-        for (label, slices) in labels.into_iter().zip(&rounds) {
-            let middle = |value: fn(&Slice) -> f64| median(slices.iter().map(value));
-            let entries = middle(|slice| slice.batches_per_second) * f64::from(shape.groups);
-            let (cpu, bytes) = (middle(|slice| slice.cpu_micros), middle(|slice| slice.bytes));
-            let each = bytes / f64::from(shape.groups);
-            println!("{name:<9} {label:<22} {entries:>10.0} {cpu:>12.1} {each:>11.0}");
-        }
-        println!("{name:<9} ratios: 1:1 {:.2}, 4:4 {:.2}, 4:1 {:.2}", ratios[0], ratios[1], ratios[2]);
+        let most = [ratio(one_bare, one_writer), ratio(bare, writers), ratio(bare, one_writer)];
+        println!("{name:<9} ratios 1:1, 4:4, 4:1: {}; of bare writes: {}", three(ratios), three(most));
         for (kind, (ratio, goal)) in ["1", "4", "free"].into_iter().zip(ratios.into_iter().zip(goals)) {
             lines.push(ratio_line(&format!("log_engine_{name}_{kind}"), ratio, goal));
         }
     }
     ours.end()?;
     Ok(lines)
+}
+
+/// The middle of the rounds' ratios of batches per second.
+fn ratio(own: &[Slice], other: &[Slice]) -> f64 {
+    median(own.iter().zip(other).map(|(own, other)| own.batches_per_second / other.batches_per_second))
+}
+
+fn three(ratios: [f64; 3]) -> String {
+    ratios.map(|ratio| format!("{ratio:.2}")).join(", ")
+}
+
+fn table(name: &str, shape: Shape, rounds: &[Vec<Slice>; 6]) {
+    let labels = [
+        "raft-engine, 1 writer",
+        "ours, 1 in flight",
+        "bare, 1 in flight",
+        "raft-engine, 4 writers",
+        "ours, 4 in flight",
+        "bare, 4 in flight",
+    ];
+    for (label, slices) in labels.into_iter().zip(rounds) {
+        let middle = |value: fn(&Slice) -> f64| median(slices.iter().map(value));
+        let entries = middle(|slice| slice.batches_per_second) * f64::from(shape.groups);
+        let (cpu, bytes) = (middle(|slice| slice.cpu_micros), middle(|slice| slice.bytes));
+        let each = bytes / f64::from(shape.groups);
+        println!("{name:<9} {label:<22} {entries:>10.0} {cpu:>12.1} {each:>11.0}");
+    }
 }

@@ -93,6 +93,21 @@ async fn turn(context: &Context) {
     context.ring().events(&mut Vec::new());
 }
 
+/// So long before a batch is due nobody sleeps: that an offer is late is not the log's doing, and other sides' offers are not.
+const AWAKE_BEFORE: Duration = Duration::from_micros(200);
+
+/// Waits until something in the ring is done, or something is due.
+async fn turn_until(context: &Context, due: Option<Instant>) {
+    let left = due.map(|due| due.saturating_duration_since(Instant::now()));
+    if left.is_some_and(|left| left < AWAKE_BEFORE) {
+        context.ring().doorbell().ring();
+    } else {
+        let until = left.map_or(Duration::MAX, |left| runtime::now().saturating_add(left - AWAKE_BEFORE));
+        context.ring().set_timer(until);
+    }
+    turn(context).await;
+}
+
 /// Runs `work` on a shard of its own.
 pub(crate) fn on_shard<T, Fut>(work: impl FnOnce(Context) -> Fut + Send + 'static) -> anyhow::Result<T>
 where

@@ -11,7 +11,7 @@ use raft::{EntryId, EntryKind, EntrySpec, GroupId, Index, Term, encode_entry, en
 use raftlog::{BatchSeq, Log, Options, PreparedSegment, Relocation};
 use runtime::{Context, RealDisk, RealFile};
 
-use super::{Meter, Slice, turn};
+use super::{Meter, Slice, turn, turn_until};
 
 /// A group is compacted after so many of its batches, so that segments are used again.
 const COMPACT_EVERY: u64 = 32;
@@ -198,11 +198,7 @@ impl Ours {
         let (mut times, mut waiting) = (Vec::new(), VecDeque::<(BatchSeq, Instant)>::new());
         let mut schedule = schedule.peekable();
         while schedule.peek().is_some() || !waiting.is_empty() {
-            let until = schedule.peek().map_or(Duration::MAX, |due| {
-                runtime::now().saturating_add(due.saturating_duration_since(Instant::now()))
-            });
-            context.ring().set_timer(until);
-            turn(context).await;
+            turn_until(context, schedule.peek().copied()).await;
             let durable = self.log.poll()?;
             while waiting.front().is_some_and(|(batch, _)| *batch <= durable) {
                 let (_, due) = waiting.pop_front().expect("just seen");
