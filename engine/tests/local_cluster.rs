@@ -51,3 +51,11 @@ mod counter;
 fn the_tokio_example_runs() {
     counter::main().unwrap();
 }
+
+#[path = "../examples/ledger.rs"]
+mod ledger;
+
+#[test]
+fn the_example_that_saves_changes_finds_all_of_them_again() {
+    ledger::main().unwrap();
+}

@@ -57,6 +57,42 @@ fn path(cluster: &Cluster, file: &Json) -> PathBuf {
     places.find(|path| path.exists()).expect("it is there")
 }
 
+/// What `dump` says of every key; each is there once.
+fn dumped(cluster: &Cluster) -> BTreeMap<String, String> {
+    let dumped = look(cluster, &["dump", "--json", "--values"]);
+    let lines = String::from_utf8(dumped.stdout).expect("text");
+    let lines: Vec<Json> = lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let of_keys: Vec<&Json> = lines.iter().filter(|line| line["kind"] != "raw").collect();
+    let text = |line: &Json, field: &str| line[field].as_str().expect("text").to_owned();
+    let found: BTreeMap<String, String> =
+        of_keys.iter().map(|line| (text(line, "key"), text(line, "value"))).collect();
+    assert_eq!(found.len(), of_keys.len(), "{of_keys:?}");
+    found
+}
+
+/// Where a snapshot consists of several files, what is shown is the state that they make together.
+#[test]
+fn of_several_files_the_newest_entry_of_each_key_is_shown_and_none_that_was_deleted() {
+    let mut cluster = cluster(1, 1);
+    assert_eq!(take(&cluster, &[1]).status.code(), Some(0));
+    let mut client = cluster.client(1).expect("a ready node takes clients");
+    assert_eq!(client.line("DEL key1").expect("a leader serves"), Value::Integer(1));
+    assert_eq!(client.line("SET key2 new").expect("a leader serves"), Value::Simple("OK".into()));
+    assert_eq!(take(&cluster, &[1]).status.code(), Some(0));
+    cluster.kill(1);
+    let live = listed(&cluster).into_iter().filter(|file| file["group"] != 0 && file["state"] == "live");
+    let mut groups: Vec<u64> = live.map(|file| file["group"].as_u64().expect("a number")).collect();
+    let files = groups.len();
+    groups.dedup();
+    assert!(files > groups.len(), "some group has several files");
+    let expected = (2..KEYS).map(|key| match key {
+        2 => ("key2".to_owned(), "new".to_owned()),
+        _ => (format!("key{key}"), format!("value{key}")),
+    });
+    assert_eq!(dumped(&cluster), expected.collect());
+    assert_eq!(look(&cluster, &["verify"]).status.code(), Some(0));
+}
+
 /// Every node saves what it has, and the tool shows just that: what the keys hold, once each, and no deleted ones.
 #[test]
 fn snapshots_are_taken_listed_dumped_and_verified_and_stay_as_they_are() {
@@ -82,15 +118,8 @@ fn snapshots_are_taken_listed_dumped_and_verified_and_stay_as_they_are() {
     assert_eq!(items, KEYS as u64 - 1);
     assert!(String::from_utf8_lossy(&look(&cluster, &["ls"]).stdout).contains(".run"));
 
-    let dumped = look(&cluster, &["dump", "--json", "--values"]);
-    let lines = String::from_utf8(dumped.stdout).expect("text");
-    let lines: Vec<Json> = lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    let of_keys = lines.iter().filter(|line| line["kind"] == "string");
-    let text = |line: &Json, field: &str| line[field].as_str().expect("text").to_owned();
-    let found: BTreeMap<String, String> =
-        of_keys.map(|line| (text(line, "key"), text(line, "value"))).collect();
     let expected = (1..KEYS).map(|key| (format!("key{key}"), format!("value{key}")));
-    assert_eq!(found, expected.collect());
+    assert_eq!(dumped(&cluster), expected.collect());
     let one = look(&cluster, &["dump", "--key", "key7", "--values"]);
     let said = String::from_utf8_lossy(&one.stdout).into_owned();
     assert!(said.contains("\"key7\" string, 6 bytes: \"value7\"") && said.lines().count() == 1, "{said}");

@@ -20,6 +20,8 @@ pub(super) struct Layers {
     saved: Table,
     /// The snapshot is of no use any more, or there is none: the next image is the whole state. `saved` is empty then.
     whole: bool,
+    /// There may be tombstones in `above`.
+    hides: bool,
 }
 
 /// A layer that does not change.
@@ -27,6 +29,7 @@ pub(super) struct Layers {
 struct Image {
     table: Rc<Table>,
     whole: bool,
+    hides: bool,
     fate: Fate,
 }
 
@@ -42,7 +45,7 @@ enum Fate {
 
 impl Default for Layers {
     fn default() -> Self {
-        Self { above: Table::default(), image: None, saved: Table::default(), whole: true }
+        Self { above: Table::default(), image: None, saved: Table::default(), whole: true, hides: false }
     }
 }
 
@@ -99,6 +102,7 @@ impl Layers {
         if self.below(position, key).is_none() {
             return self.above.remove(position, key).is_some_and(|item| item.entry.is_live());
         }
+        self.hides = true;
         let hide = |entry: &mut Entry| {
             let existed = entry.is_live();
             *entry = Entry::tombstone();
@@ -135,8 +139,8 @@ impl Layers {
         while self.merge(u64::MAX) {}
         assert!(self.image.is_none(), "a second image was asked for before the first was dropped");
         let table = Rc::new(std::mem::take(&mut self.above));
-        let whole = std::mem::take(&mut self.whole);
-        self.image = Some(Image { table: Rc::clone(&table), whole, fate: Fate::Open });
+        let (whole, hides) = (std::mem::take(&mut self.whole), std::mem::take(&mut self.hides));
+        self.image = Some(Image { table: Rc::clone(&table), whole, hides, fate: Fate::Open });
         (table, whole)
     }
 
@@ -145,6 +149,7 @@ impl Layers {
         if let Some(image) = self.image.as_mut().filter(|image| image.fate == Fate::Open) {
             image.fate = if kept { Fate::Kept } else { Fate::Lost };
             self.whole |= image.whole && !kept;
+            self.hides |= image.hides && !kept;
         }
     }
 
@@ -161,6 +166,9 @@ impl Layers {
         }
         let image = self.image.as_mut().expect("looked at above");
         let table = Rc::get_mut(&mut image.table).expect("the image has one owner: checked above");
+        if image.fate == Fate::Kept && !image.hides && self.saved.is_empty() {
+            std::mem::swap(table, &mut self.saved); // it stays as it is
+        }
         let goal = table.bytes().saturating_sub(budget_bytes.max(1));
         while table.bytes() > goal {
             let Some(item) = table.pop_first() else { break };

@@ -195,3 +195,7 @@ fn refuse(error: DecodeError, out: &mut Vec<u8>) {
 #[cfg(test)]
 #[path = "machine_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "metamorphic_tests.rs"]
+mod metamorphic_tests;

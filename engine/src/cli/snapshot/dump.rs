@@ -3,7 +3,7 @@
 use clap::Args;
 use runtime::ReadDisk;
 use serde::Serialize;
-use snapshot::Item;
+use snapshot::{Item, Merge};
 
 use super::files::{Files, Found, State, failure, missing};
 use crate::cli::stopped::{Of, Stopped};
@@ -45,7 +45,7 @@ impl Line {
     fn of(group: u32, key: &[u8], entry: &Entry, values: bool) -> Line {
         let kind = match entry.kind {
             Kind::String => "string",
-            Kind::Tombstone => "deleted",
+            Kind::Tombstone => "deleted", // not shown
         };
         Line { slot: Some(key_slot(key)), kind, ..Line::raw(group, key, &entry.value, values) }
     }
@@ -75,27 +75,32 @@ impl DumpArgs {
         let is_wanted = |key: &[u8]| self.key.as_ref().is_none_or(|wanted| wanted.as_bytes() == key);
         let of_kv = restore_key(item.key).and_then(|(_, key)| Ok((key, Entry::restore(item.value)?)));
         match of_kv {
+            Ok((_, entry)) if !entry.is_live() => None,
             Ok((key, entry)) => is_wanted(key).then(|| Line::of(group, key, &entry, self.values)),
             Err(_) => is_wanted(item.key).then(|| Line::raw(group, item.key, item.value, self.values)),
         }
     }
 
-    fn dump(&self, found: &Found) -> Result<(), Failure> {
-        if found.state == State::Missing {
-            return Err(missing(found));
-        }
-        let mut scan = ReadDisk::answer(found.open().map_err(failure)?.scan()).map_err(failure)?;
-        while let Some(blocks) = ReadDisk::answer(scan.next()).map_err(failure)? {
-            for item in blocks.items() {
-                let item = item.map_err(failure)?;
-                match self.line(found.name.group.0, &item) {
-                    Some(line) if self.of.json => {
-                        output::print(serde_json::to_string(&line).map_err(Failure::failed)?)?;
-                    }
-                    Some(line) => line.show()?,
-                    None => {}
-                }
+    /// The state that the files of a group make together, newest first: of each key the newest entry, unless that says that
+    /// it was deleted.
+    fn dump(&self, files: &[&Found]) -> Result<(), Failure> {
+        let mut scans = Vec::new();
+        for found in files {
+            if found.state == State::Missing {
+                return Err(missing(found));
             }
+            scans.push(ReadDisk::answer(found.open().map_err(failure)?.scan()).map_err(failure)?);
+        }
+        let mut merge = ReadDisk::answer(Merge::new(scans)).map_err(failure)?;
+        while let Some(item) = ReadDisk::answer(merge.peek()).map_err(failure)? {
+            match self.line(files[0].name.group.0, &item) {
+                Some(line) if self.of.json => {
+                    output::print(serde_json::to_string(&line).map_err(Failure::failed)?)?;
+                }
+                Some(line) => line.show()?,
+                None => {}
+            }
+            merge.pass();
         }
         Ok(())
     }
@@ -105,7 +110,8 @@ pub(super) fn run(args: &DumpArgs) -> Result<(), Failure> {
     let stopped = Stopped::of(&args.of)?;
     for shard in &stopped.shards {
         let files = Files::of(&stopped, *shard)?;
-        files.live(args.group).try_for_each(|found| args.dump(found))?;
+        let live: Vec<&Found> = files.live(args.group).collect();
+        live.chunk_by(|a, b| a.name.group == b.name.group).try_for_each(|group| args.dump(group))?;
     }
     Ok(())
 }
