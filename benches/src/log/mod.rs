@@ -93,18 +93,11 @@ async fn turn(context: &Context) {
     context.ring().events(&mut Vec::new());
 }
 
-/// So long before a batch is due nobody sleeps: that an offer is late is not the log's doing, and other sides' offers are not.
-const AWAKE_BEFORE: Duration = Duration::from_micros(200);
-
-/// Waits until something in the ring is done, or something is due.
+/// Waits until something in the ring is done, or something is due. Whoever waits so is woken late, as a shard is by its clients;
+/// to stay awake would be worse: it takes the processor from those that complete the writes (seen: 2 ms at the 99th percentile).
 async fn turn_until(context: &Context, due: Option<Instant>) {
     let left = due.map(|due| due.saturating_duration_since(Instant::now()));
-    if left.is_some_and(|left| left < AWAKE_BEFORE) {
-        context.ring().doorbell().ring();
-    } else {
-        let until = left.map_or(Duration::MAX, |left| runtime::now().saturating_add(left - AWAKE_BEFORE));
-        context.ring().set_timer(until);
-    }
+    context.ring().set_timer(left.map_or(Duration::MAX, |left| runtime::now().saturating_add(left)));
     turn(context).await;
 }
 
