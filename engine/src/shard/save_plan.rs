@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use raft::Time;
 
-/// Images written at the same time. A save writes a whole state, so a second one beside it would only make both
+/// Images written at the same time. A save may write a whole state, so a second one beside it would only make both
 /// late.
 pub(super) const SAVES_RUNNING_MAX: usize = 1;
 

@@ -1,7 +1,7 @@
 //! Snapshots on their way between nodes: the connections of their own that they travel on, and the bounds they share.
 //!
-//! A leader that is asked for a snapshot calls the follower's shard ([`super::sends`]); the follower takes the file,
-//! loads it, and answers once it is safe ([`super::receives`]). Each chunk is answered before the next is sent, so a
+//! A leader that is asked for a snapshot calls the follower's shard ([`super::sends`]); the follower takes its files one by one,
+//! loads them, and answers once it is safe ([`super::receives`]). Each chunk is answered before the next is sent, so a
 //! transfer holds one chunk in memory at each end, and the slower end sets the pace.
 
 use std::net::SocketAddr;
