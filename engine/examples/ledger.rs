@@ -19,6 +19,8 @@ struct Ledger {
     changed: Changes,
     /// The newest image, until it is known that its save is part of the snapshot.
     image: Rc<Changes>,
+    /// The next image is of all accounts.
+    whole: bool,
 }
 
 impl StateMachine for Ledger {
@@ -44,8 +46,13 @@ impl StateMachine for Ledger {
     }
 
     fn freeze(&mut self) -> Box<dyn Frozen> {
-        self.image = Rc::new(std::mem::take(&mut self.changed));
-        Box::new(Image { changes: Rc::clone(&self.image), written: Bound::Unbounded })
+        let mut changed = std::mem::take(&mut self.changed);
+        let whole = std::mem::take(&mut self.whole);
+        if whole {
+            changed = self.accounts.iter().map(|(name, balance)| (name.clone(), Some(*balance))).collect();
+        }
+        self.image = Rc::new(changed);
+        Box::new(Image { changes: Rc::clone(&self.image), whole, written: Bound::Unbounded })
     }
 
     fn saved(&mut self, kept: bool) {
@@ -54,6 +61,10 @@ impl StateMachine for Ledger {
                 place.insert(balance); // the next image has it, unless it has something newer
             }
         }
+    }
+
+    fn forget_saved(&mut self) {
+        self.whole = true;
     }
 
     fn restore_entry(&mut self, name: &[u8], value: &[u8]) -> Result<(), RestoreError> {
@@ -73,6 +84,7 @@ fn is_closed(value: &[u8]) -> bool {
 
 struct Image {
     changes: Rc<Changes>,
+    whole: bool,
     /// The last account that was written.
     written: Bound<Vec<u8>>,
 }
@@ -95,7 +107,8 @@ impl Frozen for Image {
     }
 
     fn changes(&self) -> Option<IsDeleted> {
-        Some(is_closed) // the first image, too: everything has changed since there was nothing
+        // Of the first image, too: everything has changed since there was nothing.
+        if self.whole { None } else { Some(is_closed) }
     }
 
     fn bytes(&self) -> u64 {

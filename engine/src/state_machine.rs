@@ -112,6 +112,10 @@ pub trait StateMachine: 'static {
         let _ = kept;
     }
 
+    /// The group's snapshot is damaged, and no image exists: the next one must be the whole state. For machines whose
+    /// images are changes.
+    fn forget_saved(&mut self) {}
+
     /// Whether [`thaw`](Self::thaw) has something to do. Cheap: the engine asks after every batch and whenever it
     /// drops an image.
     fn wants_thaw(&self) -> bool {

@@ -153,6 +153,17 @@ impl Layers {
         }
     }
 
+    /// What the snapshot holds must be saved anew. Takes as long as what changed since is much: it is rare.
+    pub(super) fn forget_saved(&mut self) {
+        self.image_is_kept(false);
+        while self.merge(u64::MAX) {}
+        let mut above = std::mem::replace(&mut self.above, std::mem::take(&mut self.saved));
+        while let Some(item) = above.pop_first() {
+            lower(&mut self.above, item);
+        }
+        (self.whole, self.hides) = (true, false);
+    }
+
     /// Whether [`merge`](Self::merge) has something to do.
     pub(super) fn wants_merge(&self) -> bool {
         let image = self.image.as_ref();

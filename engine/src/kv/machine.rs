@@ -160,6 +160,10 @@ impl StateMachine for Kv {
         self.layers.image_is_kept(kept);
     }
 
+    fn forget_saved(&mut self) {
+        self.layers.forget_saved();
+    }
+
     fn wants_thaw(&self) -> bool {
         self.layers.wants_merge() || self.garbage.iter().any(|table| Rc::strong_count(table) == 1)
     }

@@ -175,6 +175,11 @@ fn machine_agrees_with_a_sorted_map_through_saves_merges_and_flushes() {
                 // A save may come to nothing; what it had is in the next one.
                 let kept = rng.u32(..3) > 0;
                 kv.saved(kept);
+                if rng.u32(..9) == 0 {
+                    kv.forget_saved(); // the files are damaged
+                    snapshot = Vec::new();
+                    continue;
+                }
                 if kept {
                     snapshot = files;
                 }

@@ -66,6 +66,13 @@ impl<S: StateMachine> StateMachine for Machine<S> {
         }
     }
 
+    fn forget_saved(&mut self) {
+        match self {
+            Machine::User(machine) => machine.forget_saved(),
+            Machine::Members(members) => members.forget_saved(),
+        }
+    }
+
     fn wants_thaw(&self) -> bool {
         match self {
             Machine::User(machine) => machine.wants_thaw(),

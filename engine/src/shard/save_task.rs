@@ -32,6 +32,13 @@ pub(super) enum SaveError {
     ValueBytes,
 }
 
+impl SaveError {
+    /// Whether a file that was to be merged is damaged.
+    pub(super) fn is_corrupt(&self) -> bool {
+        matches!(self, SaveError::Snapshot(error) if error.is_corrupt())
+    }
+}
+
 /// The files under an image of changes; none under a whole state.
 #[derive(Default)]
 pub(super) struct Below {

@@ -218,8 +218,14 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             Err(error) => {
                 let group = self.replicas[replica].group;
                 tracing::warn!(%group, %error, "a save failed; the log is kept, and the save tried again");
-                self.saves.plan.failed(self.now, replica);
                 self.replicas[replica].machine.saved(false);
+                if error.is_corrupt() {
+                    // A file below it: all that it holds is in the machine.
+                    self.replicas[replica].machine.forget_saved();
+                    self.saves.plan.put_first(&[replica]);
+                } else {
+                    self.saves.plan.failed(self.now, replica);
+                }
                 self.collect();
             }
         }

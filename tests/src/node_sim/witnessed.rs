@@ -172,6 +172,10 @@ impl<S: StateMachine> StateMachine for Witnessed<S> {
         self.machine.saved(kept);
     }
 
+    fn forget_saved(&mut self) {
+        self.machine.forget_saved();
+    }
+
     fn wants_thaw(&self) -> bool {
         self.machine.wants_thaw()
     }
