@@ -112,7 +112,7 @@ pub trait StateMachine: 'static {
         let _ = kept;
     }
 
-    /// The group's snapshot is damaged, and no image exists: the next one must be the whole state. For machines whose
+    /// The group's snapshot cannot be read, and no image exists: the next one must be the whole state. For machines whose
     /// images are changes.
     fn forget_saved(&mut self) {}
 

@@ -26,17 +26,12 @@ pub(super) const SLICE_BYTES: usize = 64 << 10;
 pub(super) enum SaveError {
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    #[error("a file that was to be merged cannot be read: {0}")]
+    Below(SnapshotError),
     #[error("the state machine's image breaks its contract: {0}")]
     Image(#[from] ItemError),
     #[error("the state machine's image breaks its contract: a value is not as long as it was said to be")]
     ValueBytes,
-}
-
-impl SaveError {
-    /// Whether a file that was to be merged is damaged.
-    pub(super) fn is_corrupt(&self) -> bool {
-        matches!(self, SaveError::Snapshot(error) if error.is_corrupt())
-    }
 }
 
 /// The files under an image of changes; none under a whole state.
@@ -118,11 +113,11 @@ async fn merge<D: Disk>(
 ) -> Result<Builder<D>, SaveError> {
     let mut scans = Vec::with_capacity(below.merged.len());
     for merged in &below.merged {
-        let run = FileRun::open(disk, &merged.path).await?;
-        run.expect(&merged.reference)?;
-        scans.push(run.scan().await?);
+        let run = FileRun::open(disk, &merged.path).await.map_err(SaveError::Below)?;
+        run.expect(&merged.reference).map_err(SaveError::Below)?;
+        scans.push(run.scan().await.map_err(SaveError::Below)?);
     }
-    let older = Merge::new(scans).await?;
+    let older = Merge::new(scans).await.map_err(SaveError::Below)?;
     let is_all = below.kept.is_empty() || runtime::mutant!("save.merge_forgets_deletes");
     let drops = below.is_deleted.filter(|_| is_all);
     let mut merging = Merging { builder, older, drops, slice_bytes: 0, pause };
@@ -175,7 +170,7 @@ impl<D: Disk> Merging<'_, D> {
 
     /// Moves all older items below `key`, and passes the one that it covers; with None all that are left.
     async fn go_to(&mut self, key: Option<&[u8]>) -> Result<(), SaveError> {
-        while let Some(item) = self.older.peek().await? {
+        while let Some(item) = self.older.peek().await.map_err(SaveError::Below)? {
             if key.is_some_and(|key| item.key > key) {
                 break;
             }

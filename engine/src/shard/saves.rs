@@ -58,6 +58,8 @@ pub(super) struct Saves<D: Disk> {
     plan: SavePlan,
     /// The log is looked at once it has grown to this, even if the next look is not due.
     look_at_bytes: u64,
+    /// The replica whose files could not be merged last, and that has not saved since.
+    asked_for_whole: Option<usize>,
     /// Replicas whose image is being written.
     running: Vec<usize>,
     /// The replica that applies no further until what it applied is on its own disk, where a save may freeze it.
@@ -78,6 +80,7 @@ impl<D: Disk> Saves<D> {
             pause,
             plan,
             look_at_bytes: 0,
+            asked_for_whole: None,
             running: Vec::new(),
             holding: None,
             built: Vec::new(),
@@ -212,6 +215,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         match result {
             Ok((manifest, guard)) => {
                 self.reached(Milestone::Written, replica, manifest.id);
+                self.saves.asked_for_whole.take_if(|asked| *asked == replica);
                 self.saves.built.push(Built { replica, manifest, guards: vec![guard] });
                 self.record_built();
             }
@@ -219,9 +223,13 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                 let group = self.replicas[replica].group;
                 tracing::warn!(%group, %error, "a save failed; the log is kept, and the save tried again");
                 self.replicas[replica].machine.saved(false);
-                if error.is_corrupt() {
-                    // A file below it: all that it holds is in the machine.
+                let is_below = matches!(error, SaveError::Below(_));
+                if is_below {
+                    // All that the files hold is in the machine.
                     self.replicas[replica].machine.forget_saved();
+                }
+                // At once, for the log only grows; not again and again, should the machine not do as it is told.
+                if is_below && self.saves.asked_for_whole.replace(replica) != Some(replica) {
                     self.saves.plan.put_first(&[replica]);
                 } else {
                     self.saves.plan.failed(self.now, replica);
