@@ -101,6 +101,8 @@ pub enum Problem {
     AckBeyondLog,
     /// A round that was never opened.
     RoundBeyondLast,
+    /// A term or an index so late that no log reaches it ([`Term::MAX`], [`Index::MAX`]).
+    BeyondMax,
     /// A configuration that cannot be, or that is not among the entries it came with.
     MalformedConfig,
 }
@@ -134,7 +136,7 @@ pub enum ProposeError {
         /// The leader, if known.
         leader: Option<NodeId>,
     },
-    /// Too many bytes wait for commit: try again later.
+    /// Too many bytes wait for commit: try again later. (Or the log would pass [`Index::MAX`].)
     #[error("too many bytes wait for commit")]
     Full,
     /// Leadership is being handed over: try again in a moment.

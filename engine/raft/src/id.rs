@@ -53,6 +53,10 @@ newtype! {
 }
 
 impl Term {
+    /// The last term that a peer is believed: one a nanosecond reaches it after 292 years. What comes after a term is then a
+    /// later one, always.
+    pub const MAX: Term = Term(u64::MAX >> 1);
+
     /// The term after this one.
     #[must_use]
     pub const fn next(self) -> Term {
@@ -63,6 +67,10 @@ impl Term {
 impl Index {
     /// Before the log.
     pub const ZERO: Index = Index(0);
+
+    /// The last index of a log: an entry a nanosecond reaches it after 292 years. A peer that names a later one is not
+    /// believed, so that counting on from any index here needs no check.
+    pub const MAX: Index = Index(u64::MAX >> 1);
 
     /// The index after this one.
     #[must_use]

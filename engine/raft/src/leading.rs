@@ -108,11 +108,11 @@ impl Raft {
         if leading.transfer.is_some() {
             return Err(ProposeError::Transferring);
         }
-        if !leading.quota.fits(bytes, bytes_max) {
+        let first = EntryId::new(self.term, self.log.last().index.next());
+        let last = Index(first.index.0.saturating_add(count - 1));
+        if !leading.quota.fits(bytes, bytes_max) || last > Index::MAX {
             return Err(ProposeError::Full);
         }
-        let first = EntryId::new(self.term, self.log.last().index.next());
-        let last = Index(first.index.0 + (count - 1));
         leading.quota.add(last, bytes, bytes_max);
         self.log.append(self.term, last);
         self.durability.appended();

@@ -165,6 +165,29 @@ pub enum Body {
     },
 }
 
+impl Body {
+    /// The latest index that the receiver would believe to exist.
+    pub(crate) fn last_named(&self) -> Index {
+        match *self {
+            Body::PreVoteReply { .. }
+            | Body::VoteReply { .. }
+            | Body::AppendBusy { .. }
+            | Body::BeatAck { .. }
+            | Body::Recover { .. } => Index::ZERO,
+            Body::Append { prev, last, commit, .. } => prev.index.max(last).max(commit),
+            Body::AppendAck { matched, .. } => matched,
+            Body::AppendReject { probe, hint, .. } => probe.max(hint.index),
+            Body::Beat { commit, .. } => commit,
+            Body::RecoverFloor { last, .. } => last,
+            Body::PreVote { last }
+            | Body::Vote { last, .. }
+            | Body::Quiesce { last, .. }
+            | Body::TimeoutNow { last } => last.index,
+            Body::SnapshotOffer { id } | Body::SnapshotAck { id, .. } => id.index,
+        }
+    }
+}
+
 /// The entries a leader could send to a follower now: `prev` comes before them, and
 /// `first ..= last` is all there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -108,6 +108,10 @@ impl Raft {
             self.protocol(from, Problem::WrongGroup);
             return None;
         }
+        if message.term > Term::MAX || message.body.last_named() > Index::MAX {
+            self.protocol(from, Problem::BeyondMax);
+            return None;
+        }
         if !self.meet_term(from, &message) {
             return None;
         }

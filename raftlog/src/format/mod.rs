@@ -42,7 +42,7 @@ pub(crate) const RECORDS_MAX: usize = 4095;
 /// comes near; nothing that is counted on from a number within it overflows.
 pub(crate) const NUMBER_MAX: u64 = (1 << 52) - 1;
 /// The greatest index in a record, for the same reason.
-pub(crate) const INDEX_MAX: u64 = u64::MAX >> 1;
+pub(crate) const INDEX_MAX: u64 = raft::Index::MAX.0;
 /// Bodies start at multiples of this.
 pub(crate) const BODY_ALIGN: usize = 16;
 

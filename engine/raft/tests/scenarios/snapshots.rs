@@ -1,6 +1,6 @@
 //! Snapshots: who is offered one, what ends the waiting, and what it does to a log.
 
-use raft::{Body, Event, Fault, FollowerState, Index, Message, NodeId, Raft, Term};
+use raft::{Body, Event, Fault, FollowerState, Index, Message, NodeId, Problem, ProposeError, Raft, Term};
 
 use crate::cluster::GROUP;
 use crate::stage::lone::{Lone, Said, ack, append, beat_ack, disk, id};
@@ -245,4 +245,36 @@ fn an_installed_snapshot_brings_its_term() {
     assert_eq!((node.term(), node.committed(), node.role()), (3, 9, raft::Role::Follower));
     let hard_state = node.node.raft.take_write().and_then(|write| write.hard_state());
     assert!(hard_state.is_some_and(|hard_state| hard_state.term == Term(3) && hard_state.vote.is_none()));
+}
+
+/// Nobody is believed who speaks of what no log reaches. (The fuzzer found a leader that had installed such a snapshot and could not count
+/// on from it.)
+#[test]
+fn a_peer_that_speaks_of_what_no_log_reaches_is_not_believed() {
+    let (last, beyond) = (id(Index::MAX.0, 2), id(Index::MAX.0 + 1, 2));
+    let probe = beyond.index;
+    let bodies = [
+        Body::SnapshotOffer { id: beyond },
+        Body::Vote { last: beyond, transfer: true },
+        Body::AppendReject { probe, hint: id(1, 1), round: 0 },
+        Body::Beat { commit: probe, round: 0 },
+        Body::RecoverFloor { nonce: 0, last: probe },
+        append(id(Index::MAX.0, 2), &[2], 0),
+    ];
+    let later = Term::MAX.next();
+    let messages = bodies.map(|body| (Term(2), body)).into_iter();
+    for (term, body) in messages.chain([(later, Body::SnapshotOffer { id: last })]) {
+        let mut follower = Lone::with_log(&[1], 2);
+        let message = Message { group: GROUP, term, body };
+        follower.node.raft.step(follower.now, NodeId(2), message.clone(), &[]);
+        let event = follower.node.raft.take_event();
+        let problem = Event::Protocol { from: NodeId(2), problem: Problem::BeyondMax };
+        assert_eq!((event, follower.turn()), (Some(problem), vec![]), "after {message:?}");
+        assert_eq!((follower.term(), follower.node.raft.last()), (2, Index(1)), "after {message:?}");
+    }
+    let mut follower = Lone::with_log(&[1], 2);
+    follower.hear(2, 2, Body::SnapshotOffer { id: last });
+    assert!(follower.install(), "the last index there is");
+    follower.elect();
+    assert_eq!(follower.node.raft.propose(1, 1), Err(ProposeError::Full));
 }
