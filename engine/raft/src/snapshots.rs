@@ -155,17 +155,20 @@ impl Raft {
             self.become_follower(id.term);
         }
         self.wake_follower();
+        let holds = self.log.id_at(id.index) == Some(id);
+        let is_another = self.configs.index <= id.index && self.configs.membership != Membership::new(config);
+        if self.is_leader() && (!holds || is_another) {
+            // A snapshot holds what is committed; a leader holds all that is, and knows who belongs to its group.
+            self.fault(Fault::CommittedConflict { index: id.index });
+            return false;
+        }
         let kept = mutant!(SnapshotKeepsLog) && self.log.term_at(id.index).is_some() && !self.is_leader();
-        if kept || self.log.id_at(id.index) == Some(id) {
+        if kept || holds {
             self.log.compact(id);
             self.durability.install(id);
             if self.configs.index <= id.index {
                 self.configs = Configurations::new(id.index, Membership::new(config));
             }
-        } else if self.is_leader() {
-            // A snapshot holds what is committed, and a leader holds all that is.
-            self.fault(Fault::CommittedConflict { index: id.index });
-            return false;
         } else {
             self.log.reset(id);
             self.durability.reset(id);

@@ -1,6 +1,8 @@
 //! Snapshots: who is offered one, what ends the waiting, and what it does to a log.
 
-use raft::{Body, Event, Fault, FollowerState, Index, Message, NodeId, Problem, ProposeError, Raft, Term};
+use raft::{
+    Body, Config, Event, Fault, FollowerState, Index, Message, NodeId, Problem, ProposeError, Raft, Term,
+};
 
 use crate::cluster::GROUP;
 use crate::stage::lone::{Lone, Said, ack, append, beat_ack, disk, id};
@@ -245,6 +247,23 @@ fn an_installed_snapshot_brings_its_term() {
     assert_eq!((node.term(), node.committed(), node.role()), (3, 9, raft::Role::Follower));
     let hard_state = node.node.raft.take_write().and_then(|write| write.hard_state());
     assert!(hard_state.is_some_and(|hard_state| hard_state.term == Term(3) && hard_state.vote.is_none()));
+}
+
+/// A leader's log says who belongs to its group. (The fuzzer found that a snapshot could say otherwise: the leader then counted the acks
+/// of nodes that it had no place for.)
+#[test]
+fn a_leader_that_holds_what_a_snapshot_does_knows_its_configuration() {
+    for voters in [&[1, 2, 3][..], &[1, 2], &[2], &[1, 2, 3, 4]] {
+        let mut follower = Lone::with_log(&[1, 1], 1);
+        follower.hear(2, 1, Body::SnapshotOffer { id: id(2, 1) });
+        follower.elect();
+        let config = Config::of_voters(&voters.iter().map(|&voter| NodeId(voter)).collect::<Vec<_>>());
+        let installed = follower.node.raft.snapshot_installed(follower.now, id(2, 1), &config);
+        follower.turn();
+        let fault = Event::Faulted { fault: Fault::CommittedConflict { index: Index(2) } };
+        assert_eq!(installed, voters == [1, 2, 3]);
+        assert_eq!(follower.node.events.contains(&fault), !installed, "{voters:?}");
+    }
 }
 
 /// Nobody is believed who speaks of what no log reaches. (The fuzzer found a leader that had installed such a snapshot and could not count
