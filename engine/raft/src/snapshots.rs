@@ -171,6 +171,8 @@ impl Raft {
             }
         } else {
             self.log.reset(id);
+            // What the log was compared with a leader's for is not in it any more.
+            self.accepted = EntryId::ZERO;
             self.durability.reset(id);
             if !mutant!(SnapshotKeepsConfig) {
                 self.configs = Configurations::new(id.index, Membership::new(config));

@@ -249,6 +249,28 @@ fn an_installed_snapshot_brings_its_term() {
     assert!(hard_state.is_some_and(|hard_state| hard_state.term == Term(3) && hard_state.vote.is_none()));
 }
 
+/// What a follower had accepted from its leader went with its log. (The fuzzer found a follower that counted it as committed
+/// afterwards.)
+#[test]
+fn a_snapshot_of_another_log_takes_what_was_accepted_along() {
+    let mut follower = Lone::with_log(&[1], 2);
+    follower.hear(2, 2, Body::SnapshotOffer { id: id(3, 1) });
+    follower.hear(2, 2, append(id(1, 1), &[2, 2, 2, 2, 2], 1));
+    assert!(follower.install(), "of a leader before or after this one");
+    follower.turn();
+    assert_eq!((follower.terms(), follower.committed()), (vec![], 3));
+    for body in [
+        Body::Quiesce { last: id(6, 2), round: 9 },
+        Body::Beat { commit: Index(6), round: 9 },
+        append(id(3, 1), &[], 6),
+    ] {
+        let said = follower.hear(2, 2, body.clone());
+        assert_eq!(follower.committed(), 3, "after {body:?}");
+        let beyond = |said: &Said| matches!(said.body, Body::AppendAck { matched: Index(4..), .. });
+        assert!(!said.iter().any(beyond), "{said:?}");
+    }
+}
+
 /// A leader's log says who belongs to its group. (The fuzzer found that a snapshot could say otherwise: the leader then counted the acks
 /// of nodes that it had no place for.)
 #[test]
