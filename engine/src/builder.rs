@@ -37,6 +37,7 @@ pub struct Builder {
     pub(crate) segment_bytes: u64,
     pub(crate) log_bytes_max: u64,
     pub(crate) snapshot_after_bytes: u64,
+    pub(crate) state_bytes_max: u64,
     pub(crate) scrub_every: Duration,
     pub(crate) deadline: Duration,
     pub(crate) lease_reads: bool,
@@ -57,6 +58,7 @@ impl Builder {
             segment_bytes: 64 << 20,
             log_bytes_max: 4 << 30,
             snapshot_after_bytes: 256 << 20,
+            state_bytes_max: 1 << 30,
             scrub_every: Duration::from_secs(24 * 3600),
             deadline: Duration::from_secs(2),
             lease_reads: false,
@@ -133,6 +135,14 @@ impl Builder {
         self
     }
 
+    /// Memory of this node for the keys of [`start_kv`](Builder::start_kv) that are saved, in even parts for its groups: what is more
+    /// is read where it lies in the snapshot files. What was written since the last save comes on top. Default 1 GiB.
+    #[must_use]
+    pub fn state_bytes_max(mut self, bytes: u64) -> Builder {
+        self.state_bytes_max = bytes;
+        self
+    }
+
     /// All that a log holds is read and verified so often, at 4 MiB a second for each shard, so that rot is found while other
     /// nodes can mend it. The first time comes after a 24th of it. Default 24 h.
     #[must_use]
@@ -184,9 +194,11 @@ impl Builder {
     /// # Errors
     /// As [`Builder::start`].
     pub fn start_kv(self) -> Result<Engine, StartError> {
-        Engine::start(self, |groups| {
+        let state_bytes_max = self.state_bytes_max;
+        Engine::start(self, move |groups| {
             let slots = SlotMap::new(u16::try_from(groups).expect("the data directory bounds the groups"));
-            Arc::new(move |group| Kv::new(slots.slots(group)))
+            let bytes_max = state_bytes_max / u64::from(groups.max(1));
+            Arc::new(move |group| Kv::with_memory(slots.slots(group), bytes_max))
         })
     }
 }

@@ -106,7 +106,7 @@ pub async fn open_shard<D: Disk>(
 ) -> Result<Vec<Raft>, String> {
     let places =
         Places { shard: 0, log_dir: dir.join("log"), log_options, snapshots_dir: dir.join("snapshots") };
-    let opened = shard::open(disk, &places, &|_| Kv::new(0..16_384)).await;
+    let opened = shard::open(disk, &places, &|_| Kv::new(0..16_384), shard::loader::read_runs(disk)).await;
     let opened = opened.map_err(|error| error.to_string())?;
     let replica = |(known, _machine): (raftlog::RecoveredGroup, _)| {
         let group = known.group;

@@ -61,6 +61,7 @@ pub use raft::{
     Config, EntryId, FollowerState, FollowerStatus, GroupId, Index, NodeId, Role, Standing, Term,
 };
 pub use state_machine::{
-    Applied, Frozen, IsDeleted, Progress, RestoreError, SaveSink, Simple, SimpleMachine, StateMachine,
+    Applied, CheckEntry, Frozen, IsDeleted, Progress, RestoreError, SaveSink, Saved, Simple, SimpleMachine,
+    StateMachine,
 };
 pub use status::{EngineStatus, GroupStatus};

@@ -26,7 +26,7 @@ use crate::engine::{Factory, Prepared, places};
 use crate::error::StartError;
 use crate::fatal::Fatal;
 use crate::node::{DataDir, Random};
-use crate::shard::{Opened, Pause, Places, Shard, ShardMessage, ShardSettings, open};
+use crate::shard::{Opened, Pause, Places, Shard, ShardMessage, ShardSettings, loader::read_runs, open};
 use crate::state_machine::StateMachine;
 
 type Opening<S, D> = Pin<Box<dyn Future<Output = Result<Opened<S, D>, StartError>>>>;
@@ -306,7 +306,8 @@ async fn open_on<S: StateMachine, D: Disk>(
         let made = disk.create_dir(dir).await;
         made.map_err(|error| StartError::DataDir(format!("{}: {error}", dir.display())))?;
     }
-    open(&disk, &places, &*factory).await
+    let open_run = read_runs(&disk);
+    open(&disk, &places, &*factory, open_run).await
 }
 
 impl<S: StateMachine, D: Disk> Slot<S, D> {

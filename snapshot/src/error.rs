@@ -9,7 +9,7 @@ use crate::format::VERSION;
 ///
 /// `Io` on a file being built or received: drop it and start again later; a failed sync is never retried.
 /// `Corrupt` on a file that is in use: the group's state is damaged and heals by installing a snapshot from
-/// a peer. `Mismatch`: the file is sound but not the one the log names; treated like a corrupt one. `Version`: nothing is wrong
+/// a peer; so it does after `Item`. `Mismatch`: the file is sound but not the one the log names; treated like a corrupt one. `Version`: nothing is wrong
 /// with the file; it takes another version of this program.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -33,6 +33,14 @@ pub enum SnapshotError {
         offset: u64,
         /// What is wrong there.
         problem: &'static str,
+    },
+    /// A sound file with an item that its user does not take.
+    #[error("{}: {reason}", path.display())]
+    Item {
+        /// The file.
+        path: PathBuf,
+        /// What the user says of the item.
+        reason: String,
     },
     /// A sound file of another version of the format.
     #[error("{}: is of version {found} of the snapshot format; this program reads version {VERSION}", path.display())]
@@ -63,7 +71,10 @@ impl SnapshotError {
 
     /// Whether the file's content is the cause, not the disk's answer.
     pub fn is_corrupt(&self) -> bool {
-        matches!(self, SnapshotError::Corrupt { .. } | SnapshotError::Mismatch { .. })
+        matches!(
+            self,
+            SnapshotError::Corrupt { .. } | SnapshotError::Mismatch { .. } | SnapshotError::Item { .. }
+        )
     }
 }
 

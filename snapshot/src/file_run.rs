@@ -12,7 +12,8 @@ use crate::index::IndexView;
 use crate::layout::{Layout, Summary, check_file_bytes, decode_footer, decode_header};
 use crate::manifest::RunReference;
 use crate::merge::Place;
-use crate::run::{ChecksumTable, OrderCheck, expect};
+use crate::order::OrderCheck;
+use crate::run::{ChecksumTable, expect};
 
 /// A snapshot file that is read on demand. What is read is verified.
 pub struct FileRun<F> {
@@ -107,19 +108,19 @@ impl<F: File> FileRun<F> {
         let place = self.layout.footer.filter_range();
         let filters = self.read(place.start, place.end - place.start).await?;
         self.layout.footer.check_filters(&filters).map_err(|damage| damage.of(&self.path))?;
-        let mut check = OrderCheck::new(&self.layout);
+        let (summary, mut check) = (&self.layout.summary, OrderCheck::default());
         let mut next_block = 0;
         while let Some(blocks) = self.read_blocks(next_block).await? {
             let damaged = |damage: Damage| damage.of(&self.path);
             for (entry, block) in blocks.entries.iter().zip(blocks.blocks()) {
                 let index = self.index();
                 let checked =
-                    block.and_then(|block| check.block(entry, &index, next_block, &filters, &block));
+                    block.and_then(|block| check.block(summary, entry, &index, next_block, &filters, &block));
                 checked.map_err(damaged)?;
                 next_block += 1;
             }
         }
-        check.end().map_err(|damage| damage.of(&self.path))
+        check.end(summary).map_err(|damage| damage.of(&self.path))
     }
 
     async fn verify_chunks(&self) -> Result<(), SnapshotError> {

@@ -3,8 +3,8 @@
 //! A snapshot is a few immutable files of sorted items, each the state of one group at one log entry. The same
 //! bytes answer reads, are what a restart maps, and are what a peer receives.
 //!
-//! - [`Builder`] writes a file in slices; [`Run`] reads one in place, [`FileRun`] through the disk seam, [`Merge`] several as
-//!   if they were one.
+//! - [`Builder`] writes a file in slices; [`Run`] reads one in place, [`FileRun`] through the disk seam; [`Files`] and [`Merge`]
+//!   read several as if they were one.
 //! - [`Store`] knows the files of a shard, who uses them, and which may go; [`Manifest`] is what the log says
 //!   about them.
 //! - [`transfer`] moves a file to a peer, over whatever carries its messages.
@@ -17,6 +17,7 @@ mod block_builder;
 mod builder;
 mod error;
 mod file_run;
+mod files;
 mod filter;
 mod format;
 #[cfg(feature = "fuzzing")]
@@ -31,6 +32,7 @@ mod manifest;
 mod merge;
 mod mmap;
 mod name;
+mod order;
 mod output;
 mod registry;
 mod run;
@@ -49,6 +51,7 @@ pub use block::{Block, Item};
 pub use builder::{BuildSpec, Builder, Finished, ItemError, Room};
 pub use error::SnapshotError;
 pub use file_run::{Blocks, FileRun, Scan};
+pub use files::{Bytes, Files, FilesItems, Served};
 pub use format::{
     BLOCK_BYTES, CHUNK_BYTES, KEY_BYTES_MAX, MEMBERSHIP_BYTES_MAX, PAGE_BYTES, VALUE_BYTES_MAX, VERSION,
 };
@@ -59,7 +62,7 @@ pub use merge::Merge;
 pub use mmap::Map;
 pub use name::{NameError, SnapshotName, Stage};
 pub use registry::{FileStatus, Refused, Use};
-pub use run::{Run, RunItems};
+pub use run::{CheckPass, Run, RunItems};
 pub use store::{Guard, OpenReport, Slot, Store};
 
 #[cfg(not(target_endian = "little"))]

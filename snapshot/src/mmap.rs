@@ -42,6 +42,8 @@ impl Map {
     ///
     /// What the system says: EIO or EFAULT when the disk cannot read them, EINVAL before Linux 5.14.
     pub fn populate(&self, range: Range<usize>) -> io::Result<()> {
+        // For pages that are read in random order the system reads none ahead: asked for one by one they would come one by one.
+        self.map.advise_range(Advice::WillNeed, range.start, range.len())?;
         self.map.advise_range(Advice::PopulateRead, range.start, range.len())
     }
 }

@@ -5,12 +5,13 @@ use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
 
 use crate::block::{Block, Item, Items, Trust};
-use crate::error::{Damage, SnapshotError, ensure};
+use crate::error::{Damage, SnapshotError};
 use crate::format::{CHUNK_BYTES, FOOTER_BYTES, IndexEntry, PAGE_BYTES, read_pod};
 use crate::hash::key_hash;
 use crate::index::IndexView;
 use crate::layout::{Layout, Summary, check_file_bytes, decode_footer, decode_header};
 use crate::manifest::RunReference;
+use crate::order::OrderCheck;
 
 /// A snapshot file whose bytes are at hand: a [`Map`](crate::Map), or bytes in memory.
 ///
@@ -42,6 +43,16 @@ impl<B: Deref<Target = [u8]>> Run<B> {
     /// What the file says about itself.
     pub fn summary(&self) -> &Summary {
         &self.layout.summary
+    }
+
+    /// Its bytes.
+    pub fn bytes(&self) -> &B {
+        &self.bytes
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Checks that this is the file a manifest names.
@@ -112,15 +123,73 @@ impl<B: Deref<Target = [u8]>> Run<B> {
     /// `Corrupt`, at the first damage found.
     pub fn verify(&self) -> Result<(), SnapshotError> {
         self.check_chunks().map_err(|damage| damage.of(&self.path))?;
-        let mut check = OrderCheck::new(&self.layout);
-        let index = self.index()?;
-        for number in 0..index.len() {
+        let mut pass = CheckPass::default();
+        while self.check_some(&mut pass, usize::MAX, |_| Ok(()))? {}
+        Ok(())
+    }
+
+    /// Checks the next blocks, of about `bytes_max`: their checksums, each item's shape, the order of the keys and what `check`
+    /// says; at the end also the counts. Answers whether more is left. A file that passed is not checked again when it is read.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt`, at the first damage found; `Item`, with what `check` said.
+    pub fn check_some(
+        &self,
+        pass: &mut CheckPass,
+        bytes_max: usize,
+        mut check: impl FnMut(Item<'_>) -> Result<(), String>,
+    ) -> Result<bool, SnapshotError> {
+        let damaged = |damage: Damage| damage.of(&self.path);
+        let (index, filters) = (self.index()?, self.filters());
+        let mut bytes = 0;
+        while pass.next_block < index.len() {
+            if bytes >= bytes_max {
+                return Ok(true);
+            }
+            let number = pass.next_block;
             let entry = index.entry(number);
             let block = Block::decode(&self.bytes[block_range(&entry)], &entry, Trust::Check);
-            let checked = block.and_then(|block| check.block(&entry, &index, number, self.filters(), &block));
-            checked.map_err(|damage| damage.of(&self.path))?;
+            let block = block.map_err(damaged)?;
+            let summary = &self.layout.summary;
+            pass.order.block(summary, &entry, &index, number, filters, &block).map_err(damaged)?;
+            for item in block.items() {
+                check(item.map_err(damaged)?)
+                    .map_err(|reason| SnapshotError::Item { path: self.path.clone(), reason })?;
+            }
+            self.blocks_checked.borrow_mut()[number / 64] |= 1 << (number % 64);
+            bytes += block_range(&entry).len();
+            pass.next_block += 1;
         }
-        check.end().map_err(|damage| damage.of(&self.path))
+        pass.order.end(&self.layout.summary).map_err(damaged)?;
+        Ok(false)
+    }
+
+    /// Where the bytes are that the next call of [`Run::check_some`] with `bytes_max` reads, for whoever brings them to memory
+    /// before; the first time also the index and the filters.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt`, for the index.
+    pub fn next_checked(&self, pass: &CheckPass, bytes_max: usize) -> Result<Range<usize>, SnapshotError> {
+        let index = self.index()?;
+        let mut range = None;
+        for number in pass.next_block..index.len() {
+            let block = block_range(&index.entry(number));
+            let range = range.get_or_insert(block.start..block.start);
+            if range.len() >= bytes_max {
+                break;
+            }
+            range.end = block.end;
+        }
+        Ok(range.unwrap_or(0..0))
+    }
+
+    /// Where index and filters are: what any lookup needs.
+    pub fn index_range(&self) -> Range<usize> {
+        let footer = &self.layout.footer;
+        let (index, filters) = (footer.index_range(), footer.filter_range());
+        usize_range(index.start.min(filters.start)..index.end.max(filters.end))
     }
 
     fn check_chunks(&self) -> Result<(), Damage> {
@@ -159,6 +228,13 @@ impl<B: Deref<Target = [u8]>> Run<B> {
         }
         Ok(block)
     }
+}
+
+/// How far a check of a whole file is.
+#[derive(Default)]
+pub struct CheckPass {
+    next_block: usize,
+    order: OrderCheck,
 }
 
 /// The items of a [`Run`]. Ends after the first error.
@@ -273,67 +349,3 @@ impl<'a> ChecksumTable<'a> {
 }
 
 const _: () = assert!(CHUNK_BYTES >= PAGE_BYTES);
-
-/// What `verify` proves beyond checksums: shape, order and counts of the items.
-pub(crate) struct OrderCheck<'a> {
-    summary: &'a Summary,
-    previous: Option<Vec<u8>>,
-    items: u64,
-    keys_bytes: u64,
-    values_bytes: u64,
-}
-
-impl<'a> OrderCheck<'a> {
-    pub fn new(layout: &'a Layout) -> OrderCheck<'a> {
-        OrderCheck { summary: &layout.summary, previous: None, items: 0, keys_bytes: 0, values_bytes: 0 }
-    }
-
-    /// Takes the next block, which is `number` of the index and has this entry there.
-    pub fn block(
-        &mut self,
-        entry: &IndexEntry,
-        index: &IndexView<'_>,
-        number: usize,
-        filters: &[u8],
-        block: &Block<'_>,
-    ) -> Result<(), Damage> {
-        let offset = entry.block_offset;
-        if let Some(Ok(first)) = block.items().next()
-            && first.key != index.key(number)
-        {
-            return Err(Damage::new(offset, "a block starts with another key than the index says"));
-        }
-        block.check_directory()?;
-        for item in block.items() {
-            let item = item?;
-            let is_found = index.may_hold(filters, number, key_hash(item.key));
-            ensure(is_found, offset, "the filter of a block lacks one of its keys")?;
-            let in_order = match &self.previous {
-                Some(previous) => previous.as_slice() <= item.key,
-                None => self.summary.first_key.as_deref() == Some(item.key),
-            };
-            if !in_order {
-                return Err(Damage::new(offset, "the keys of a block are not in order"));
-            }
-            let previous = self.previous.get_or_insert_default();
-            previous.clear();
-            previous.extend_from_slice(item.key);
-            self.items += 1;
-            self.keys_bytes += item.key.len() as u64;
-            self.values_bytes += item.value.len() as u64;
-        }
-        Ok(())
-    }
-
-    /// After the last block.
-    pub fn end(self) -> Result<(), Damage> {
-        let Summary { items, keys_bytes, values_bytes, last_key, file_bytes, .. } = self.summary;
-        let counted = (self.items, self.keys_bytes, self.values_bytes, &self.previous);
-        let agrees = counted == (*items, *keys_bytes, *values_bytes, last_key);
-        if agrees {
-            Ok(())
-        } else {
-            Err(Damage::new(*file_bytes, "the counts of the meta section are wrong"))
-        }
-    }
-}

@@ -31,6 +31,7 @@ fn start(args: &ServeArgs, settings: &Settings) -> Result<Engine, Failure> {
     builder = sized(args, builder);
     builder = builder.lease_reads(settings.lease_reads).scrub_every(settings.scrub_every);
     builder = builder.snapshot_after_bytes(u64::from(settings.snapshot_after_mib) << 20);
+    builder = builder.state_bytes_max(u64::from(settings.state_memory_mib) << 20);
     for member in &settings.cluster {
         let address = member
             .address

@@ -56,6 +56,11 @@ impl Entry {
         self.kind != Kind::Tombstone
     }
 
+    /// The value of a key that exists.
+    pub(super) fn live_value(&self) -> Option<&[u8]> {
+        self.is_live().then_some(&*self.value)
+    }
+
     /// Appends the saved form: the head, then the value.
     pub fn save(&self, out: &mut Vec<u8>) {
         self.save_head(out);
@@ -79,27 +84,41 @@ impl Entry {
     /// # Errors
     /// It is cut short, or of a type or with flags that this version does not know.
     pub fn restore(bytes: &[u8]) -> Result<Self, RestoreError> {
-        let (&[kind, flags], rest) =
-            bytes.split_first_chunk().ok_or_else(|| RestoreError::new("entry without type and flags"))?;
-        let kind = match kind {
-            0 => Kind::Tombstone,
-            1 => Kind::String,
-            other => return Err(RestoreError::new(format!("entry of unknown type {other}"))),
-        };
-        let (expires_ms, value) = match flags {
-            0 => (None, rest),
-            HAS_EXPIRY => {
-                let (at, value) =
-                    rest.split_first_chunk().ok_or_else(|| RestoreError::new("entry ends in its expiry"))?;
-                let at = NonZeroU64::new(u64::from_le_bytes(*at));
-                (Some(at.ok_or_else(|| RestoreError::new("entry with expiry 0"))?), value)
-            }
-            other => return Err(RestoreError::new(format!("entry with unknown flags {other:#04x}"))),
-        };
-        if kind == Kind::Tombstone && !value.is_empty() {
-            return Err(RestoreError::new("deleted entry with a value"));
-        }
+        let (kind, expires_ms, value) = parse(bytes)?;
         Ok(Self { kind, expires_ms, value: value.to_vec() })
+    }
+}
+
+/// Takes a saved form apart, as [`Entry::restore`] does.
+pub(super) fn parse(bytes: &[u8]) -> Result<(Kind, Option<NonZeroU64>, &[u8]), RestoreError> {
+    let (&[kind, flags], rest) =
+        bytes.split_first_chunk().ok_or_else(|| RestoreError::new("entry without type and flags"))?;
+    let kind = match kind {
+        0 => Kind::Tombstone,
+        1 => Kind::String,
+        other => return Err(RestoreError::new(format!("entry of unknown type {other}"))),
+    };
+    let (expires_ms, value) = match flags {
+        0 => (None, rest),
+        HAS_EXPIRY => {
+            let (at, value) =
+                rest.split_first_chunk().ok_or_else(|| RestoreError::new("entry ends in its expiry"))?;
+            let at = NonZeroU64::new(u64::from_le_bytes(*at));
+            (Some(at.ok_or_else(|| RestoreError::new("entry with expiry 0"))?), value)
+        }
+        other => return Err(RestoreError::new(format!("entry with unknown flags {other:#04x}"))),
+    };
+    if kind == Kind::Tombstone && !value.is_empty() {
+        return Err(RestoreError::new("deleted entry with a value"));
+    }
+    Ok((kind, expires_ms, value))
+}
+
+/// The string in a saved form that was checked before; None for a deleted key.
+pub(super) fn saved_value(bytes: &[u8]) -> Option<&[u8]> {
+    match bytes {
+        [kind, 0, value @ ..] if *kind == Kind::String as u8 => Some(value),
+        _ => None,
     }
 }
 
@@ -121,6 +140,12 @@ pub fn restore_key(bytes: &[u8]) -> Result<(Position, &[u8]), RestoreError> {
         return Err(RestoreError::new("key stands at a position that is not its own"));
     }
     Ok((position, key))
+}
+
+/// The parts of a key's saved form that was checked before; None for what is no key's.
+pub(super) fn split_key(bytes: &[u8]) -> Option<(Position, &[u8])> {
+    let (position, key) = bytes.split_first_chunk()?;
+    Some((Position::from_sort_bytes(*position), key))
 }
 
 #[cfg(test)]

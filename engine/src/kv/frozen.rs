@@ -1,5 +1,6 @@
 //! An image of the key space being saved.
 
+use super::counts::COUNTS_KEY;
 use super::entry::{Kind, save_key};
 use super::hash::Position;
 use super::table::{Item, Table};
@@ -14,6 +15,8 @@ pub(super) struct FrozenTable {
     table: Rc<Table>,
     /// It is the whole state, in which deleted keys leave no trace.
     whole: bool,
+    /// The saved form of the counts, until they are handed out.
+    counts: Option<Vec<u8>>,
     /// Where the walk goes on: at this position,
     position: Position,
     /// behind so many items of it,
@@ -25,10 +28,11 @@ pub(super) struct FrozenTable {
 }
 
 impl FrozenTable {
-    pub(super) fn new(table: Rc<Table>, whole: bool) -> Self {
+    pub(super) fn new(table: Rc<Table>, whole: bool, counts: Vec<u8>) -> Self {
         Self {
             table,
             whole,
+            counts: Some(counts),
             position: Position::slot_start(0),
             items: 0,
             offset: 0,
@@ -76,8 +80,12 @@ impl FrozenTable {
 
 impl Frozen for FrozenTable {
     fn write(&mut self, sink: &mut dyn SaveSink, budget_bytes: usize) -> Progress {
-        let table = Rc::clone(&self.table);
         let mut left = budget_bytes.max(1);
+        if let Some(counts) = self.counts.take() {
+            sink.entry(COUNTS_KEY, &counts);
+            left = left.saturating_sub(counts.len());
+        }
+        let table = Rc::clone(&self.table);
         for &position in table.positions(self.position..) {
             if position != self.position {
                 self.position = position;

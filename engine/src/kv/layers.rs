@@ -1,9 +1,11 @@
 //! The keys of one group in up to three layers: what changed since the last save began, what that save holds, and what the
 //! snapshot before it holds. So a save writes what changed, and no more.
 
+use super::base::{Base, lower};
 use super::entry::Entry;
 use super::hash::Position;
 use super::table::{Item, Table};
+use crate::state_machine::Saved;
 use smallvec::SmallVec;
 use std::iter::Peekable;
 use std::ops::RangeFrom;
@@ -17,7 +19,7 @@ pub(super) struct Layers {
     /// What a save holds, until that has come to its end and its items are moved.
     image: Option<Image>,
     /// What the group's snapshot holds.
-    saved: Table,
+    saved: Base,
     /// The snapshot is of no use any more, or there is none: the next image is the whole state. `saved` is empty then.
     whole: bool,
     /// There may be tombstones in `above`.
@@ -43,30 +45,31 @@ enum Fate {
     Lost,
 }
 
-impl Default for Layers {
-    fn default() -> Self {
-        Self { above: Table::default(), image: None, saved: Table::default(), whole: true, hides: false }
-    }
-}
-
 impl Layers {
+    /// Empty ones, where what is saved takes at most `saved_bytes_max` of memory.
+    pub(super) fn new(saved_bytes_max: u64) -> Self {
+        let saved = Base::new(saved_bytes_max);
+        Self { above: Table::default(), image: None, saved, whole: true, hides: false }
+    }
+
     fn image(&self) -> Option<&Table> {
         self.image.as_ref().map(|image| &*image.table)
     }
 
-    /// From the highest to the lowest.
-    fn tables(&self) -> impl Iterator<Item = &Table> {
-        [Some(&self.above), self.image(), Some(&self.saved)].into_iter().flatten()
+    /// What stands under a key below the highest layer, if it exists.
+    fn below(&self, position: Position, key: &[u8]) -> Option<&[u8]> {
+        match self.image().and_then(|table| table.get(position, key)) {
+            Some(entry) => entry.live_value(),
+            None => self.saved.get(position, key),
+        }
     }
 
-    /// What stands under a key below the highest layer.
-    fn below(&self, position: Position, key: &[u8]) -> Option<&Entry> {
-        self.tables().skip(1).find_map(|table| table.get(position, key)).filter(|entry| entry.is_live())
-    }
-
-    /// What stands under a key that exists.
-    pub(super) fn get(&self, position: Position, key: &[u8]) -> Option<&Entry> {
-        self.tables().find_map(|table| table.get(position, key)).filter(|entry| entry.is_live())
+    /// The value of a key that exists.
+    pub(super) fn get(&self, position: Position, key: &[u8]) -> Option<&[u8]> {
+        match self.above.get(position, key) {
+            Some(entry) => entry.live_value(),
+            None => self.below(position, key),
+        }
     }
 
     /// Puts a string under a key. Answers whether the key existed.
@@ -90,7 +93,7 @@ impl Layers {
         edit: impl FnOnce(&mut Vec<u8>) -> R,
     ) -> Option<R> {
         if self.above.get(position, key).is_none() {
-            let entry = self.below(position, key)?.clone();
+            let entry = Entry::string(self.below(position, key)?);
             self.above.insert(Item { position, key: key.into(), entry });
         }
         let edit = |entry: &mut Entry| entry.is_live().then(|| edit(&mut entry.value));
@@ -119,14 +122,32 @@ impl Layers {
     /// Takes every key away and answers the tables that held them, for the caller to free little by little. The snapshot
     /// does not help any more: no tombstones are left for what it holds.
     pub(super) fn clear(&mut self) -> impl Iterator<Item = Rc<Table>> + use<> {
-        let Self { above, image, saved, .. } = std::mem::take(self);
+        let (above, saved) = (std::mem::take(&mut self.above), self.saved.clear());
+        let image = self.image.take();
+        (self.whole, self.hides) = (true, false);
         [Some(Rc::new(above)), image.map(|image| image.table), Some(Rc::new(saved))].into_iter().flatten()
+    }
+
+    /// Whether files are wanted: of a fresh machine, and where the state with its image is more than memory is for.
+    pub(super) fn wants_files(&self) -> bool {
+        self.image().is_none_or(|image| self.saved.outgrows(image.bytes()))
+    }
+
+    /// The snapshot is in these files.
+    pub(super) fn serve(&mut self, files: Saved) {
+        self.whole = false;
+        self.saved.serve(files);
+    }
+
+    /// Whether the snapshot is of no use any more.
+    pub(super) fn is_whole(&self) -> bool {
+        self.whole
     }
 
     /// Takes back an entry of a snapshot, above those taken back before it. Answers whether the key existed.
     pub(super) fn restore(&mut self, position: Position, key: &[u8], entry: Entry) -> bool {
         self.whole = false;
-        lower(&mut self.saved, Item { position, key: key.into(), entry })
+        self.saved.lower(Item { position, key: key.into(), entry })
     }
 
     /// Freezes what changed into an image that no later write changes, and says whether that is the whole state. What
@@ -157,28 +178,40 @@ impl Layers {
     pub(super) fn forget_saved(&mut self) {
         self.image_is_kept(false);
         while self.merge(u64::MAX) {}
-        let mut above = std::mem::replace(&mut self.above, std::mem::take(&mut self.saved));
+        let mut above = std::mem::replace(&mut self.above, self.saved.take_all());
         while let Some(item) = above.pop_first() {
             lower(&mut self.above, item);
         }
         (self.whole, self.hides) = (true, false);
     }
 
-    /// Whether [`merge`](Self::merge) has something to do.
-    pub(super) fn wants_merge(&self) -> bool {
+    /// Whether [`tend`](Self::tend) has something to do.
+    pub(super) fn wants_tending(&self) -> bool {
+        self.wants_merge() || self.saved.wants_tending()
+    }
+
+    /// Moves what has been saved, and keeps memory as it is to be: about `budget_bytes`. Answers whether more is left.
+    pub(super) fn tend(&mut self, budget_bytes: u64) -> bool {
+        if !self.merge(budget_bytes) {
+            self.saved.tend(budget_bytes);
+        }
+        self.wants_tending()
+    }
+
+    fn wants_merge(&self) -> bool {
         let image = self.image.as_ref();
         image.is_some_and(|image| image.fate != Fate::Open && Rc::strong_count(&image.table) == 1)
     }
 
     /// Moves about `budget_bytes` of an image whose save has ended down, or up. Answers whether more is left.
-    pub(super) fn merge(&mut self, budget_bytes: u64) -> bool {
+    fn merge(&mut self, budget_bytes: u64) -> bool {
         if !self.wants_merge() {
             return false;
         }
         let image = self.image.as_mut().expect("looked at above");
         let table = Rc::get_mut(&mut image.table).expect("the image has one owner: checked above");
-        if image.fate == Fate::Kept && !image.hides && self.saved.is_empty() {
-            std::mem::swap(table, &mut self.saved); // it stays as it is
+        if image.fate == Fate::Kept && !image.hides {
+            self.saved.adopt(table); // as it is, if nothing is there
         }
         let goal = table.bytes().saturating_sub(budget_bytes.max(1));
         while table.bytes() > goal {
@@ -187,7 +220,7 @@ impl Layers {
                 Fate::Lost if self.above.get(item.position, &item.key).is_some() => {}
                 Fate::Lost => self.above.insert(item),
                 _ if runtime::mutant!("kv.merge_drops_writes") => {}
-                _ => drop(lower(&mut self.saved, item)),
+                _ => drop(self.saved.lower(item)),
             }
         }
         if table.is_empty() {
@@ -200,55 +233,43 @@ impl Layers {
     pub(super) fn positions(&self, from: RangeFrom<Position>) -> impl Iterator<Item = Position> {
         let above = self.above.positions(from.clone()).copied();
         let image = self.image().map(|table| table.positions(from.clone())).into_iter().flatten().copied();
-        let saved = self.saved.positions(from).copied();
-        merged(above, merged(image, saved))
+        merged(above, merged(image, self.saved.positions(from)))
     }
 
     /// The keys that exist at one position, sorted.
-    pub(super) fn at(&self, position: Position) -> SmallVec<[&Item; 1]> {
-        let mut items: SmallVec<[&Item; 1]> = SmallVec::new();
-        for table in self.tables().filter(|table| !table.is_empty()) {
-            let higher = items.len();
+    pub(super) fn at(&self, position: Position) -> SmallVec<[&[u8]; 1]> {
+        let mut keys: SmallVec<[&[u8]; 1]> = SmallVec::new();
+        let mut hidden: SmallVec<[&[u8]; 1]> = SmallVec::new();
+        for table in [Some(&self.above), self.image()].into_iter().flatten() {
             for item in table.at(position) {
-                if items[..higher].iter().all(|other| other.key != item.key) {
-                    items.push(item);
+                if !keys.contains(&&*item.key) && !hidden.contains(&&*item.key) {
+                    if item.entry.is_live() { &mut keys } else { &mut hidden }.push(&item.key);
                 }
             }
         }
-        items.retain(|item| item.entry.is_live());
-        items.sort_unstable_by(|a, b| a.key.cmp(&b.key));
-        items
+        let seen = keys.len();
+        for key in self.saved.at(position) {
+            if !keys[..seen].contains(&key) && !hidden.contains(&key) {
+                keys.push(key);
+            }
+        }
+        keys.sort_unstable();
+        keys
     }
 
     /// About how much memory the layers take.
     pub(super) fn bytes(&self) -> u64 {
-        self.tables().map(Table::bytes).sum()
+        self.above.bytes() + self.image().map_or(0, Table::bytes) + self.saved.bytes()
     }
-}
-
-/// Puts an item into the lowest layer, where a tombstone leaves nothing. Answers whether its key existed there.
-fn lower(table: &mut Table, item: Item) -> bool {
-    let Item { position, key, entry } = item;
-    if !entry.is_live() {
-        return table.remove(position, &key).is_some();
-    }
-    let mut entry = Some(entry);
-    let replace = |place: &mut Entry| *place = entry.take().expect("replaces once");
-    if table.edit(position, &key, replace).is_some() {
-        return true;
-    }
-    let entry = entry.take().expect("it has replaced nothing");
-    table.insert(Item { position, key, entry });
-    false
 }
 
 /// Two ascending sequences as one, each position once.
-struct Merged<A: Iterator, B: Iterator> {
+pub(super) struct Merged<A: Iterator, B: Iterator> {
     a: Peekable<A>,
     b: Peekable<B>,
 }
 
-fn merged<A: Iterator<Item = Position>, B: Iterator<Item = Position>>(a: A, b: B) -> Merged<A, B> {
+pub(super) fn merged<A: Iterator<Item = Position>, B: Iterator<Item = Position>>(a: A, b: B) -> Merged<A, B> {
     Merged { a: a.peekable(), b: b.peekable() }
 }
 

@@ -2,12 +2,13 @@
 
 use super::codec::DecodeError;
 use super::command::Command;
-use super::entry::{Entry, restore_key};
+use super::counts::{COUNTS_KEY, Counts};
+use super::entry::{self, Entry, restore_key};
 use super::frozen::FrozenTable;
 use super::hash::Position;
 use super::layers::Layers;
 use super::table::Table;
-use crate::state_machine::{Applied, Frozen, Progress, RestoreError, StateMachine};
+use crate::state_machine::{Applied, CheckEntry, Frozen, Progress, RestoreError, Saved, StateMachine};
 use net::resp::reply;
 use raft::EntryId;
 use std::ops::Range;
@@ -17,40 +18,51 @@ use std::rc::Rc;
 #[derive(Debug)]
 pub struct Kv {
     layers: Layers,
-    len: usize,
-    slots: Range<u16>,
-    /// How many keys each slot of `slots` has; empty until there is a key.
-    slot_lens: Vec<u32>,
+    counts: Counts,
+    /// What a restored snapshot says of its counts.
+    counts_restored: Option<Counts>,
+    /// Nothing was restored, and no image was taken.
+    is_fresh: bool,
     /// Tables whose keys are gone, freed little by little.
     garbage: Vec<Rc<Table>>,
 }
 
 impl Kv {
-    /// An empty key space for a group that owns `slots`.
+    /// An empty key space for a group that owns `slots`, all of which is held in memory.
     pub fn new(slots: Range<u16>) -> Self {
-        Self { layers: Layers::default(), len: 0, slots, slot_lens: Vec::new(), garbage: Vec::new() }
+        Self::with_memory(slots, u64::MAX)
+    }
+
+    /// An empty key space for a group that owns `slots`. Of what is saved, about `saved_bytes_max` are held in memory; the rest is read
+    /// where it lies in the snapshot's files.
+    pub fn with_memory(slots: Range<u16>, saved_bytes_max: u64) -> Self {
+        Self {
+            layers: Layers::new(saved_bytes_max),
+            counts: Counts::new(slots),
+            counts_restored: None,
+            is_fresh: true,
+            garbage: Vec::new(),
+        }
     }
 
     /// How many keys exist.
     pub fn len(&self) -> usize {
-        self.len
+        self.counts.len()
     }
 
     /// Whether no key exists.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 
     /// The slots whose keys stand here.
     pub fn slots(&self) -> Range<u16> {
-        self.slots.clone()
+        self.counts.slots()
     }
 
     /// How many keys a slot has.
     pub fn slot_len(&self, slot: u16) -> usize {
-        slot.checked_sub(self.slots.start)
-            .and_then(|at| self.slot_lens.get(usize::from(at)))
-            .map_or(0, |&len| len as usize)
+        self.counts.slot_len(slot)
     }
 
     /// Runs a command that has been agreed on: writes change the state, reads do not.
@@ -62,7 +74,7 @@ impl Kv {
         &self.layers
     }
 
-    pub(super) fn get(&self, key: &[u8]) -> Option<&Entry> {
+    pub(super) fn get(&self, key: &[u8]) -> Option<&[u8]> {
         self.layers.get(Position::of(key), key)
     }
 
@@ -70,7 +82,7 @@ impl Kv {
     pub(super) fn put(&mut self, key: &[u8], value: &[u8]) -> bool {
         let position = Position::of(key);
         let existed = self.layers.put(position, key, value);
-        self.count(position, existed, true);
+        self.counts.count(position, existed, true);
         existed
     }
 
@@ -83,36 +95,15 @@ impl Kv {
     pub(super) fn remove(&mut self, key: &[u8]) -> bool {
         let position = Position::of(key);
         let existed = self.layers.remove(position, key);
-        self.count(position, existed, false);
+        self.counts.count(position, existed, false);
         existed
-    }
-
-    /// A key has come or gone, if it has.
-    fn count(&mut self, position: Position, existed: bool, exists: bool) {
-        if existed == exists {
-            return;
-        }
-        self.len = if exists { self.len + 1 } else { self.len - 1 };
-        if let Some(len) = self.slot_len_mut(position) {
-            *len = if exists { *len + 1 } else { *len - 1 };
-        }
     }
 
     /// Takes every key away, in constant time.
     pub(super) fn clear(&mut self) {
         let garbage = self.layers.clear();
         self.garbage.extend(garbage.filter(|table| !table.is_empty()));
-        self.len = 0;
-        self.slot_lens = Vec::new();
-    }
-
-    /// The counter of a slot; none for a slot of another group, whose keys no plan sends here.
-    fn slot_len_mut(&mut self, position: Position) -> Option<&mut u32> {
-        if self.slot_lens.is_empty() {
-            self.slot_lens = vec![0; self.slots.len()];
-        }
-        let at = position.slot().checked_sub(self.slots.start)?;
-        self.slot_lens.get_mut(usize::from(at))
+        self.counts.clear();
     }
 
     /// Frees about `budget_bytes` of tables that nobody reads any more. Answers whether more is left.
@@ -152,8 +143,9 @@ impl StateMachine for Kv {
     }
 
     fn freeze(&mut self) -> Box<dyn Frozen> {
+        self.is_fresh = false;
         let (table, whole) = self.layers.freeze();
-        Box::new(FrozenTable::new(table, whole))
+        Box::new(FrozenTable::new(table, whole, self.counts.save()))
     }
 
     fn saved(&mut self, kept: bool) {
@@ -164,33 +156,86 @@ impl StateMachine for Kv {
         self.layers.forget_saved();
     }
 
+    fn serves(&self) -> Option<CheckEntry> {
+        let check: CheckEntry = check_entry;
+        self.layers.wants_files().then_some(check)
+    }
+
+    fn serve(&mut self, saved: Saved) -> bool {
+        if !self.is_fresh {
+            // What was cleared since is in no file.
+            if !self.layers.is_whole() {
+                self.layers.serve(saved);
+            }
+            return true;
+        }
+        let Some(counts) = saved.get(COUNTS_KEY).and_then(|counts| Counts::restore(counts).ok()) else {
+            return false; // files of an earlier version
+        };
+        if counts.slots() != self.slots() {
+            return false;
+        }
+        (self.counts, self.is_fresh) = (counts, false);
+        self.layers.serve(saved);
+        true
+    }
+
     fn wants_thaw(&self) -> bool {
-        self.layers.wants_merge() || self.garbage.iter().any(|table| Rc::strong_count(table) == 1)
+        self.layers.wants_tending() || self.garbage.iter().any(|table| Rc::strong_count(table) == 1)
     }
 
     fn thaw(&mut self, budget_bytes: usize) -> Progress {
         let budget_bytes = budget_bytes as u64;
-        let more = self.layers.merge(budget_bytes) || self.free(budget_bytes);
+        let more = self.layers.tend(budget_bytes) || self.free(budget_bytes);
         if more || self.wants_thaw() { Progress::More } else { Progress::Done }
     }
 
     fn restore_entry(&mut self, key: &[u8], value: &[u8]) -> Result<(), RestoreError> {
+        self.is_fresh = false;
+        if key == COUNTS_KEY {
+            self.counts_restored = Some(Counts::restore(value)?);
+            return Ok(());
+        }
         let (_, key) = restore_key(key)?;
         let entry = Entry::restore(value)?;
         if entry.expires_ms.is_some() {
-            return Err(RestoreError::new("entry with an expiry, which this version does not have"));
+            return Err(RestoreError::new(HAS_EXPIRY));
         }
         let exists = entry.is_live();
         let position = Position::of(key);
         let existed = self.layers.restore(position, key, entry);
-        self.count(position, existed, exists);
+        self.counts.count(position, existed, exists);
         Ok(())
+    }
+
+    fn restore_end(&mut self) -> Result<(), RestoreError> {
+        match self.counts_restored.take() {
+            Some(counts) if !counts.agree(&self.counts) => {
+                let (said, found) = (counts.len(), self.len());
+                Err(RestoreError::new(format!("{found} keys came back, not {said}, or in other slots")))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn state_bytes(&self) -> u64 {
         self.layers.bytes() + self.garbage.iter().map(|table| table.bytes()).sum::<u64>()
     }
 }
+
+/// Says what is wrong with a saved entry.
+pub(super) fn check_entry(key: &[u8], value: &[u8]) -> Result<(), RestoreError> {
+    if key == COUNTS_KEY {
+        return Counts::restore(value).map(|_| ());
+    }
+    restore_key(key)?;
+    match entry::parse(value)? {
+        (_, None, _) => Ok(()),
+        _ => Err(RestoreError::new(HAS_EXPIRY)),
+    }
+}
+
+const HAS_EXPIRY: &str = "entry with an expiry, which this version does not have";
 
 fn refuse(error: DecodeError, out: &mut Vec<u8>) {
     reply::error(out, format_args!("ERR this node is too old for the command: {error}"));

@@ -2,11 +2,12 @@
 //! behind, is the machine that applied all of them. It answers every command alike, for ever after.
 
 use super::*;
+use crate::kv::test_files::{Entries, saved};
 use crate::kv::{Condition, List, SLOT_COUNT};
 use proptest::prelude::*;
 
 /// One save.
-type File = Vec<(Vec<u8>, Vec<u8>)>;
+type File = Entries;
 
 /// What happens next.
 #[derive(Clone, Debug)]
@@ -16,9 +17,23 @@ enum Step {
     /// A save begins, and is written while so many of the next commands are applied; it may come to nothing.
     Save { beside: usize, kept: bool },
     /// A replica is made from the newest snapshot.
-    Install,
+    Install(Memory),
     /// Background work.
     Thaw(usize),
+}
+
+/// How a machine holds what is saved.
+#[derive(Clone, Copy, Debug)]
+enum Memory {
+    /// It is given every entry.
+    Restored,
+    /// It is given the files, and has so much memory for what is in them.
+    Served(u64),
+}
+
+fn memory() -> impl Strategy<Value = Memory> {
+    let bytes = prop_oneof![Just(0), 1..4000_u64, Just(u64::MAX)];
+    prop_oneof![Just(Memory::Restored), bytes.prop_map(Memory::Served)]
 }
 
 fn key() -> impl Strategy<Value = Vec<u8>> {
@@ -60,7 +75,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         30 => command().prop_map(Step::Apply),
         3 => (0..9_usize, any::<bool>()).prop_map(|(beside, kept)| Step::Save { beside, kept }),
-        1 => Just(Step::Install),
+        1 => memory().prop_map(Step::Install),
         2 => (0..400_usize).prop_map(Step::Thaw),
     ]
 }
@@ -71,8 +86,16 @@ fn apply(kv: &mut Kv, command: &[u8]) -> Vec<u8> {
     reply
 }
 
-fn restore(files: &[File]) -> Kv {
-    let mut kv = Kv::new(0..SLOT_COUNT);
+fn restore(files: &[File], memory: Memory) -> Kv {
+    let mut kv = match memory {
+        Memory::Restored => Kv::new(0..SLOT_COUNT),
+        Memory::Served(bytes_max) => Kv::with_memory(0..SLOT_COUNT, bytes_max),
+    };
+    assert!(kv.serves().is_some(), "it is asked when fresh");
+    if matches!(memory, Memory::Served(_)) && !files.is_empty() {
+        assert!(kv.serve(saved(files)));
+        return kv;
+    }
     for (key, value) in files.iter().flatten() {
         kv.restore_entry(key, value).unwrap();
     }
@@ -102,6 +125,7 @@ impl Group {
     fn save(&mut self, beside: &[Vec<u8>], kept: bool) {
         let machine = self.replicas.last_mut().unwrap_or(&mut self.first);
         let mut frozen = machine.freeze();
+        let serves = machine.serves().is_some();
         let (mut file, behind) = (File::new(), std::mem::take(&mut self.behind));
         let mut rest = beside.iter();
         loop {
@@ -116,16 +140,21 @@ impl Group {
             self.files.clear();
         }
         drop(frozen);
-        self.replicas.last_mut().unwrap_or(&mut self.first).saved(kept);
         if kept {
             self.files.push(file);
-        } else {
+        }
+        let machine = self.replicas.last_mut().unwrap_or(&mut self.first);
+        machine.saved(kept);
+        if kept && serves {
+            assert!(machine.serve(saved(&self.files)));
+        }
+        if !kept {
             self.behind.splice(0..0, behind);
         }
     }
 
-    fn install(&mut self) {
-        let mut replica = restore(&self.files);
+    fn install(&mut self, memory: Memory) {
+        let mut replica = restore(&self.files, memory);
         self.behind.iter().for_each(|command| drop(apply(&mut replica, command)));
         self.replicas.push(replica);
     }
@@ -134,8 +163,8 @@ impl Group {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
     #[test]
-    fn what_was_installed_and_went_on_is_what_applied_all(steps in prop::collection::vec(step(), 0..150)) {
-        let mut group = Group { first: Kv::new(0..SLOT_COUNT), files: Vec::new(), behind: Vec::new(), replicas: Vec::new() };
+    fn what_was_installed_and_went_on_is_what_applied_all(steps in prop::collection::vec(step(), 0..150), bytes_max in prop_oneof![0..3000_u64, Just(u64::MAX)]) {
+        let mut group = Group { first: Kv::with_memory(0..SLOT_COUNT, bytes_max), files: Vec::new(), behind: Vec::new(), replicas: Vec::new() };
         let mut at = 0;
         while at < steps.len() {
             match &steps[at] {
@@ -147,7 +176,7 @@ proptest! {
                     });
                     group.save(&commands.collect::<Vec<_>>(), *kept);
                 }
-                Step::Install => group.install(),
+                Step::Install(memory) => group.install(*memory),
                 Step::Thaw(budget_bytes) => {
                     let machines = group.replicas.iter_mut().chain([&mut group.first]);
                     machines.for_each(|machine| {
@@ -157,7 +186,8 @@ proptest! {
             }
             at += 1;
         }
-        group.install();
+        group.install(Memory::Restored);
+        group.install(Memory::Served(500));
         for command in [
             Command::Scan { cursor: 0, then: 0, count: 1000, pattern: None, kind: None }.to_vec(),
             Command::Keys { pattern: b"*" }.to_vec(),

@@ -1,7 +1,6 @@
 //! What the reading commands answer.
 
 use super::command::Command;
-use super::entry::Entry;
 use super::glob;
 use super::hash::Position;
 use super::machine::Kv;
@@ -38,9 +37,9 @@ impl Kv {
             Command::Type { key } => {
                 reply::simple(out, if self.get(key).is_some() { "string" } else { "none" });
             }
-            Command::StrLen { key } => count(out, self.get(key).map_or(0, |entry| entry.value.len())),
+            Command::StrLen { key } => count(out, self.get(key).map_or(0, <[u8]>::len)),
             Command::GetRange { key, start, end } => {
-                let value = self.get(key).map_or(&[][..], |entry| &entry.value);
+                let value = self.get(key).unwrap_or_default();
                 reply::bulk(out, range(value, start, end));
             }
             Command::Scan { cursor, then, count, pattern, kind } => {
@@ -73,11 +72,11 @@ impl Kv {
                 next = position.cursor();
                 break;
             }
-            let items = self.layers().at(position);
-            left = left.saturating_sub(items.len().max(1));
-            for item in items {
-                if all_of_kind && pattern.is_none_or(|pattern| glob::matches(pattern, &item.key)) {
-                    found.push(&item.key);
+            let keys = self.layers().at(position);
+            left = left.saturating_sub(keys.len().max(1));
+            for key in keys {
+                if all_of_kind && pattern.is_none_or(|pattern| glob::matches(pattern, key)) {
+                    found.push(key);
                 }
             }
         }
@@ -90,9 +89,9 @@ impl Kv {
         let all = pattern == b"*";
         let mut found = Array::default();
         for position in self.layers().positions(Position::slot_start(0)..) {
-            for item in self.layers().at(position) {
-                if all || glob::matches(pattern, &item.key) {
-                    found.push(&item.key);
+            for key in self.layers().at(position) {
+                if all || glob::matches(pattern, key) {
+                    found.push(key);
                 }
             }
         }
@@ -105,9 +104,9 @@ impl Kv {
             if position.slot() != slot || found.len >= count as usize {
                 break;
             }
-            for item in self.layers().at(position) {
+            for key in self.layers().at(position) {
                 if found.len < count as usize {
-                    found.push(&item.key);
+                    found.push(key);
                 }
             }
         }
@@ -134,21 +133,21 @@ impl Kv {
         let start = Position::slot_start(slot);
         let from = Position::from_cursor(start.cursor() | u64::from(rng.u32(..)));
         let in_slot = self.layers().positions(from..).take_while(|position| position.slot() == slot);
-        let items = in_slot
+        let keys = in_slot
             .chain(self.layers().positions(start..))
             .chain(self.layers().positions(Position::slot_start(0)..))
             .map(|position| self.layers().at(position))
-            .find(|items| !items.is_empty())
+            .find(|keys| !keys.is_empty())
             .expect("a key exists, so some position has it");
         reply::array_header(out, 2);
         count(out, self.len());
-        reply::bulk(out, &items[rng.usize(..items.len())].key);
+        reply::bulk(out, keys[rng.usize(..keys.len())]);
     }
 }
 
-fn get(entry: Option<&Entry>, out: &mut Vec<u8>) {
-    match entry {
-        Some(entry) => reply::bulk(out, &entry.value),
+fn get(value: Option<&[u8]>, out: &mut Vec<u8>) {
+    match value {
+        Some(value) => reply::bulk(out, value),
         None => reply::null(out, Proto::Resp2),
     }
 }

@@ -130,13 +130,18 @@ impl Table {
 
     /// Takes out the first item in order of position.
     pub fn pop_first(&mut self) -> Option<Item> {
-        let position = *self.order.first()?;
+        self.pop_from(Position::slot_start(0))
+    }
+
+    /// Takes out the first item at a position or behind it.
+    pub fn pop_from(&mut self, from: Position) -> Option<Item> {
+        let position = *self.order.range(from..).next()?;
         let hash = self.hash.hash_one(position);
         let at = self.segment(hash);
         let found = self.segments[at].find_entry(hash, |item| item.position == position);
         let (item, _) = found.expect("every position in the order has an item").remove();
         if !self.segments[at].iter_hash(hash).any(|other| other.position == position) {
-            self.order.pop_first();
+            self.order.remove(&position);
         }
         self.len -= 1;
         self.bytes -= item.bytes();

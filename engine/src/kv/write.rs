@@ -64,7 +64,7 @@ impl Kv {
     }
 
     fn append(&mut self, key: &[u8], value: &[u8], out: &mut Vec<u8>) {
-        let before = self.get(key).map_or(0, |entry| entry.value.len());
+        let before = self.get(key).map_or(0, <[u8]>::len);
         if before + value.len() > VALUE_BYTES_MAX {
             return reply::error(out, format_args!("{TOO_LONG}"));
         }
@@ -75,7 +75,7 @@ impl Kv {
     }
 
     fn set_range(&mut self, key: &[u8], offset: u64, value: &[u8], out: &mut Vec<u8>) {
-        let before = self.get(key).map(|entry| entry.value.len());
+        let before = self.get(key).map(<[u8]>::len);
         if value.is_empty() {
             return count(out, before.unwrap_or(0));
         }
@@ -99,7 +99,7 @@ impl Kv {
     fn incr_by(&mut self, key: &[u8], by: i64, out: &mut Vec<u8>) {
         let before = match self.get(key) {
             None => Some(0),
-            Some(entry) => parse_integer(&entry.value),
+            Some(value) => parse_integer(value),
         };
         let Some(before) = before else { return reply::error(out, format_args!("{NOT_AN_INTEGER}")) };
         let Some(after) = before.checked_add(by) else {

@@ -12,6 +12,7 @@ use ringraft_tests::disk::{SimDisk, block_on};
 use runtime::Disk;
 
 use super::background::Background;
+use super::loader::read_runs;
 use super::restore::open_snapshots;
 use super::save_task::Pause;
 use super::settings::ELECTION_TIMEOUT_MIN;
@@ -54,6 +55,8 @@ struct Alone {
     disk: SimDisk,
     shard: Shard<Simple<Counter>, SimDisk>,
     background: Vec<Background>,
+    /// Whether work beside the turns stands still.
+    is_background_held: bool,
     _dir: tempfile::TempDir,
 }
 
@@ -99,12 +102,13 @@ impl Alone {
         block_on(disk.create_dir(&settings.snapshots_dir)).unwrap();
         let pause: Pause = Rc::new(|| Box::pin(std::future::ready(())));
         let machine = |group| Machine::new(group, factory);
-        let opened = open_snapshots(&disk, &settings.snapshots_dir, recovered, &machine, &pause, true);
-        let (store, groups) = block_on(opened).unwrap();
+        let opened =
+            open_snapshots(&disk, &settings.snapshots_dir, recovered, &machine, read_runs(&disk), true);
+        let (loader, groups) = block_on(opened).unwrap();
         let opened = Opened {
             log,
             disk: disk.clone(),
-            store,
+            loader,
             groups,
             #[cfg(feature = "simulation")]
             losses: Vec::new(),
@@ -112,7 +116,8 @@ impl Alone {
         let now = Time(1_000_000);
         let clock = Rc::new(move || now);
         let shard = Shard::new(now, settings, Arc::new(factory), opened, Rc::new(|| {}), pause, clock);
-        let mut alone = Alone { now, disk, shard, background: Vec::new(), _dir: dir };
+        let mut alone =
+            Alone { now, disk, shard, background: Vec::new(), is_background_held: false, _dir: dir };
         alone.pass(Duration::from_secs(2));
         alone
     }
@@ -120,6 +125,9 @@ impl Alone {
     fn turn(&mut self, messages: Vec<ShardMessage>) {
         self.shard.turn(self.now, &mut Vec::new(), &mut { messages }).expect("no write fails");
         self.background.extend(self.shard.take_background());
+        if self.is_background_held {
+            return;
+        }
         let mut context = Context::from_waker(Waker::noop());
         self.background.retain_mut(|work| work.as_mut().poll(&mut context).is_pending());
     }
@@ -200,4 +208,29 @@ fn ten_thousand_groups_at_rest_leave_a_shard_one_timer() {
     assert!(one.wait().is_some_and(|(outcome, _)| outcome == Outcome::Done), "and wakes for a request");
     let awake = alone.shard.replicas.iter().filter(|replica| !replica.raft.is_quiesced()).count();
     assert_eq!(awake, 1);
+}
+
+#[test]
+fn what_is_to_be_saved_while_a_save_is_under_way_is_saved_after_it() {
+    let mut alone = Alone::start(1);
+    let number = alone.shard.local(GroupId(1)).expect("its only group");
+    let saved = |alone: &Alone| alone.shard.replicas[number].raft.compacted().index;
+    let applied = |alone: &Alone| alone.shard.replicas[number].raft.applied_index();
+    let one = alone.increment();
+    alone.pass(STEP * 2);
+    assert!(one.wait().is_some_and(|(outcome, _)| outcome == Outcome::Done));
+    let first = applied(&alone);
+    alone.shard.save_all();
+    alone.is_background_held = true;
+    alone.pass(STEP * 2);
+    drop(alone.increment());
+    alone.pass(STEP * 2);
+    alone.shard.save_all();
+    assert!(
+        saved(&alone) < first && first < applied(&alone),
+        "its image is frozen, and another entry applied"
+    );
+    alone.is_background_held = false;
+    alone.pass(STEP * 20);
+    assert_eq!(saved(&alone), applied(&alone));
 }

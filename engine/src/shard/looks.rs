@@ -130,13 +130,15 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
     pub(crate) fn leftovers(&self) -> Vec<(&'static str, usize)> {
         let sum = |count: fn(&Replica<S>) -> usize| self.replicas.iter().map(count).sum();
         let files = self.saves.store.status();
-        // States may be saved at any time.
-        let in_use = || {
-            files
-                .iter()
-                .flat_map(|file| &file.uses)
-                .filter(|usage| !matches!(usage, Use::Building | Use::Merging))
+        // States may be saved at any time, and what is live may be served.
+        let saving = self.saves.is_saving();
+        let leaves = |usage: &Use, live: bool| match usage {
+            Use::Building | Use::Merging => false,
+            Use::Serving => !live && !saving,
+            _ => true,
         };
+        let in_use =
+            || files.iter().flat_map(|file| file.uses.iter().filter(|usage| leaves(usage, file.live)));
         let mut left = vec![
             ("writes that wait to be applied", sum(|replica| replica.waiters.len())),
             ("reads", sum(|replica| usize::from(!replica.reads.is_empty()))),

@@ -3,7 +3,7 @@
 use raft::{EntryId, GroupId};
 
 use crate::members::Members;
-use crate::state_machine::{Applied, Frozen, Progress, RestoreError, StateMachine};
+use crate::state_machine::{Applied, CheckEntry, Frozen, Progress, RestoreError, Saved, StateMachine};
 
 /// The machine of one replica.
 pub(crate) enum Machine<S> {
@@ -70,6 +70,20 @@ impl<S: StateMachine> StateMachine for Machine<S> {
         match self {
             Machine::User(machine) => machine.forget_saved(),
             Machine::Members(members) => members.forget_saved(),
+        }
+    }
+
+    fn serves(&self) -> Option<CheckEntry> {
+        match self {
+            Machine::User(machine) => machine.serves(),
+            Machine::Members(members) => members.serves(),
+        }
+    }
+
+    fn serve(&mut self, saved: Saved) -> bool {
+        match self {
+            Machine::User(machine) => machine.serve(saved),
+            Machine::Members(members) => members.serve(saved),
         }
     }
 

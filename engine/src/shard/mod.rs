@@ -24,10 +24,12 @@ mod leases;
 mod left_reads;
 mod links;
 mod liveness;
+pub(crate) mod loader;
 mod loads;
 #[cfg(feature = "simulation")]
 pub(crate) mod looks;
 mod machine;
+mod mapping;
 mod membership;
 mod message;
 mod milestones;
@@ -63,20 +65,17 @@ pub(crate) use control::{Handover, transfer_request};
 pub(crate) use driver::{ShardStart, run};
 pub use io::{Action, Dialer, Input};
 pub(crate) use message::{CallAnswer, ShardMessage};
-pub(crate) use opening::Places;
-pub(crate) use request::{Kind, Outcome};
 pub(crate) use settings::{ELECTION_TIMEOUT_MIN, ShardSettings, SharedDataDir};
+pub(crate) use {opening::Places, request::Kind, request::Outcome};
 
-#[cfg(feature = "fuzzing")]
-pub(crate) use forming::restored;
-#[cfg(feature = "fuzzing")]
-pub(crate) use frames::open_frame;
 #[cfg(feature = "simulation")]
 pub use io::ClientData;
 #[cfg(any(feature = "simulation", feature = "fuzzing"))]
 pub(crate) use opening::open;
 #[cfg(feature = "simulation")]
 pub(crate) use save_task::Pause;
+#[cfg(feature = "fuzzing")]
+pub(crate) use {forming::restored, frames::open_frame};
 
 use answers::Answers;
 use background::{Background, Backgrounds};
@@ -161,7 +160,7 @@ pub(crate) struct Shard<S: StateMachine, D: Disk> {
 pub(crate) struct Opened<S, D: Disk> {
     pub(crate) log: Log<D>,
     pub(crate) disk: D,
-    pub(crate) store: snapshot::Store<D>,
+    pub(crate) loader: loader::Loader<D>,
     /// What the log knows of each group, with the state of its snapshot.
     pub(crate) groups: Vec<(RecoveredGroup, Machine<S>)>,
     /// What its log could not read, for the checks.
@@ -180,10 +179,10 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         pause: save_task::Pause,
         clock: Rc<dyn Fn() -> Time>,
     ) -> Shard<S, D> {
-        let Opened { mut log, disk, store, groups, .. } = opened;
+        let Opened { mut log, disk, loader, groups, .. } = opened;
         log.note_time(now);
         let directory = Arc::clone(&settings.directory);
-        let saves = saves::Saves::new(&settings, store, pause, &log);
+        let saves = saves::Saves::new(&settings, loader::Loader { pause, ..loader }, &log);
         let mut shard = Shard {
             now,
             shard: settings.shard,
@@ -283,6 +282,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         self.apply();
         self.publish_members();
         self.check_leases();
+        self.check_served()?;
         self.deliver_answers();
         self.flush();
         Ok(())

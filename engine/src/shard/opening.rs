@@ -2,16 +2,15 @@
 //! that the log names.
 
 use std::path::PathBuf;
-use std::rc::Rc;
 
 use raft::{GroupId, Index};
 use raftlog::{Log, Lost, OpenError};
 use runtime::Disk;
 
 use super::Opened;
+use super::loader::OpenRun;
 use super::machine::Machine;
 use super::restore::open_snapshots;
-use super::save_task::Pause;
 use crate::error::StartError;
 use crate::state_machine::StateMachine;
 
@@ -49,6 +48,7 @@ pub(crate) async fn open<S: StateMachine, D: Disk>(
     disk: &D,
     places: &Places,
     factory: &dyn Fn(GroupId) -> S,
+    open_run: OpenRun,
 ) -> Result<Opened<S, D>, StartError> {
     let shard = places.shard;
     let opened = Log::open(disk.clone(), &places.log_dir, places.log_options.clone()).await;
@@ -63,18 +63,17 @@ pub(crate) async fn open<S: StateMachine, D: Disk>(
         StartError::Recovery { shard, reason: error.to_string(), corrupt }
     })?;
     tell(shard, &recovered.lost);
-    let no_pause: Pause = Rc::new(|| Box::pin(std::future::ready(())));
     let machine = |group| Machine::new(group, factory);
     let opened = open_snapshots(
         disk,
         &places.snapshots_dir,
         recovered.groups,
         &machine,
-        &no_pause,
+        open_run,
         places.log_options.heals,
     )
     .await;
-    let (store, groups) = opened.map_err(|error| StartError::Recovery {
+    let (loader, groups) = opened.map_err(|error| StartError::Recovery {
         shard,
         reason: error.to_string(),
         corrupt: error.is_corrupt(),
@@ -87,7 +86,7 @@ pub(crate) async fn open<S: StateMachine, D: Disk>(
     Ok(Opened {
         log,
         disk: disk.clone(),
-        store,
+        loader,
         groups,
         #[cfg(feature = "simulation")]
         losses: recovered.losses,

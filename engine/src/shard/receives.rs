@@ -14,7 +14,6 @@ use snapshot::{Guard, Manifest, RunReference, SnapshotError, Store, Use};
 use super::Shard;
 use super::background::Finished;
 use super::machine::Machine;
-use super::restore::restore;
 use crate::snapshot_life::Milestone;
 use crate::state_machine::StateMachine;
 
@@ -208,16 +207,16 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         let is_last = receive.files.len() + 1 == manifest.runs.len();
         let mut files = if is_last { std::mem::take(&mut receive.files) } else { Vec::new() };
         let mut machine = Machine::new(group, &*self.factory);
-        let (disk, store, pause) = (self.disk.clone(), self.saves.store.clone(), self.saves.pause.clone());
+        let loader = self.saves.loader.clone();
         self.background.spawn(async move {
             let work = async {
-                let file = finish(receiver, &store).await.map_err(|error| error.to_string())?;
+                let file = finish(receiver, &loader.store).await.map_err(|error| error.to_string())?;
                 if !is_last {
                     return Ok(Step::Whole(file));
                 }
                 files.push(file);
                 let manifest = local_manifest(manifest, &files)?;
-                let loaded = restore(&disk, &store, &manifest, &mut machine, &pause).await;
+                let loaded = loader.load(&manifest, &mut machine).await;
                 loaded.map_err(|error| error.to_string())?;
                 let guards = files.into_iter().map(|file| file.guard).collect();
                 Ok(Step::Loaded(machine, manifest, guards))

@@ -1,14 +1,16 @@
-//! From snapshot files back to state machines: at a start for all groups, later for one that a peer sent.
+//! From snapshot files back to state machines, at a start for all groups.
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use raft::GroupId;
 use raftlog::RecoveredGroup;
 use runtime::Disk;
-use snapshot::{FileRun, Limits, Manifest, RunReference, SnapshotError, Store};
+use snapshot::{Limits, Manifest, SnapshotError, Store};
 
-use super::save_task::{Pause, SLICE_BYTES};
-use crate::state_machine::{RestoreError, StateMachine};
+use super::loader::{Loader, OpenRun};
+use super::save_task::Pause;
+use crate::state_machine::{Damage, RestoreError, StateMachine};
 
 /// Why a state could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -35,57 +37,6 @@ impl LoadError {
     }
 }
 
-/// Feeds every item of a snapshot's files to a fresh machine, from the oldest file on. Each block is verified before its items
-/// are used.
-pub(super) async fn restore<S: StateMachine, D: Disk>(
-    disk: &D,
-    store: &Store<D>,
-    manifest: &Manifest,
-    machine: &mut S,
-    pause: &Pause,
-) -> Result<(), LoadError> {
-    let mut path = PathBuf::new();
-    for run in manifest.runs.iter().rev() {
-        if run.name.id != manifest.id && runtime::mutant!("restore.newest_file_only") {
-            continue;
-        }
-        path = store.path(run.name);
-        restore_file(disk, &path, run, machine, pause).await?;
-    }
-    machine.restore_end().map_err(|source| LoadError::Entry { path, source })
-}
-
-async fn restore_file<S: StateMachine, D: Disk>(
-    disk: &D,
-    path: &Path,
-    reference: &RunReference,
-    machine: &mut S,
-    pause: &Pause,
-) -> Result<(), LoadError> {
-    let run = FileRun::open(disk, path).await?;
-    run.expect(reference)?;
-    let expected = run.summary().items;
-    let mut scan = run.scan().await?;
-    let (mut found, mut slice_bytes) = (0, 0);
-    while let Some(blocks) = scan.next().await? {
-        for item in blocks.items() {
-            let item = item?;
-            let restored = machine.restore_entry(item.key, item.value);
-            restored.map_err(|source| LoadError::Entry { path: path.to_path_buf(), source })?;
-            found += 1;
-            slice_bytes += item.key.len() + item.value.len();
-            if slice_bytes >= SLICE_BYTES {
-                slice_bytes = 0;
-                pause().await;
-            }
-        }
-    }
-    if found != expected {
-        return Err(LoadError::Items { path: path.to_path_buf(), found, expected });
-    }
-    Ok(())
-}
-
 /// What is wrong with a manifest's runs: the newest stands where the snapshot does, the others lie behind, and all are of its
 /// group.
 pub(super) fn check_runs(manifest: &Manifest) -> Result<(), &'static str> {
@@ -109,9 +60,9 @@ pub(crate) async fn open_snapshots<S: StateMachine, D: Disk>(
     dir: &Path,
     groups: Vec<RecoveredGroup>,
     factory: &dyn Fn(GroupId) -> S,
-    pause: &Pause,
+    open_run: OpenRun,
     heals: bool,
-) -> Result<(Store<D>, Vec<(RecoveredGroup, S)>), LoadError> {
+) -> Result<(Loader<D>, Vec<(RecoveredGroup, S)>), LoadError> {
     let mut manifests = Vec::new();
     for known in &groups {
         manifests.extend(manifest_of(known)?);
@@ -120,13 +71,24 @@ pub(crate) async fn open_snapshots<S: StateMachine, D: Disk>(
     // Builds are bounded by the plan of saves; files that wait to be published count as building too.
     let limits = Limits { builds_max: usize::MAX, ..Limits::default() };
     let (store, report) = Store::open(disk.clone(), dir, &manifests, limits).await?;
+    // Nothing is served yet that would have to wait.
+    let pause: Pause = Rc::new(|| Box::pin(std::future::ready(())));
+    let loader = Loader {
+        disk: disk.clone(),
+        store,
+        pause,
+        open_run,
+        damage: Damage::default(),
+        known: Rc::default(),
+    };
+    let store = &loader.store;
     let mut loaded = Vec::with_capacity(groups.len());
     for mut known in groups {
         let mut machine = factory(known.group);
         let missing = report.missing.iter().find(|name| name.group == known.group);
         let result = match (missing, store.manifest(known.group)) {
             (Some(name), _) => Err(LoadError::Missing { path: store.path(*name) }),
-            (None, Some(manifest)) => load(disk, &store, &manifest, &mut machine, pause).await,
+            (None, Some(manifest)) => load(&loader, &manifest, &mut machine).await,
             (None, None) => Ok(()),
         };
         match result {
@@ -142,19 +104,17 @@ pub(crate) async fn open_snapshots<S: StateMachine, D: Disk>(
         }
         loaded.push((known, machine));
     }
-    Ok((store, loaded))
+    Ok((loader, loaded))
 }
 
 async fn load<S: StateMachine, D: Disk>(
-    disk: &D,
-    store: &Store<D>,
+    loader: &Loader<D>,
     manifest: &Manifest,
     machine: &mut S,
-    pause: &Pause,
 ) -> Result<(), LoadError> {
     runtime::mark!("start.from_snapshot");
     check_runs(manifest).map_err(|problem| record_error(manifest.group, problem))?;
-    restore(disk, store, manifest, machine, pause).await?;
+    loader.load(manifest, machine).await?;
     let bytes: u64 = manifest.runs.iter().map(|run| run.bytes).sum();
     let files = manifest.runs.len();
     tracing::info!(group = %manifest.group, id = %manifest.id, bytes, files, "loaded a snapshot");

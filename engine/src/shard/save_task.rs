@@ -12,7 +12,8 @@ use snapshot::{
     BuildSpec, Builder, FileRun, Guard, ItemError, Manifest, Merge, Room, RunReference, Slot, SnapshotError,
 };
 
-use crate::state_machine::{Frozen, IsDeleted, Progress};
+use super::loader::Loader;
+use crate::state_machine::{self, CheckEntry, Frozen, IsDeleted, Progress};
 use sink::{Gathered, Sink, Step};
 
 /// Lets the shard's turns go first: awaited by background work between slices of at most a millisecond.
@@ -55,33 +56,48 @@ pub(super) struct Merged {
 
 /// What a save is to write, and where.
 pub(super) struct Save<D: Disk> {
-    pub(super) disk: D,
+    pub(super) loader: Loader<D>,
     pub(super) slot: Slot<D>,
     pub(super) spec: BuildSpec,
     pub(super) image: Box<dyn Frozen>,
     pub(super) below: Below,
-    pub(super) pause: Pause,
+    /// How files are checked, if the machine answers from them.
+    pub(super) serves: Option<CheckEntry>,
 }
 
-/// Writes all of the image, and answers with the manifest of the snapshot that its file, which is synced under its final name, is
-/// the newest of.
-pub(super) async fn save<D: Disk>(save: Save<D>) -> Result<(Manifest, Guard), SaveError> {
-    let Save { disk, slot, spec, mut image, below, pause } = save;
+/// A snapshot whose files are whole.
+pub(super) struct Saved {
+    pub(super) manifest: Manifest,
+    /// Of the new file.
+    pub(super) guard: Guard,
+    /// For a machine that answers from them.
+    pub(super) served: Option<state_machine::Saved>,
+}
+
+/// Writes all of the image, and answers with the snapshot that its file, which is synced under its final name, is the newest of.
+pub(super) async fn save<D: Disk>(save: Save<D>) -> Result<Saved, SaveError> {
+    let Save { loader, slot, spec, mut image, below, serves } = save;
+    let pause = &loader.pause;
     let membership = spec.membership.clone();
     let name = slot.name();
     let builder = Builder::create(slot, spec).await?;
     let builder = if below.merged.is_empty() {
-        write(builder, &mut *image, &pause).await?
+        write(builder, &mut *image, pause).await?
     } else {
         runtime::mark!("save.merges");
-        let merged = merge(&disk, builder, &mut *image, &below, &pause).await?;
+        let merged = merge(&loader.disk, builder, &mut *image, &below, pause).await?;
         below.merged.into_iter().for_each(|merged| drop(merged.guard));
         merged
     };
     drop(image);
     let finished = builder.finish().await?;
     let runs = [finished.reference].into_iter().chain(below.kept).collect();
-    Ok((Manifest { group: name.group, id: name.id, membership, runs }, finished.guard))
+    let manifest = Manifest { group: name.group, id: name.id, membership, runs };
+    let served = match serves {
+        Some(check) => Some(loader.saved(&manifest, check).await?),
+        None => None,
+    };
+    Ok(Saved { manifest, guard: finished.guard, served })
 }
 
 /// The image as it is.

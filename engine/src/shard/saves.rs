@@ -5,7 +5,7 @@
 mod freezing;
 mod merge_plan;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use raft::{EntryId, Index};
 use raftlog::{BatchSeq, Log};
@@ -14,11 +14,13 @@ use snapshot::{Guard, Manifest, Store};
 
 use super::Shard;
 use super::background::Finished;
+use super::loader::Loader;
 use super::save_plan::{LogFacts, SAVES_RUNNING_MAX, SavePlan};
-use super::save_task::{Pause, SLICE_BYTES, SaveError};
+use super::save_task::{SLICE_BYTES, SaveError, Saved};
 use super::settings::ShardSettings;
+use crate::fatal::Fatal;
 use crate::snapshot_life::Milestone;
-use crate::state_machine::{Progress, StateMachine};
+use crate::state_machine::{self, Progress, StateMachine};
 
 /// Slices of thawing in one turn: well under a millisecond together.
 const THAW_SLICES_PER_TURN_MAX: usize = 4;
@@ -32,7 +34,7 @@ const LOOKS_PER_ROUND: u64 = 8;
 /// A save that has ended.
 pub(super) struct SaveEnd {
     replica: usize,
-    result: Result<(Manifest, Guard), SaveError>,
+    result: Result<Saved, SaveError>,
 }
 
 /// A file that is whole, and not yet in the log.
@@ -41,6 +43,8 @@ struct Built {
     manifest: Manifest,
     /// Of what is new in it.
     guards: Vec<Guard>,
+    /// For a machine that answers from its files.
+    served: Option<state_machine::Saved>,
 }
 
 /// A file whose record is in a batch on its way to the disk.
@@ -49,17 +53,21 @@ struct Recorded {
     built: Built,
     /// It came from a peer: the core knows of it already, and the peer waits to hear that it is safe.
     installed: bool,
+    /// The machine that was saved is not there any more: a peer's newer snapshot took its place.
+    is_replaced: bool,
 }
 
 /// The saves of one shard.
 pub(super) struct Saves<D: Disk> {
     pub(super) store: Store<D>,
-    pub(super) pause: Pause,
+    pub(super) loader: Loader<D>,
     plan: SavePlan,
     /// The log is looked at once it has grown to this, even if the next look is not due.
     look_at_bytes: u64,
     /// The replica whose files could not be merged last, and that has not saved since.
     asked_for_whole: Option<usize>,
+    /// Replicas that were to be saved while a save of theirs was under way: it may lack what came since.
+    again: BTreeSet<usize>,
     /// Replicas whose image is being written.
     running: Vec<usize>,
     /// The replica that applies no further until what it applied is on its own disk, where a save may freeze it.
@@ -73,14 +81,15 @@ pub(super) struct Saves<D: Disk> {
 }
 
 impl<D: Disk> Saves<D> {
-    pub(super) fn new(settings: &ShardSettings, store: Store<D>, pause: Pause, log: &Log<D>) -> Saves<D> {
+    pub(super) fn new(settings: &ShardSettings, loader: Loader<D>, log: &Log<D>) -> Saves<D> {
         let plan = SavePlan::new(settings.snapshot_after_bytes, settings.log_bytes_max, log_facts(log));
         Saves {
-            store,
-            pause,
+            store: loader.store.clone(),
+            loader,
             plan,
             look_at_bytes: 0,
             asked_for_whole: None,
+            again: BTreeSet::new(),
             running: Vec::new(),
             holding: None,
             built: Vec::new(),
@@ -94,6 +103,12 @@ impl<D: Disk> Saves<D> {
     #[cfg(feature = "simulation")]
     pub(super) fn pending(&self) -> impl Iterator<Item = &Manifest> {
         self.recorded.iter().map(|recorded| &recorded.built.manifest)
+    }
+
+    /// Whether a save is somewhere between its freeze and its publication.
+    #[cfg(feature = "simulation")]
+    pub(super) fn is_saving(&self) -> bool {
+        !self.running.is_empty() || !self.built.is_empty() || !self.recorded.is_empty()
     }
 
     /// Whether `replica` must not apply now: see `holding`.
@@ -153,6 +168,18 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         let unsaved = self.all_unsaved();
         self.note_due(unsaved.iter().map(|(replica, _)| *replica));
         self.saves.plan.add(unsaved.into_iter());
+        let under_way = (0..self.replicas.len()).filter(|number| self.saves.is_under_way(*number));
+        let under_way: Vec<usize> = under_way.collect();
+        self.saves.again.extend(under_way);
+    }
+
+    /// A save of the replica has ended; another was asked for meanwhile?
+    fn save_again(&mut self, replica: usize) {
+        let unsaved = self.unsaved(replica);
+        if self.saves.again.remove(&replica) && unsaved > 0 {
+            self.note_due([replica]);
+            self.saves.plan.add([(replica, unsaved)].into_iter());
+        }
     }
 
     /// The same on every shard of this node.
@@ -213,10 +240,10 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         let SaveEnd { replica, result } = end;
         self.saves.running.retain(|running| *running != replica);
         match result {
-            Ok((manifest, guard)) => {
+            Ok(Saved { manifest, guard, served }) => {
                 self.reached(Milestone::Written, replica, manifest.id);
                 self.saves.asked_for_whole.take_if(|asked| *asked == replica);
-                self.saves.built.push(Built { replica, manifest, guards: vec![guard] });
+                self.saves.built.push(Built { replica, manifest, guards: vec![guard], served });
                 self.record_built();
             }
             Err(error) => {
@@ -295,19 +322,24 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
     }
 
     fn recorded(&mut self, built: Built, installed: bool) {
-        self.saves.recorded.push_back(Recorded { batch: self.log.building(), built, installed });
+        for older in self.saves.recorded.iter_mut().filter(|older| older.built.replica == built.replica) {
+            older.is_replaced |= installed;
+        }
+        let batch = self.log.building();
+        self.saves.recorded.push_back(Recorded { batch, built, installed, is_replaced: false });
     }
 
     /// A peer's snapshot is in the machine and its record in the log's batch.
     pub(super) fn record_installed(&mut self, replica: usize, manifest: Manifest, guards: Vec<Guard>) {
-        self.recorded(Built { replica, manifest, guards }, true);
+        self.recorded(Built { replica, manifest, guards, served: None }, true);
     }
 
     /// The log is durable up to `durable`: what its records name is the state now, and the log before it history.
     pub(super) fn publish_recorded(&mut self, durable: BatchSeq) {
         while self.saves.recorded.front().is_some_and(|recorded| recorded.batch <= durable) {
-            let Recorded { built, installed, .. } = self.saves.recorded.pop_front().expect("just seen");
-            let Built { replica, manifest, guards } = built;
+            let recorded = self.saves.recorded.pop_front().expect("just seen");
+            let Recorded { built, installed, is_replaced, .. } = recorded;
+            let Built { replica, manifest, guards, served } = built;
             self.saves.store.publish(&manifest);
             drop(guards);
             let bytes: u64 = manifest.runs.iter().map(|run| run.bytes).sum();
@@ -320,11 +352,23 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                 self.reached(Milestone::Published, replica, manifest.id);
                 self.replicas[replica].raft.compact(manifest.id.index);
                 self.reached(Milestone::Shortened, replica, manifest.id);
-                self.replicas[replica].machine.saved(true);
-                self.thaw_if_wanted(replica);
+                if !is_replaced || runtime::mutant!("save.replaced_machine_serves") {
+                    self.replicas[replica].machine.saved(true);
+                    let _taken = served.map(|saved| self.replicas[replica].machine.serve(saved));
+                    self.thaw_if_wanted(replica);
+                }
             }
+            self.save_again(replica);
             self.mark_dirty(replica);
             self.collect();
+        }
+    }
+
+    /// What machines answered in this turn they found in sound files.
+    pub(super) fn check_served(&self) -> Result<(), Fatal> {
+        match self.saves.loader.damage.take() {
+            Some(error) => Err(Fatal::Corruption { shard: self.shard, reason: error.to_string() }),
+            None => Ok(()),
         }
     }
 

@@ -6,6 +6,7 @@ mod files;
 mod golden;
 mod merge;
 mod real_disk;
+mod served;
 mod store;
 mod transfer;
 

@@ -255,7 +255,8 @@ pub fn builder(
 }
 
 /// Makes the machines of the groups.
-pub fn factory(groups: u32) -> Arc<dyn Fn(GroupId) -> Replicated + Send + Sync> {
-    let slots = SlotMap::new(u16::try_from(groups).expect("few groups"));
-    Arc::new(move |group| Witnessed::new(group, Kv::new(slots.slots(group))))
+pub fn factory(profile: &Profile) -> Arc<dyn Fn(GroupId) -> Replicated + Send + Sync> {
+    let slots = SlotMap::new(u16::try_from(profile.groups).expect("few groups"));
+    let bytes_max = profile.state_bytes_max;
+    Arc::new(move |group| Witnessed::new(group, Kv::with_memory(slots.slots(group), bytes_max)))
 }

@@ -56,6 +56,10 @@ pub const MARKS: &[(&str, Reached)] = &[
     ("save.merges", BySeeds),
     ("save.waits_for_followers", BySeeds),
     ("install.one_of_several_files", BySeeds),
+    ("restore.served", BySeeds),
+    ("kv.reads_files", BySeeds),
+    ("kv.table_is_full", BySeeds),
+    ("kv.table_is_complete", BySeeds),
     ("install.log_restarts", BySeeds),
     ("install.log_kept", BySeeds),
     (

@@ -37,6 +37,15 @@ pub const MUTANTS: &[(&str, &str)] = &[
     ("install.keeps_old_state", "an installed snapshot does not replace the state"),
     ("save.merge_forgets_deletes", "merging files drops the marks of keys that a file below still has"),
     ("restore.newest_file_only", "of a snapshot of several files only the newest is loaded"),
+    (
+        "save.replaced_machine_serves",
+        "a machine that came from a peer's snapshot serves the files of an older save",
+    ),
+    (
+        "kv.serves_oldest_file",
+        "a key that was put out of memory is read from the oldest file, not the newest",
+    ),
+    ("kv.full_table_keeps_all", "a table counts as complete although keys were put out of it"),
     ("kv.merge_drops_writes", "what a save has written is lost to reads after it"),
     ("kv.deleted_after_save_stays", "what is deleted after a save comes back at once"),
     ("kv.delta_forgets_deletes", "what is deleted between two saves comes back at a restart"),

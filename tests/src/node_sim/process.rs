@@ -82,7 +82,7 @@ impl World {
         })
         .and_then(|data_dir| {
             let disk = |shard: u16| disks[usize::from(shard)].clone();
-            Node::start(&builder, data_dir, randomness, disk, factory(self.profile.groups), now)
+            Node::start(&builder, data_dir, randomness, disk, factory(&self.profile), now)
         });
         match started {
             Ok(node) => {

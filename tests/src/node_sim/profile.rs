@@ -90,6 +90,8 @@ pub struct Profile {
     pub log_bytes_max: u64,
     /// A state is saved after so many bytes of log.
     pub snapshot_after_bytes: u64,
+    /// Memory of a group for what is saved.
+    pub state_bytes_max: u64,
     /// Whether leases are on.
     pub lease_reads: bool,
     /// How clients are led to leaders.
@@ -154,6 +156,7 @@ impl Profile {
             segment_bytes,
             log_bytes_max: segment_bytes * pick(random, &[12, 64, 200]),
             snapshot_after_bytes: pick(random, &[16 << 10, 64 << 10, 256 << 10, 1 << 30]),
+            state_bytes_max: u64::MAX,
             lease_reads: random.u8(..3) == 0,
             redirect: if random.u8(..4) == 0 { Redirect::Moved } else { Redirect::Proxy },
             drift_ppm: pick(random, &[0, 500, 50_000]),
@@ -199,6 +202,7 @@ impl Profile {
         profile.patience_us = pick(more, &[PATIENCE_US, 300_000]);
         profile.faults.stop = fault(more, 10);
         profile.faults.roll = fault(more, 40);
+        profile.state_bytes_max = pick(more, &[0, 300, 2_000, u64::MAX]);
         profile
     }
 
@@ -218,6 +222,7 @@ impl Profile {
             segment_bytes: 256 << 10,
             log_bytes_max: 64 << 20,
             snapshot_after_bytes: 1 << 30,
+            state_bytes_max: u64::MAX,
             lease_reads: false,
             redirect: Redirect::Proxy,
             drift_ppm: 0,

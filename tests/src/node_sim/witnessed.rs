@@ -8,7 +8,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 
 use ringraft::{
-    Applied, EntryId, Frozen, GroupId, Index, IsDeleted, Progress, RestoreError, SaveSink, StateMachine, Term,
+    Applied, CheckEntry, EntryId, Frozen, GroupId, Index, IsDeleted, Progress, RestoreError, SaveSink, Saved,
+    StateMachine, Term,
 };
 
 use ringraft::kv::entry::Entry as SavedEntry;
@@ -91,6 +92,7 @@ pub struct Witnessed<S> {
     snapshot: Items,
     /// What the newest image makes of it, once that is written.
     image: Rc<RefCell<Items>>,
+    was_frozen: bool,
 }
 
 /// A whole state, as saved.
@@ -116,7 +118,17 @@ impl<S: StateMachine> Witnessed<S> {
     /// The machine of `group`, which begins empty.
     pub fn new(group: GroupId, machine: S) -> Self {
         let image = Rc::default();
-        Witnessed { group, machine, last: (Index(0), Index(0)), snapshot: Items::new(), image }
+        let (last, snapshot) = ((Index(0), Index(0)), Items::new());
+        Witnessed { group, machine, last, snapshot, image, was_frozen: false }
+    }
+
+    /// The last command in the state that was restored.
+    fn restored(&self) -> Span {
+        let digest = digest_of(&self.snapshot);
+        let known = LEDGER.with_borrow(|ledger| ledger.digests.get(&(self.group, digest)).copied());
+        known.unwrap_or_else(|| {
+            violated(CHECK, format!("group {}: a state is restored that nobody saved", self.group))
+        })
     }
 }
 
@@ -158,6 +170,7 @@ impl<S: StateMachine> StateMachine for Witnessed<S> {
     }
 
     fn freeze(&mut self) -> Box<dyn Frozen> {
+        self.was_frozen = true;
         let image = self.machine.freeze();
         let items = if image.changes().is_some() { self.snapshot.clone() } else { Items::new() };
         self.image = Rc::new(RefCell::new(items));
@@ -174,6 +187,26 @@ impl<S: StateMachine> StateMachine for Witnessed<S> {
 
     fn forget_saved(&mut self) {
         self.machine.forget_saved();
+    }
+
+    fn serves(&self) -> Option<CheckEntry> {
+        self.machine.serves()
+    }
+
+    fn serve(&mut self, saved: Saved) -> bool {
+        let live = saved.entries_from(b"").filter(|(_, value)| !is_deleted(value));
+        let items: Items = live.map(|(key, value)| (key.to_vec(), value.to_vec())).collect();
+        if self.was_frozen {
+            let same = items == self.snapshot;
+            require!(same, "replicas_equal", "group {}: what is served is not what was saved", self.group);
+            return self.machine.serve(saved);
+        }
+        let served = self.machine.serve(saved);
+        if served {
+            self.snapshot = items;
+            self.last = self.restored();
+        }
+        served
     }
 
     fn wants_thaw(&self) -> bool {
@@ -194,12 +227,7 @@ impl<S: StateMachine> StateMachine for Witnessed<S> {
     }
 
     fn restore_end(&mut self) -> Result<(), RestoreError> {
-        let digest = digest_of(&self.snapshot);
-        let known = LEDGER.with_borrow(|ledger| ledger.digests.get(&(self.group, digest)).copied());
-        let Some(last) = known else {
-            violated(CHECK, format!("group {}: a state is restored that nobody saved", self.group));
-        };
-        self.last = last;
+        self.last = self.restored();
         self.machine.restore_end()
     }
 

@@ -110,6 +110,13 @@ impl Context {
         self.ring.core().pause().await;
     }
 
+    /// Runs `work` on a thread that may block. One such thread serves the whole shard, so nothing takes it for more than some
+    /// milliseconds at a time. A panic goes on in the caller.
+    pub async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        let done = blocking(&self.ring, move || Ok(work())).await;
+        done.expect("it never fails")
+    }
+
     /// How many times the watchdog has found this thread asleep although it had something to do.
     pub fn rescues(&self) -> u64 {
         self.ring.core().watched().rescues()

@@ -45,6 +45,9 @@ pub struct ServeArgs {
     /// [default: 256]
     #[arg(long, value_name = "MIB")]
     pub snapshot_after_mib: Option<String>,
+    /// Memory for the keys that are saved; what is more is read from the snapshot files [default: 1024]
+    #[arg(long, value_name = "MIB")]
+    pub state_memory_mib: Option<String>,
     /// The log's entries are read and verified so often, so that rot is found while other nodes can mend it [default: 24h]
     #[arg(long, value_name = "TIME")]
     pub scrub_every: Option<String>,
@@ -87,6 +90,7 @@ impl ServeArgs {
             ("redirect", &self.redirect),
             ("deadline", &self.deadline),
             ("snapshot_after_mib", &self.snapshot_after_mib),
+            ("state_memory_mib", &self.state_memory_mib),
             ("scrub_every", &self.scrub_every),
             ("lease_reads", &self.lease_reads),
             ("insecure", &self.insecure),

@@ -9,6 +9,8 @@ pub(super) const SHARDS_MAX: u32 = 1024;
 pub(super) const GROUPS_MAX: u32 = 16384;
 /// The log of a shard takes at most 4 GiB, and what is saved should leave half of it.
 pub(super) const SNAPSHOT_AFTER_MIB_MAX: u32 = 2048;
+/// A TiB: more than machines have.
+pub(super) const STATE_MEMORY_MIB_MAX: u32 = 1 << 20;
 /// Every group has a replica on every node, and more voters only cost.
 const NODES_MAX: usize = 7;
 

@@ -30,6 +30,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new("redirect", Kind::Text, Some("proxy")),
     Setting::new("deadline", Kind::Text, Some("2s")),
     Setting::new("snapshot_after_mib", Kind::Integer, Some("256")),
+    Setting::new("state_memory_mib", Kind::Integer, Some("1024")),
     Setting::new("scrub_every", Kind::Text, Some("24h")),
     Setting::new("lease_reads", Kind::Switch, Some("false")),
     Setting::new("insecure", Kind::Switch, Some("false")),
@@ -70,6 +71,8 @@ pub struct Settings {
     pub deadline: Duration,
     /// A shard saves its groups' states once so many MiB of log were written since: what a restart replays at most.
     pub snapshot_after_mib: u32,
+    /// Memory of the node for the keys that are saved, in MiB.
+    pub state_memory_mib: u32,
     /// The log's entries are read and verified so often.
     pub scrub_every: Duration,
     /// Whether leaders answer reads by lease, without asking a quorum first.
@@ -127,6 +130,8 @@ impl Settings {
             deadline: layers.required("deadline", quantity::parse_duration)?,
             snapshot_after_mib: layers
                 .required("snapshot_after_mib", |text| parse_count(text, check::SNAPSHOT_AFTER_MIB_MAX))?,
+            state_memory_mib: layers
+                .required("state_memory_mib", |text| parse_count(text, check::STATE_MEMORY_MIB_MAX))?,
             scrub_every: layers.required("scrub_every", quantity::parse_duration)?,
             lease_reads: layers.required("lease_reads", parse_switch)?,
             insecure: layers.required("insecure", parse_switch)?,

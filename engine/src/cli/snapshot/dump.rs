@@ -9,7 +9,7 @@ use super::files::{Files, Found, State, failure, missing};
 use crate::cli::stopped::{Of, Stopped};
 use crate::cli::{Failure, output};
 use crate::kv::entry::{Entry, Kind, restore_key};
-use crate::kv::key_slot;
+use crate::kv::{is_counts, key_slot};
 
 /// Flags of `ringraft snapshot dump`.
 #[derive(Debug, Clone, Args)]
@@ -72,6 +72,9 @@ impl Line {
 impl DumpArgs {
     /// The line of an item, if it is asked for.
     fn line(&self, group: u32, item: &Item<'_>) -> Option<Line> {
+        if is_counts(item.key, item.value) {
+            return None;
+        }
         let is_wanted = |key: &[u8]| self.key.as_ref().is_none_or(|wanted| wanted.as_bytes() == key);
         let of_kv = restore_key(item.key).and_then(|(_, key)| Ok((key, Entry::restore(item.value)?)));
         match of_kv {

@@ -59,11 +59,12 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         };
         let image = replica.machine.freeze();
         let below = self.below(number, &*image);
-        let (disk, pause) = (self.disk.clone(), self.saves.pause.clone());
+        let serves = self.replicas[number].machine.serves();
+        let loader = self.saves.loader.clone();
         self.saves.running.push(number);
         self.reached(Milestone::Frozen, number, id);
         self.background.spawn(async move {
-            let result = save(Save { disk, slot, spec, image, below, pause }).await;
+            let result = save(Save { loader, slot, spec, image, below, serves }).await;
             Finished::Saved(SaveEnd { replica: number, result })
         });
         true

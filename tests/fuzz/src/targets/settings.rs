@@ -24,7 +24,7 @@ pub fn settings_seeds() -> Vec<Vec<u8>> {
     let whole = concat!(
         "node = 1\ndata = \"./d\"\ncluster = [\"1=127.0.0.1:7101\", \"2=[::1]:7201\"]\n",
         "client = \"127.0.0.1:6101\"\nadvertise = \"h\"\nhttp = \"127.0.0.1:8101\"\nshards = 2\ngroups = 16\n",
-        "redirect = \"moved\"\ndeadline = \"1500ms\"\nsnapshot_after_mib = 256\nlease_reads = true\n",
+        "redirect = \"moved\"\ndeadline = \"1500ms\"\nsnapshot_after_mib = 256\nstate_memory_mib = 64\nlease_reads = true\n",
         "insecure = true\n",
     );
     let short = "node = 1\ndata = 'd'\ncluster = \"1=127.0.0.1:7101\"\n";

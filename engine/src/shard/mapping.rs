@@ -1,0 +1,62 @@
+//! Snapshot files in the address space: mapped, brought to memory and checked on a thread that may wait for the disk.
+
+use std::io;
+use std::path::Path;
+use std::rc::Rc;
+
+use runtime::Context;
+use snapshot::{Bytes, CheckPass, Map, Run, SnapshotError};
+
+use super::loader::{OpenRun, check_some};
+use crate::state_machine::CheckEntry;
+
+/// What is checked in one go. Some milliseconds, as others wait for the same thread.
+const CHECKED_BYTES: usize = 4 << 20;
+
+/// A file on its way.
+struct Opening {
+    run: Run<Bytes>,
+    pass: CheckPass,
+    more: bool,
+}
+
+/// Opens files by mapping them.
+pub(super) fn map_runs(context: Context) -> OpenRun {
+    Rc::new(move |path, check, pause| {
+        let context = context.clone();
+        Box::pin(async move {
+            let mut opening = context.blocking(move || open(&path)).await?;
+            while opening.more {
+                opening = context.blocking(move || opening.go_on(check)).await?;
+                pause().await;
+            }
+            Ok(opening.run)
+        })
+    })
+}
+
+fn open(path: &Path) -> Result<Opening, SnapshotError> {
+    let failed = |source| SnapshotError::Io { path: path.to_path_buf(), action: "map", source };
+    let map = Map::open(path).map_err(failed)?;
+    let run = Run::open(Bytes::Mapped(map), path)?;
+    populate(&run, run.index_range()).map_err(failed)?;
+    Ok(Opening { run, pass: CheckPass::default(), more: true })
+}
+
+fn populate(run: &Run<Bytes>, range: std::ops::Range<usize>) -> io::Result<()> {
+    match run.bytes() {
+        Bytes::Mapped(map) => map.populate(range),
+        Bytes::Held(_) => Ok(()),
+    }
+}
+
+impl Opening {
+    fn go_on(mut self, check: CheckEntry) -> Result<Opening, SnapshotError> {
+        let range = self.run.next_checked(&self.pass, CHECKED_BYTES)?;
+        let failed =
+            |source| SnapshotError::Io { path: self.run.path().to_path_buf(), action: "read", source };
+        populate(&self.run, range).map_err(failed)?;
+        self.more = check_some(&self.run, &mut self.pass, CHECKED_BYTES, check)?;
+        Ok(self)
+    }
+}

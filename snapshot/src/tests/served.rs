@@ -1,0 +1,102 @@
+//! Several files that are read as one, in place.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use proptest::prelude::*;
+
+use super::{Items, build, id, open};
+use crate::fake_disk::{FakeDisk, run};
+use crate::{Bytes, CheckPass, Files, Run, RunReference, Served, SnapshotError, Store, Use};
+
+/// A file that is checked in steps of a few bytes, and served.
+fn serve(disk: &FakeDisk, store: &Store<FakeDisk>, reference: RunReference) -> Result<Served, SnapshotError> {
+    let path = store.path(reference.name);
+    let run = Run::open(Bytes::Held(disk.bytes(&path)), &path)?;
+    run.expect(&reference)?;
+    let mut pass = CheckPass::default();
+    let mut covered = run.index_range().len();
+    loop {
+        let next = run.next_checked(&pass, 100)?;
+        covered += next.len();
+        let more = run.check_some(&mut pass, 100, |item| match item.value {
+            b"refused" => Err("refused".to_owned()),
+            _ => Ok(()),
+        })?;
+        if !more {
+            break;
+        }
+    }
+    let bytes = usize::try_from(reference.bytes).unwrap();
+    assert!(covered < bytes && covered + 3 * 4096 + 128 >= bytes, "{covered} of {bytes} were announced");
+    let guard = store.hold(reference.name, Use::Serving).expect("it is complete");
+    Ok(Served::new(run, reference, guard))
+}
+
+/// Files of these items, the newest first.
+fn files(disk: &FakeDisk, runs: &[BTreeMap<Vec<u8>, Vec<u8>>]) -> Files {
+    let (store, _) = open(disk, &[]);
+    let mut served = Vec::new();
+    for (number, items) in runs.iter().enumerate() {
+        let items: Items = items.clone().into_iter().collect();
+        let finished = run(build(&store, id(100 - number as u64), &items)).unwrap();
+        served.push(Rc::new(serve(disk, &store, finished.reference).unwrap()));
+    }
+    Files::new(served)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn files_answer_as_the_map_of_what_is_newest(
+        runs in prop::collection::vec(
+            prop::collection::btree_map(prop::collection::vec(0..4_u8, 0..5), prop::collection::vec(any::<u8>(), 0..9), 0..40),
+            0..=crate::RUNS_MAX,
+        ),
+        asked in prop::collection::vec(prop::collection::vec(0..4_u8, 0..5), 20),
+    ) {
+        let expected: BTreeMap<Vec<u8>, Vec<u8>> = runs.iter().rev().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
+        let files = files(&FakeDisk::default(), &runs);
+        for key in asked.iter().chain(expected.keys()) {
+            prop_assert_eq!(files.get(key).unwrap(), expected.get(key).map(Vec::as_slice));
+            let from = |from: &[u8]| files.items_from(from).unwrap().map(|item| {
+                let item = item.unwrap();
+                (item.key.to_vec(), item.value.to_vec())
+            }).collect::<Vec<_>>();
+            let rest: Vec<_> = expected.range(key.clone()..).map(|(key, value)| (key.clone(), value.clone())).collect();
+            prop_assert_eq!(from(key), rest);
+        }
+    }
+}
+
+#[test]
+fn files_are_kept_while_they_are_served() {
+    let disk = FakeDisk::default();
+    let (store, _) = open(&disk, &[]);
+    let items: Items = vec![(b"key".to_vec(), b"value".to_vec())];
+    let finished = run(build(&store, id(1), &items)).unwrap();
+    let served = serve(&disk, &store, finished.reference).unwrap();
+    drop(finished.guard);
+    assert_eq!(run(store.collect()).unwrap(), 0, "nothing names it, and it is in use");
+    drop(served);
+    assert_eq!(run(store.collect()).unwrap(), 1);
+}
+
+#[test]
+fn a_damaged_file_and_one_with_foreign_items_are_not_served() {
+    let disk = FakeDisk::default();
+    let (store, _) = open(&disk, &[]);
+    let items: Items = (0..2000_u32).map(|n| (format!("{n:06}").into_bytes(), vec![1; 30])).collect();
+    let finished = run(build(&store, id(1), &items)).unwrap();
+    let path = store.path(finished.reference.name);
+    let mut bytes = disk.bytes(&path);
+    bytes[50_000] ^= 1;
+    disk.put(&path, &bytes);
+    let failed = serve(&disk, &store, finished.reference);
+    assert!(matches!(failed, Err(SnapshotError::Corrupt { offset: 30_000.., .. })), "{failed:?}");
+
+    let items: Items = vec![(b"a".to_vec(), b"taken".to_vec()), (b"b".to_vec(), b"refused".to_vec())];
+    let finished = run(build(&store, id(2), &items)).unwrap();
+    let failed = serve(&disk, &store, finished.reference).unwrap_err();
+    assert!(failed.is_corrupt() && failed.to_string().ends_with("refused"), "{failed}");
+}
