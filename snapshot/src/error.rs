@@ -69,6 +69,15 @@ impl SnapshotError {
         SnapshotError::Io { path: path.to_path_buf(), action, source }
     }
 
+    /// Whether the disk cannot read these bytes, so that they are lost: in contrast to a disk that does not answer at all, as far as one
+    /// answer tells. EFAULT is what mappings say for EIO.
+    pub fn is_unreadable(&self) -> bool {
+        const EIO: i32 = 5;
+        const EFAULT: i32 = 14;
+        let unreadable = |error: &io::Error| matches!(error.raw_os_error(), Some(EIO | EFAULT));
+        matches!(self, SnapshotError::Io { action: "read", source, .. } if unreadable(source))
+    }
+
     /// Whether the file's content is the cause, not the disk's answer.
     pub fn is_corrupt(&self) -> bool {
         matches!(

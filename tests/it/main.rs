@@ -21,6 +21,7 @@ mod rest;
 mod returning;
 mod rotten;
 mod scripted_sim;
+mod served;
 mod service;
 mod snapshot_life;
 mod snapshot_tool;

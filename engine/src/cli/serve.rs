@@ -18,6 +18,7 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
     }
     // Signals are caught before the first thread starts, so that none of them ends the process half-way.
     let ending = Ending::new(args.until_stdin_closes).map_err(Failure::failed)?;
+    runtime::end_on_sigbus(Exit::FatalIo as i32).map_err(Failure::failed)?;
     runtime::raise_descriptor_limit();
     let engine = start(args, &settings)?;
     output::print(ready_line(&settings, &engine)?)?;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use runtime::Context;
-use snapshot::{Bytes, CheckPass, Map, Run, SnapshotError};
+use snapshot::{Bytes, CheckPass, Map, PAGE_BYTES, Run, SnapshotError};
 
 use super::loader::{OpenRun, check_some};
 use crate::state_machine::CheckEntry;
@@ -36,10 +36,13 @@ pub(super) fn map_runs(context: Context) -> OpenRun {
 }
 
 fn open(path: &Path) -> Result<Opening, SnapshotError> {
-    let failed = |source| SnapshotError::Io { path: path.to_path_buf(), action: "map", source };
-    let map = Map::open(path).map_err(failed)?;
+    let failed = |action| move |source| SnapshotError::Io { path: path.to_path_buf(), action, source };
+    let map = Map::open(path).map_err(failed("map"))?;
+    // Its front and its end are looked at first.
+    map.populate(0..PAGE_BYTES.min(map.len())).map_err(failed("read"))?;
+    map.populate(map.len().saturating_sub(2 * PAGE_BYTES)..map.len()).map_err(failed("read"))?;
     let run = Run::open(Bytes::Mapped(map), path)?;
-    populate(&run, run.index_range()).map_err(failed)?;
+    populate(&run, run.index_range()).map_err(failed("read"))?;
     Ok(Opening { run, pass: CheckPass::default(), more: true })
 }
 

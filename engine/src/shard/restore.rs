@@ -35,6 +35,11 @@ impl LoadError {
             _ => true,
         }
     }
+
+    /// Whether what the file held is gone, be it that the disk has other bytes or that it cannot read them.
+    fn is_loss(&self) -> bool {
+        self.is_corrupt() || matches!(self, LoadError::Snapshot(error) if error.is_unreadable())
+    }
 }
 
 /// What is wrong with a manifest's runs: the newest stands where the snapshot does, the others lie behind, and all are of its
@@ -93,7 +98,7 @@ pub(crate) async fn open_snapshots<S: StateMachine, D: Disk>(
         };
         match result {
             Ok(()) => {}
-            Err(error) if error.is_corrupt() && heals => {
+            Err(error) if error.is_loss() && heals => {
                 runtime::mark!("start.snapshot_lost");
                 tracing::error!(group = %known.group, %error, "what it held must come from the group's leader again");
                 machine = factory(known.group);
