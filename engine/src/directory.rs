@@ -12,6 +12,7 @@ use crate::log_facts::LogFacts;
 use crate::members::Members;
 use crate::placement::Placement;
 use crate::snapshot_life::SnapshotFacts;
+use crate::transfer_facts::TransferFacts;
 
 /// What one group's replica on this node says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +96,7 @@ pub(crate) struct ShardFacts {
     pub(crate) links_damaged: AtomicU64,
     pub(crate) log: LogFacts,
     pub(crate) snapshots: SnapshotFacts,
+    pub(crate) transfers: TransferFacts,
 }
 
 /// The node's shared knowledge.

@@ -45,6 +45,7 @@ pub mod simulation;
 mod snapshot_life;
 pub mod state_machine;
 mod status;
+mod transfer_facts;
 mod view;
 mod wire;
 
@@ -65,3 +66,4 @@ pub use state_machine::{
     StateMachine,
 };
 pub use status::{EngineStatus, GroupStatus};
+pub use transfer_facts::{Direction, TransferStatus};

@@ -11,6 +11,7 @@ use raft::{Config, FollowerState, FollowerStatus, GroupId, Index, NodeId, Role, 
 use crate::directory::{Directory, ShardFacts};
 use crate::kv::SlotMap;
 use crate::members::{Member, Members};
+use crate::transfer_facts::{Direction, TransferStatus};
 
 /// What one node knows of itself, its groups and its cluster.
 #[derive(Clone, Debug)]
@@ -27,6 +28,8 @@ pub struct EngineStatus {
     /// How many of the groups have, as far as this node knows, the configuration that the node directory wants. All of
     /// them, unless a change of membership is under way.
     pub groups_settled: u32,
+    /// Snapshots on their way to and from this node, as of at most a tenth of a second ago.
+    pub transfers: Vec<TransferStatus>,
     /// Messages of groups that this node has sent to others since it started: none while all groups rest.
     pub raft_messages_sent: u64,
     /// Signs of life of its shards that it has sent.
@@ -78,6 +81,7 @@ impl EngineStatus {
             groups: groups.collect(),
             members: directory.members().list(),
             groups_settled: directory.groups_settled().0,
+            transfers: directory.shards().iter().flat_map(|shard| shard.transfers.get()).collect(),
             raft_messages_sent: sum(directory, |shard| &shard.raft_messages),
             beats_sent: sum(directory, |shard| &shard.beats),
             links_damaged: sum(directory, |shard| &shard.links_damaged),
@@ -150,7 +154,12 @@ fn write_status(out: &mut String, directory: &Directory, status: &EngineStatus) 
     }
     out.push_str("],\"members\":");
     write_members(out, &directory.members())?;
-    write!(out, ",\"groups_settled\":{}", status.groups_settled)?;
+    write!(out, ",\"groups_settled\":{},\"transfers\":[", status.groups_settled)?;
+    for (place, transfer) in status.transfers.iter().enumerate() {
+        out.push_str(if place > 0 { "," } else { "" });
+        write_transfer(out, transfer)?;
+    }
+    out.push(']');
     let EngineStatus { raft_messages_sent, beats_sent, links_damaged, .. } = status;
     write!(out, ",\"raft_messages_sent\":{raft_messages_sent},\"beats_sent\":{beats_sent}")?;
     write!(out, ",\"links_damaged\":{links_damaged}}}")
@@ -193,6 +202,17 @@ fn write_group(
     }
     out.push_str("]}");
     Ok(())
+}
+
+fn write_transfer(out: &mut String, transfer: &TransferStatus) -> std::fmt::Result {
+    let TransferStatus { group, id, direction, bytes_done, bytes } = transfer;
+    let (to, from) = match *direction {
+        Direction::To(to) => (Some(to), None),
+        Direction::From(from) => (None, from),
+    };
+    let node = |node: Option<NodeId>| node.map_or("null".to_owned(), |node| node.to_string());
+    write!(out, "{{\"group\":{group},\"to\":{},\"from\":{},\"snapshot\":{}", node(to), node(from), id.index)?;
+    write!(out, ",\"bytes_done\":{bytes_done},\"bytes\":{bytes}}}")
 }
 
 fn role(node: NodeId, group: &GroupStatus) -> &'static str {

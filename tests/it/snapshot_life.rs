@@ -132,3 +132,49 @@ fn every_step_of_a_snapshots_life_is_told_in_its_order() {
         assert!(counted(&cluster, 3, name) > 0, "{name} is not counted on the follower");
     }
 }
+
+/// The transfers that a node's status shows.
+fn transfers(cluster: &Cluster, node: u16) -> Vec<serde_json::Value> {
+    let mut client = cluster.client(node).expect("a ready node");
+    let Ok(Value::Bulk(text)) = client.call(&[b"RINGRAFT", b"STATUS"]) else { return Vec::new() };
+    let status: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+    status["transfers"].as_array().cloned().expect("a list")
+}
+
+#[test]
+fn status_shows_how_far_a_transfer_is() {
+    let options = Options { nodes: 3, groups: Some(1), ..Options::default() };
+    let mut cluster = Cluster::start(&options).expect("a cluster starts");
+    cluster.wait_leaders(PATIENCE).expect("it finds its leaders");
+    cluster.kill(3);
+    cluster.wait_leaders(PATIENCE).expect("two are a majority");
+    // At the rate that transfers are held to, this takes a third of a second.
+    let mut client = cluster.client(1).expect("a ready node");
+    for key in 0..96 {
+        let stored = client.call(&[b"SET", format!("key{key}").as_bytes(), &vec![b'v'; 1 << 20]]);
+        assert_eq!(stored.expect("an answer"), Value::Simple("OK".into()));
+    }
+    cluster.command("RINGRAFT TRANSFER 1 1", PATIENCE).expect("node 1 leads");
+    assert_eq!(client.call(&[b"RINGRAFT", b"SNAPSHOT"]).expect("an answer"), Value::Simple("OK".into()));
+    let saved = || cluster.status(1).is_ok_and(|status| status.groups.iter().all(|group| group.snapshot > 0));
+    assert!(poll::until(Instant::now() + PATIENCE, saved), "{}", cluster.log(1));
+
+    cluster.launch(3).expect("it starts");
+    let mut done = 0;
+    let moved = poll::until(Instant::now() + PATIENCE, || {
+        for transfer in transfers(&cluster, 1) {
+            if transfer["group"] == 1 {
+                assert_eq!((&transfer["to"], &transfer["from"]), (&3.into(), &serde_json::Value::Null));
+                let (now, all) = (transfer["bytes_done"].as_u64(), transfer["bytes"].as_u64());
+                assert!(now >= Some(done) && now <= all && all > Some(96 << 20), "{transfer}, after {done}");
+                done = now.expect("just compared");
+            }
+        }
+        done > 0
+    });
+    assert!(moved, "{}", cluster.log(1));
+    cluster.wait_ready(3).expect("it starts");
+    cluster.wait_caught_up(PATIENCE).expect("it has all");
+    let over = || [1, 3].iter().all(|node| transfers(&cluster, *node).is_empty());
+    assert!(poll::until(Instant::now() + PATIENCE, over), "{:?}", transfers(&cluster, 1));
+}

@@ -6,7 +6,7 @@ mod beginning;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use raft::{Config, EntryId, GroupId, Index, Time};
+use raft::{Config, EntryId, GroupId, Index, NodeId, Time};
 use runtime::Disk;
 use snapshot::transfer::{Begin, ChunkHeader, Message, Progress, ReceiveError, Receiver};
 use snapshot::{Guard, Manifest, RunReference, SnapshotError, Store, Use};
@@ -16,6 +16,7 @@ use super::background::Finished;
 use super::machine::Machine;
 use crate::snapshot_life::Milestone;
 use crate::state_machine::StateMachine;
+use crate::transfer_facts::{Direction, TransferStatus};
 
 /// What is here of a snapshot whose sender is gone is kept for so long, so that it can go on.
 const KEEP_FOR: Duration = Duration::from_secs(60);
@@ -45,6 +46,8 @@ pub(super) struct Receive<D: Disk> {
     stage: Stage<D>,
     inbox: VecDeque<(ChunkHeader, Vec<u8>)>,
     bad_chunks: u32,
+    /// How much is here of the file that comes.
+    file_bytes_done: u64,
 }
 
 /// A file that is whole, durable, and kept.
@@ -79,6 +82,20 @@ enum Step<S, D: Disk> {
     Refused(Receiver<D>),
     Whole(File),
     Loaded(Machine<S>, Manifest, Vec<Guard>),
+}
+
+impl<D: Disk> Receive<D> {
+    /// How far it is; `from` is who sends it.
+    pub(super) fn status(&self, from: Option<NodeId>) -> TransferStatus {
+        let of = |runs: &mut dyn Iterator<Item = &RunReference>| runs.map(|run| run.bytes).sum::<u64>();
+        let bytes = of(&mut self.manifest.runs.iter());
+        let whole_bytes = of(&mut self.files.iter().map(|file| &file.reference));
+        let bytes_done = match self.stage {
+            Stage::Receiving(_) | Stage::Between => (whole_bytes + self.file_bytes_done).min(bytes),
+            Stage::Loading | Stage::Recording => bytes,
+        };
+        TransferStatus { group: self.group, id: self.id, direction: Direction::From(from), bytes_done, bytes }
+    }
 }
 
 impl<S: StateMachine, D: Disk> Shard<S, D> {
@@ -158,6 +175,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         let (group, attempt) = (receive.group, receive.attempt);
         let (header, data) = receive.inbox.pop_front().expect("just seen");
         let mut receiver = place.take().expect("just seen");
+        receive.file_bytes_done = header.offset + u64::from(header.data_bytes);
         self.background.spawn(async move {
             let result = match receiver.chunk(header, &data).await {
                 Ok(progress) => Ok(Step::Wrote(receiver, progress)),
@@ -231,6 +249,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         runtime::mark!("install.one_of_several_files");
         let receive = &mut self.transfers.receives[at];
         receive.files.push(file);
+        receive.file_bytes_done = 0;
         receive.stage = Stage::Between;
         receive.inbox.clear();
         if let Some(caller) = receive.caller {

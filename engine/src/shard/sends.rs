@@ -15,6 +15,7 @@ use super::background::Finished;
 use super::transfers::{CHUNK_BYTES, Line};
 use crate::snapshot_life::Milestone;
 use crate::state_machine::StateMachine;
+use crate::transfer_facts::{Direction, TransferStatus};
 
 /// A follower that has not been heard for so long is given up; the core asks again once it is back.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(20);
@@ -47,6 +48,10 @@ pub(super) struct Outgoing<D: Disk> {
     /// A chunk was sent and not answered.
     unanswered: bool,
     heard: Time,
+    /// The size of the file that is being sent, and how much of it the receiver has.
+    file: (u64, u64),
+    /// What the receiver has of the others.
+    whole_bytes: u64,
 }
 
 /// A chunk's message and its data.
@@ -65,8 +70,19 @@ struct Read<F> {
 }
 
 impl<D: Disk> Outgoing<D> {
+    /// How far it is.
+    pub(super) fn status(&self) -> TransferStatus {
+        let bytes = self.manifest.runs.iter().map(|run| run.bytes).sum();
+        let (group, direction, bytes_done) =
+            (self.manifest.group, Direction::To(self.to), self.whole_bytes + self.file.1);
+        TransferStatus { group, id: self.id, direction, bytes_done, bytes }
+    }
+
     /// Hands a message of the receiver to the sender. False: it makes no sense.
     fn take(&mut self, message: Message) -> bool {
+        if let Message::Resume { offset, .. } = message {
+            self.file.1 = offset.min(self.file.0);
+        }
         self.unanswered &= !matches!(message, Message::Resume { .. });
         match &mut self.sender {
             Some(sender) => sender.receive(message).is_ok(),
@@ -151,6 +167,8 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             chunk: None,
             unanswered: false,
             heard: self.now,
+            file: (0, 0),
+            whole_bytes: 0,
         });
         self.send_next_file(self.transfers.outgoing.len() - 1);
         self.reached(Milestone::Offered, replica, id);
@@ -176,6 +194,8 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         let outgoing = &mut self.transfers.outgoing[at];
         let Some((reference, guard)) = outgoing.left.pop_front() else { return false };
         let number = outgoing.number;
+        outgoing.whole_bytes += outgoing.file.0;
+        outgoing.file = (reference.bytes, 0);
         let offer = Offer { transfer, chunk_bytes: CHUNK_BYTES, meta: outgoing.manifest.encode() };
         (outgoing.sender, outgoing.unanswered) = (None, false);
         let (disk, path) = (self.disk.clone(), self.saves.store.path(reference.name));

@@ -36,6 +36,9 @@ const BEAT_INTERVAL: Duration = Duration::from_secs(1);
 /// A connection on which nothing is heard for so long is closed.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 
+/// How old may be what `status` says of them.
+const TELL_INTERVAL: Duration = Duration::from_millis(100);
+
 /// One end of a snapshot's connection.
 pub(super) struct Line {
     pub(super) link: Link<SocketId>,
@@ -158,6 +161,8 @@ pub(super) struct Transfers<D: Disk> {
     next_number: u64,
     /// When one of them wants a turn.
     pub(super) wake_at: Time,
+    /// When it is told next how far they are, if there were some the last time.
+    tells_at: Option<Time>,
 }
 
 impl<D: Disk> Transfers<D> {
@@ -175,6 +180,7 @@ impl<D: Disk> Transfers<D> {
             // A number means one transfer, also to a receiver that remembers an earlier start of ours.
             next_number: settings.boot << 32,
             wake_at: Time::NEVER,
+            tells_at: None,
         }
     }
 
@@ -247,17 +253,32 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
     /// Moves every transfer on. Costs a comparison when there is none.
     pub(super) fn drive_transfers(&mut self) {
         self.transfers.wake_at = Time::NEVER;
-        if self.transfers.is_empty() {
+        if self.transfers.is_empty() && self.transfers.tells_at.is_none() {
             return;
         }
         self.drive_sends();
         self.drive_callers();
         self.drive_receives();
         self.flush_callers();
+        self.tell_transfers();
         let outgoing = self.transfers.outgoing.iter().map(|outgoing| outgoing.line.link.deadline());
         let callers = self.transfers.callers.iter().map(|caller| caller.line.link.deadline());
         let links = outgoing.chain(callers).min().unwrap_or(Time::NEVER);
         self.transfers.wake_at = self.transfers.wake_at.min(links);
+    }
+
+    /// Tells `status` how far they are, and at once when there are none any more.
+    fn tell_transfers(&mut self) {
+        let transfers = &self.transfers;
+        if !transfers.is_empty() && transfers.tells_at.is_some_and(|at| self.now < at) {
+            return;
+        }
+        let caller = |number| transfers.callers.iter().find(|caller| Some(caller.number) == number);
+        let from = |receive: &Receive<D>| caller(receive.caller).map(|caller| caller.line.link.peer().node);
+        let receives = transfers.receives.iter().map(|receive| receive.status(from(receive)));
+        let all: Vec<_> = transfers.outgoing.iter().map(Outgoing::status).chain(receives).collect();
+        self.directory.shard(self.shard).transfers.set(all);
+        self.transfers.tells_at = (!self.transfers.is_empty()).then(|| self.now + TELL_INTERVAL);
     }
 
     /// The driver carried out a dial.

@@ -31,6 +31,9 @@ pub struct Status {
     /// How many groups have the members that the node directory wants; all of them when no change is under way.
     #[serde(default)]
     pub groups_settled: u32,
+    /// Snapshots on their way to and from it, as of at most a tenth of a second ago.
+    #[serde(default)]
+    pub transfers: Vec<TransferStatus>,
     /// Messages of groups that it has sent to other nodes since it started.
     #[serde(default)]
     pub raft_messages_sent: u64,
@@ -73,6 +76,23 @@ pub struct GroupStatus {
     /// If the answering node leads it: how far the others are, as of at most a second ago.
     #[serde(default)]
     pub followers: Vec<FollowerStatus>,
+}
+
+/// A snapshot on its way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransferStatus {
+    /// Whose state it is.
+    pub group: u32,
+    /// The node that it is sent to, if the answering node sends it.
+    pub to: Option<u16>,
+    /// The node that it comes from, if the answering node receives it; none while its sender is away.
+    pub from: Option<u16>,
+    /// The last entry in it.
+    pub snapshot: u64,
+    /// How much of it has arrived.
+    pub bytes_done: u64,
+    /// How much it is.
+    pub bytes: u64,
 }
 
 /// A group's configuration.
@@ -210,6 +230,7 @@ pub(crate) fn example(leaders: &[Option<u16>]) -> Status {
         nodes: nodes.collect(),
         members: Vec::new(),
         groups_settled: 0,
+        transfers: Vec::new(),
         raft_messages_sent: 0,
         beats_sent: 0,
         links_damaged: 0,
@@ -231,7 +252,7 @@ mod tests {
                         "config": {"voters": [1, 2, 3], "outgoing": [], "learners": [], "learners_next": [],
                                    "committed": true}}],
             "nodes": [{"id": 1, "peer": "127.0.0.1:7101", "client": "127.0.0.1:6101", "reachable": true}],
-            "members": [], "groups_settled": 0, "raft_messages_sent": 0, "beats_sent": 0, "links_damaged": 0,
+            "members": [], "groups_settled": 0, "transfers": [], "raft_messages_sent": 0, "beats_sent": 0, "links_damaged": 0,
         });
         assert_eq!(serde_json::to_value(&status).unwrap(), expected);
     }

@@ -1,6 +1,6 @@
 //! A [`Status`] for people.
 
-use super::{FollowerStatus, GroupStatus, Role, Status};
+use super::{FollowerStatus, GroupStatus, Role, Status, TransferStatus};
 use crate::cli::{output, quantity::grouped};
 
 /// A heading, the members, the groups.
@@ -9,9 +9,10 @@ pub(super) fn tables(status: &Status) -> String {
     let Status { node, version, shards, .. } = status;
     let led = status.groups.iter().filter(|group| group.leader.is_some()).count();
     format!(
-        "node {node} of cluster {cluster}, ringraft {version}, {shards} shards, {led} of {} groups led\n{}{}\n{}",
+        "node {node} of cluster {cluster}, ringraft {version}, {shards} shards, {led} of {} groups led\n{}{}{}\n{}",
         status.groups.len(),
         change(status),
+        transfers(status),
         nodes(status),
         groups(status),
     )
@@ -31,6 +32,21 @@ fn change(status: &Status) -> String {
             status.groups.len()
         ),
     }
+}
+
+/// A line for each snapshot that is on its way.
+fn transfers(status: &Status) -> String {
+    let line = |transfer: &TransferStatus| {
+        let node = |node: Option<u16>| node.map_or("nobody".to_owned(), |node| format!("node {node}"));
+        let way = match transfer.to {
+            Some(_) => format!("to {}", node(transfer.to)),
+            None => format!("from {}", node(transfer.from)),
+        };
+        let percent = 100 * transfer.bytes_done / transfer.bytes.max(1);
+        let (group, snapshot, bytes) = (transfer.group, grouped(transfer.snapshot), grouped(transfer.bytes));
+        format!("group {group}: a snapshot of entry {snapshot}, {bytes} bytes, {way}: {percent} %\n")
+    };
+    status.transfers.iter().map(line).collect()
 }
 
 fn nodes(status: &Status) -> comfy_table::Table {

@@ -65,6 +65,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             stage: Stage::Between,
             inbox: VecDeque::new(),
             bad_chunks: 0,
+            file_bytes_done: 0,
         };
         self.transfers.receives.push(receive);
         let at = self.transfers.receives.len() - 1;
@@ -84,6 +85,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         let receive = &mut self.transfers.receives[at];
         receive.begin = begin.clone();
         receive.stage = Stage::Receiving(None);
+        receive.file_bytes_done = 0;
         let (group, attempt) = (receive.group, receive.attempt);
         self.is_brought_by(at, caller);
         self.background.spawn(async move {
