@@ -192,7 +192,9 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
 
     /// Saves one group as soon as can be.
     pub(super) fn save_soon(&mut self, replica: usize) {
-        if self.unsaved(replica) > 0 {
+        if self.saves.is_under_way(replica) {
+            self.saves.again.insert(replica);
+        } else if self.unsaved(replica) > 0 {
             self.note_due([replica]);
             self.saves.plan.put_first(&[replica]);
         }
