@@ -52,6 +52,16 @@ impl Client {
         Ok(Client { address, stream, timeout, buffer: Vec::new() })
     }
 
+    /// From now on a question may take `timeout`: for one who would rather know soon that nobody is there.
+    ///
+    /// # Errors
+    /// [`ClientError::Link`]
+    pub fn be_patient(&mut self, timeout: Duration) -> Result<(), ClientError> {
+        let address = self.address;
+        self.timeout = timeout;
+        self.stream.set_write_timeout(Some(timeout)).map_err(|error| ClientError::Link { address, error })
+    }
+
     /// Sends one command and hands its reply to `read`. After an error other than [`ClientError::Refused`]
     /// the connection is of no more use.
     ///

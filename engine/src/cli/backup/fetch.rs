@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use runtime::ReadDisk;
-use snapshot::FileRun;
+use snapshot::{FileRun, RunReference};
 
 use super::catalog::{File, Group};
 use super::leaders::Leader;
@@ -60,24 +60,36 @@ pub(super) fn fetch(
     let dir = group.dir(out);
     let references = group.references().map_err(|what| FetchError::Again(Failure::failed(what)))?;
     fs::create_dir(&dir).map_err(disk_failed(&dir))?;
-    for (file, reference) in group.files.iter().zip(references) {
-        amount.more(file.bytes);
+    group.files.iter().for_each(|file| amount.more(file.bytes));
+    // All are copied before the first is waited for: the leader keeps them only while they are read.
+    let mut copies = Vec::new();
+    for file in &group.files {
+        copies.push(copy(&mut client, leader.address, file, &dir.join(&file.name), amount)?);
+    }
+    drop(client);
+    for ((file, reference), copy) in group.files.iter().zip(references).zip(copies) {
         let path = dir.join(&file.name);
-        copy(&mut client, leader.address, file, &path, amount)?;
-        // What came is judged as it is on this disk: every block, and that it is the file that was named.
-        let verified = ReadDisk::answer(async {
-            let mut run = FileRun::open(&ReadDisk, &path).await?;
-            run.expect(&reference)?;
-            run.verify().await
-        });
-        verified.map_err(|error| {
-            let exit = if error.is_corrupt() { Exit::Corruption } else { Exit::Failed };
-            let from = format!("as node {} sent it", leader.node);
-            FetchError::Again(Failure::new(exit, anyhow::Error::new(error).context(from)))
-        })?;
+        copy.sync_all().map_err(disk_failed(&path))?;
+        verify(&path, &reference, leader.node)?;
     }
     fs::File::open(&dir).and_then(|dir| dir.sync_all()).map_err(disk_failed(&dir))?;
     Ok(group)
+}
+
+/// Judges what came as it is on this disk: every block, and that it is the file that was named.
+fn verify(path: &Path, reference: &RunReference, node: u16) -> Result<(), FetchError> {
+    let verified = ReadDisk::answer(async {
+        let mut run = FileRun::open(&ReadDisk, path).await?;
+        run.expect(reference)?;
+        run.verify().await
+    });
+    verified.map_err(|error| {
+        let exit = if error.is_corrupt() { Exit::Corruption } else { Exit::Failed };
+        FetchError::Again(Failure::new(
+            exit,
+            anyhow::Error::new(error).context(format!("as node {node} sent it")),
+        ))
+    })
 }
 
 /// Has the leader save what its log held when it was looked at, and waits until it has; from then on the shard keeps the
@@ -147,14 +159,14 @@ fn number(reply: Reply<'_>) -> Option<u64> {
     u64::try_from(number).ok()
 }
 
-/// Copies a file piece by piece, and makes it durable.
+/// Copies a file piece by piece. It is not durable yet.
 fn copy(
     client: &mut Client,
     from: SocketAddr,
     file: &File,
     path: &Path,
     amount: &Amount,
-) -> Result<(), FetchError> {
+) -> Result<fs::File, FetchError> {
     let failed = || disk_failed(path);
     let mut copy = fs::File::create_new(path).map_err(failed())?;
     let (mut offset, mut busy_since) = (0, None);
@@ -189,7 +201,7 @@ fn copy(
         offset += want;
         amount.done(want);
     }
-    copy.sync_all().map_err(failed())
+    Ok(copy)
 }
 
 #[cfg(test)]

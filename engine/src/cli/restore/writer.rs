@@ -15,6 +15,8 @@ use crate::kv::{SLOT_COUNT, key_slot};
 const BATCH_KEYS_MAX: usize = 512;
 /// Or once it has so many bytes: what a node takes of one connection at a time. One key may go beyond it.
 const BATCH_BYTES_MAX: usize = 4 << 20;
+/// A node takes a connection, and says who owns what, at once.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// A node answers a SET within its deadline of 2 s, or late when the batch is large and the disk slow.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// A batch of which nothing is acknowledged is repeated for so long: several elections.
@@ -159,7 +161,11 @@ impl<'a> Writer<'a> {
     fn send(&mut self, address: SocketAddr, places: &[usize]) -> Result<Client, ClientError> {
         let mut client = match self.links.remove(&address) {
             Some(client) => client,
-            None => Client::connect(address, ANSWER_TIMEOUT)?,
+            None => {
+                let mut client = Client::connect(address, CONNECT_TIMEOUT)?;
+                client.be_patient(ANSWER_TIMEOUT)?;
+                client
+            }
         };
         let requests: Vec<&[u8]> = places.iter().map(|place| &self.batch[*place].request[..]).collect();
         client.send(&requests.concat())?;
@@ -188,7 +194,7 @@ impl<'a> Writer<'a> {
     /// Asks the targets who owns what; what nobody says stays as it was.
     fn learn_owners(&mut self) {
         for target in self.targets {
-            let Ok(mut client) = Client::connect(*target, ANSWER_TIMEOUT) else { continue };
+            let Ok(mut client) = Client::connect(*target, CONNECT_TIMEOUT) else { continue };
             let known = client.ask(&[b"CLUSTER", b"SLOTS"], |reply| owners(reply, *target));
             let Ok(known) = known else { continue };
             for (first, last, owner) in known {
