@@ -340,4 +340,30 @@ fn files_are_read_by_who_asked_for_them_and_kept_until_then() {
     assert!(poll::until(Instant::now() + PATIENCE, superseded), "no newer file");
     assert_eq!(ask(&format!("RINGRAFT READ {file} 0 100")), Value::Bulk(head));
     assert!(path.exists());
+    drop(client);
+    assert!(poll::until(Instant::now() + PATIENCE, || !path.exists()), "it is kept for nobody");
+}
+
+/// Who would keep the files of too many groups waits until another is done.
+#[test]
+fn files_are_kept_for_so_many_clients_at_a_time() {
+    let cluster = start(Options { nodes: 1, groups: Some(1), ..Options::default() });
+    fill(&cluster);
+    let ask = || {
+        let mut client = cluster.client(1).expect("a ready node takes clients");
+        let answer = client.line("RINGRAFT FILES 1").expect("an answer");
+        (client, answer)
+    };
+    let mut holding = Vec::new();
+    let refused = loop {
+        match ask() {
+            (_, Value::Error(text)) => break text,
+            (client, _) => holding.push(client),
+        }
+    };
+    assert!(refused.contains("TRYAGAIN files of 4 groups") && holding.len() == 4, "{refused}");
+    let again = holding[0].line("RINGRAFT FILES 1").expect("an answer");
+    assert!(again.items().is_some(), "in the place of those that it has: {again:?}");
+    holding.pop();
+    assert!(poll::until(Instant::now() + PATIENCE, || ask().1.items().is_some()), "there is room again");
 }

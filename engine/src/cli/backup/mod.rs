@@ -75,7 +75,8 @@ pub fn run(args: &BackupArgs) -> Result<(), Failure> {
     let amount = Amount::new("copied");
     let mut groups = Vec::new();
     for group in look.groups() {
-        groups.push(back_up(group, &targets, &cluster, args, &amount)?);
+        let leader = look.leader(group).ok();
+        groups.push(back_up(group, leader, &targets, &cluster, args, &amount)?);
     }
     amount.clear();
     let catalog = Catalog {
@@ -122,9 +123,10 @@ fn sync_dir(dir: &Path) -> Result<(), Failure> {
     fs::File::open(dir).and_then(|open| open.sync_all()).map_err(|error| failed(error, dir))
 }
 
-/// Brings one group into the backup, whoever leads it.
+/// Brings one group into the backup, whoever leads it; `leader` did at first.
 fn back_up(
     group: u32,
+    mut leader: Option<Leader>,
     targets: &[SocketAddr],
     cluster: &str,
     args: &BackupArgs,
@@ -132,7 +134,10 @@ fn back_up(
 ) -> Result<Group, Failure> {
     let mut attempt = 1;
     loop {
-        let leader = find_leader(group, targets, cluster)?;
+        let leader = match leader.take() {
+            Some(leader) => leader,
+            None => find_leader(group, targets, cluster)?,
+        };
         let before = amount.mark();
         let failure = match fetch::fetch(group, &leader, &args.out, args.wait, amount) {
             Ok(group) => return Ok(group),

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -27,7 +28,9 @@ use writer::Writer;
 const WORKERS_MAX: usize = 4;
 /// How long the target may take to find its leaders, and later to count its keys.
 const TARGET_WAIT: Duration = Duration::from_secs(30);
-/// Between two tries of that.
+/// A count of all ports of a cluster is wrong while a leader changes: it is taken again for so long.
+const COUNT_WAIT: Duration = Duration::from_secs(10);
+/// Between two tries of these.
 const ASK_INTERVAL: Duration = Duration::from_millis(100);
 /// A node answers within its deadline of 2 s, or not at all.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -102,53 +105,45 @@ fn restore(
         )));
     }
     write_all(source, content, targets)?;
-    let after = count_keys(targets)?;
-    let is_right = if before > 0 { after >= content.keys } else { after == content.keys };
-    if is_right {
-        return Ok(());
+    let deadline = Instant::now() + COUNT_WAIT;
+    loop {
+        let after = count_keys(targets)?;
+        if after == content.keys || before > 0 && after > content.keys {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            let (after, keys) = (grouped(after), grouped(content.keys));
+            let why = "somebody else writes there";
+            return Err(Failure::failed(format!("the target has {after} keys, the backup {keys}: {why}")));
+        }
+        thread::sleep(ASK_INTERVAL);
     }
-    let (after, keys) = (grouped(after), grouped(content.keys));
-    Err(Failure::failed(format!(
-        "the target has {after} keys, the backup {keys}: somebody else writes there"
-    )))
 }
 
 /// Writes all groups, some at a time; the first failure ends all.
 fn write_all(source: &Source, content: Content, targets: &[SocketAddr]) -> Result<(), Failure> {
     let amount = Amount::new("restored");
     amount.more(content.bytes);
-    let (next, over) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let (next, over, failed) = (AtomicUsize::new(0), AtomicBool::new(false), Mutex::new(None));
     let work = || {
         let mut writer = Writer::new(targets, &amount);
         while let Some(group) = source.catalog.groups.get(next.fetch_add(1, Ordering::Relaxed)) {
             let written = source.each_key(group, |key, value| match over.load(Ordering::Relaxed) {
-                true => Err(Failure::failed("another group failed")),
+                true => Err(Failure::failed("another group has failed")),
                 false => writer.set(key, value),
             });
-            written.and_then(|()| writer.flush()).inspect_err(|_| over.store(true, Ordering::Relaxed))?;
+            let Err(failure) = written.and_then(|()| writer.flush()) else { continue };
+            // Only the first is news.
+            if !over.swap(true, Ordering::Relaxed) {
+                *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
+            }
+            return;
         }
-        Ok(())
     };
     let workers = WORKERS_MAX.min(source.catalog.groups.len());
-    let outcomes: Vec<Result<(), Failure>> = thread::scope(|scope| {
-        let running: Vec<_> = (0..workers)
-            .map(|_| {
-                scope.spawn(|| {
-                    let outcome: Result<(), Failure> = work();
-                    outcome
-                })
-            })
-            .collect();
-        running
-            .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(|_| Err(Failure::failed("a worker panicked"))))
-            .collect()
-    });
+    thread::scope(|scope| (0..workers).for_each(|_| drop(scope.spawn(work))));
     amount.clear();
-    // What the others say is that one failed.
-    let mut failures: Vec<Failure> = outcomes.into_iter().filter_map(Result::err).collect();
-    failures.sort_by_key(|failure| failure.error.to_string() == "another group failed");
-    failures.into_iter().next().map_or(Ok(()), Err)
+    failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
 }
 
 /// How many keys the whole cluster has.
