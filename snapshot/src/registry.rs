@@ -28,6 +28,8 @@ pub enum Use {
     Merging,
     /// One of several files of a snapshot that is being sent, which another one counts for.
     SendingBeside,
+    /// Being read for a backup. Whoever holds it for that bounds how many are.
+    BackingUp,
 }
 
 /// A use that was refused; try again when another has ended.
@@ -121,7 +123,9 @@ impl Registry {
             Use::Building => self.limits.builds_max,
             Use::Sending => self.limits.sends_max,
             Use::Receiving => self.limits.receives_max,
-            Use::Installing | Use::Serving | Use::Merging | Use::SendingBeside => return Ok(()),
+            Use::Installing | Use::Serving | Use::Merging | Use::SendingBeside | Use::BackingUp => {
+                return Ok(());
+            }
         };
         let running = self.files.values().filter_map(|entry| entry.uses.get(&usage)).sum();
         if running < limit { Ok(()) } else { Err(Refused::Busy { usage, running }) }

@@ -1,5 +1,6 @@
 //! Every integration test of the project, in one binary.
 
+mod backups;
 mod bad_disk;
 mod bad_input;
 mod clients;

@@ -1,4 +1,5 @@
-//! A plain blocking RESP client: one question, one answer. For `status` and for finding out who owns what.
+//! A plain blocking RESP client: one question, one answer, or many of each. For `status`, for finding out who owns what, and
+//! for backups.
 
 use crate::cli::resp::{self, Reply};
 use std::io::{self, Read, Write};
@@ -51,6 +52,16 @@ impl Client {
         Ok(Client { address, stream, timeout, buffer: Vec::new() })
     }
 
+    /// From now on a question may take `timeout`: for one who would rather know soon that nobody is there.
+    ///
+    /// # Errors
+    /// [`ClientError::Link`]
+    pub fn be_patient(&mut self, timeout: Duration) -> Result<(), ClientError> {
+        let address = self.address;
+        self.timeout = timeout;
+        self.stream.set_write_timeout(Some(timeout)).map_err(|error| ClientError::Link { address, error })
+    }
+
     /// Sends one command and hands its reply to `read`. After an error other than [`ClientError::Refused`]
     /// the connection is of no more use.
     ///
@@ -80,6 +91,47 @@ impl Client {
                 Ok(None) => self.receive(deadline).map_err(link)?,
             }
         }
+    }
+
+    /// Sends commands that are encoded already. Their replies are to be taken with [`Client::replies`] before anything else
+    /// is asked.
+    ///
+    /// # Errors
+    /// [`ClientError::Link`]: how many of them arrived is not known.
+    pub fn send(&mut self, requests: &[u8]) -> Result<(), ClientError> {
+        let address = self.address;
+        self.buffer.clear();
+        self.stream.write_all(requests).map_err(|error| ClientError::Link { address, error })
+    }
+
+    /// Hands the next `count` replies to `take`, in order, errors of the server too, each with its place among them.
+    ///
+    /// # Errors
+    /// [`ClientError::Link`] and [`ClientError::Nonsense`]: nothing is known of those that were not handed out.
+    pub fn replies(
+        &mut self,
+        count: usize,
+        mut take: impl FnMut(usize, Reply<'_>),
+    ) -> Result<(), ClientError> {
+        let address = self.address;
+        let deadline = Instant::now() + self.timeout;
+        let (mut taken, mut used) = (0, 0);
+        while taken < count {
+            match resp::decode(&self.buffer[used..]) {
+                Ok(Some((reply, consumed))) => {
+                    take(taken, reply);
+                    (taken, used) = (taken + 1, used + consumed);
+                }
+                Err(bad) => return Err(ClientError::Nonsense { address, what: bad.to_string() }),
+                Ok(None) => {
+                    self.buffer.drain(..used);
+                    used = 0;
+                    self.receive(deadline).map_err(|error| ClientError::Link { address, error })?;
+                }
+            }
+        }
+        self.buffer.drain(..used);
+        Ok(())
     }
 
     fn receive(&mut self, deadline: Instant) -> io::Result<()> {

@@ -1,10 +1,11 @@
-//! The command line: what `ringraft serve | bench | demo | dev | status | member | transfer | log |
-//! snapshot` do.
+//! The command line: what `ringraft serve | bench | demo | dev | status | member | transfer | backup |
+//! restore | log | snapshot` do.
 //!
 //! Data goes to standard output, everything else to standard error; how a command ended is its
 //! [exit code](Exit). The load client in [`load`] shares no code with the server, so that a fault of one
 //! cannot hide a fault of the other.
 
+pub mod backup;
 pub mod bench;
 pub mod client;
 pub mod demo;
@@ -20,6 +21,7 @@ pub mod progress;
 pub mod quantity;
 pub mod ready;
 pub mod resp;
+pub mod restore;
 pub mod serve;
 pub mod settings;
 pub mod signals;
@@ -62,6 +64,10 @@ pub enum Command {
     Member(member::MemberArgs),
     /// Hand the leadership of a group to a node
     Transfer(member::TransferArgs),
+    /// Copy the state of a running cluster into a directory
+    Backup(backup::BackupArgs),
+    /// Write a backup into a running cluster, of any number of nodes, shards and groups
+    Restore(restore::RestoreArgs),
     /// Look into the log of a stopped node; changes nothing
     Log(log::LogArgs),
     /// Take snapshots, or look into those of a stopped node
@@ -91,6 +97,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Status(args) => status::run(&args),
         Command::Member(args) => member::run(&args),
         Command::Transfer(args) => member::run_transfer(&args),
+        Command::Backup(args) => backup::run(&args),
+        Command::Restore(args) => restore::run(&args),
         Command::Log(args) => log::run(&args),
         Command::Snapshot(args) => snapshot::run(&args),
     }

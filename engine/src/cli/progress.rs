@@ -1,4 +1,4 @@
-//! The progress bar of `bench` and `demo`: on standard error, and only if that is a terminal.
+//! Progress bars: on standard error, and only if that is a terminal.
 
 use crate::cli::load::{Phase, Progress};
 use crate::cli::quantity::grouped;
@@ -8,7 +8,7 @@ use std::time::Duration;
 /// The rate shown is that of at least this time: short enough to see an outage, long enough to be read.
 const RATE_TIME: Duration = Duration::from_millis(400);
 
-/// A bar with the phase, how far it is, and the rate now.
+/// The progress of `bench` and `demo`: a bar with the phase, how far it is, and the rate now.
 #[derive(Debug)]
 pub struct Bar {
     bar: ProgressBar,
@@ -77,6 +77,55 @@ impl Bar {
 impl Default for Bar {
     fn default() -> Bar {
         Bar::new()
+    }
+}
+
+/// The progress of `backup` and `restore`: a bar of so many bytes of those that are known to come.
+#[derive(Debug)]
+pub struct Amount {
+    bar: ProgressBar,
+}
+
+impl Amount {
+    /// An empty bar of what is being done.
+    pub fn new(doing: &'static str) -> Amount {
+        let bar = ProgressBar::new(0).with_prefix(doing);
+        let template =
+            "{prefix:>10} [{bar:40}] {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}";
+        let style = ProgressStyle::with_template(template).expect("a correct template");
+        bar.set_style(style.progress_chars("=> "));
+        Amount { bar }
+    }
+
+    /// So many more bytes are to come.
+    pub fn more(&self, bytes: u64) {
+        self.bar.inc_length(bytes);
+    }
+
+    /// So many more are done.
+    pub fn done(&self, bytes: u64) {
+        self.bar.inc(bytes);
+    }
+
+    /// How far it is, for [`Amount::back_to`].
+    pub fn mark(&self) -> (u64, u64) {
+        (self.bar.position(), self.bar.length().unwrap_or_default())
+    }
+
+    /// What came since was for nothing.
+    pub fn back_to(&self, (position, length): (u64, u64)) {
+        self.bar.set_position(position);
+        self.bar.set_length(length);
+    }
+
+    /// A line that stays; without a terminal too.
+    pub fn say(&self, line: &str) {
+        self.bar.suspend(|| eprintln!("{line}"));
+    }
+
+    /// Takes the bar away.
+    pub fn clear(&self) {
+        self.bar.finish_and_clear();
     }
 }
 

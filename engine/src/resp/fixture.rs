@@ -92,6 +92,7 @@ impl FakeCluster {
         let mut out = Vec::new();
         match plan(&mut self.session, args, &self.view, &mut out) {
             Plan::Done | Plan::ResetStatistics | Plan::TakeSnapshots => {}
+            Plan::Files(_) => reply::bulk(&mut out, b"files"),
             Plan::Close => self.closed = true,
             Plan::One(request) => {
                 assert!(out.is_empty(), "a plan for a group has no reply yet");

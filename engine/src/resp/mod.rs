@@ -9,6 +9,7 @@ mod cluster;
 mod command;
 mod config;
 mod connection;
+mod files;
 mod gather;
 mod info;
 mod keyspace;
@@ -30,6 +31,7 @@ mod fixture;
 mod tests;
 
 pub use cluster::{moved, node_id};
+pub use files::{FilesAsk, READ_BYTES_MAX};
 pub use gather::Gather;
 pub use plan::{Asked, Plan, Request, Way, plan};
 pub use proto::to_proto;

@@ -1,10 +1,11 @@
 //! From a request to what must be done for it.
 
+use super::files::FilesAsk;
 use super::gather::Gather;
 use super::session::Session;
 use super::spec::{self, Spec, Verb};
 use super::view::{ClusterView, Leader, Redirect};
-use super::{client, cluster, command, config, connection, info, keyspace, members, strings};
+use super::{client, cluster, command, config, connection, files, info, keyspace, members, strings};
 use crate::kv::{Command, KEY_BYTES_MAX, key_slot};
 use net::resp::reply;
 use raft::GroupId;
@@ -40,6 +41,8 @@ pub enum Plan<'a> {
     ResetStatistics,
     /// RINGRAFT SNAPSHOT: every group of this node is to be saved; the reply, `OK`, does not wait for that.
     TakeSnapshots,
+    /// RINGRAFT FILES, READ and SNAPSHOT GROUP: this shard's files of a group are asked for; its answer is the reply.
+    Files(FilesAsk),
 }
 
 /// What a group is asked beside keys.
@@ -196,7 +199,7 @@ fn dispatch<'a>(verb: Verb, session: &mut Session, context: Context<'a, '_>, out
         | V::ClusterCountKeysInSlot
         | V::ClusterGetKeysInSlot => cluster::plan(verb, session, context, out),
         V::RingraftMember => members::plan_member(context, out),
-        V::RingraftSnapshot => Plan::TakeSnapshots,
+        V::RingraftFiles | V::RingraftRead | V::RingraftSnapshot => files::plan(verb, context, out),
         V::RingraftTransfer => members::plan_transfer(context, out),
         V::Help => command::help(context, out),
         V::Container => wrong_arity(out, session.last_command),

@@ -209,7 +209,13 @@ pub(super) static FUNCTION: [Spec; 2] = [
     ),
 ];
 
-pub(super) static RINGRAFT: [Spec; 5] = [
+pub(super) static RINGRAFT: [Spec; 7] = [
+    sub(
+        (Verb::RingraftFiles, "files", "ringraft|files", 3),
+        "admin stale",
+        ("", "nondeterministic_output"),
+        ("7.0.0", "The snapshot files of a group of this shard, kept for RINGRAFT READ: GROUP"),
+    ),
     sub(
         (Verb::Help, "help", "ringraft|help", 2),
         "loading stale",
@@ -223,10 +229,16 @@ pub(super) static RINGRAFT: [Spec; 5] = [
         ("7.0.0", "Adds, removes and lists nodes: ADD NODE=IP:PORT, REMOVE NODE, LIST"),
     ),
     sub(
-        (Verb::RingraftSnapshot, "snapshot", "ringraft|snapshot", 2),
+        (Verb::RingraftRead, "read", "ringraft|read", 5),
+        "admin stale",
+        ("", "nondeterministic_output"),
+        ("7.0.0", "Bytes of a file that RINGRAFT FILES named: FILE OFFSET BYTES"),
+    ),
+    sub(
+        (Verb::RingraftSnapshot, "snapshot", "ringraft|snapshot", -2),
         "admin stale",
         ("", ""),
-        ("7.0.0", "Saves all groups of this node in the background"),
+        ("7.0.0", "Saves all groups of this node in the background, or one of this shard: [GROUP]"),
     ),
     sub(
         (Verb::RingraftStatus, "status", "ringraft|status", -2),

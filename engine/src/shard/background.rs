@@ -12,6 +12,7 @@ use super::Shard;
 use super::receives::ReceiveEnd;
 use super::saves::SaveEnd;
 use super::sends::SendEnd;
+use super::transfers::ReadEnd;
 use crate::state_machine::StateMachine;
 
 /// Work for the executor's background queue.
@@ -31,6 +32,8 @@ pub(super) enum Finished<S, D: Disk> {
     Sent(SendEnd<D>),
     /// A step of receiving one.
     Received(ReceiveEnd<S, D>),
+    /// A piece of a snapshot was read for a client.
+    Copied(ReadEnd<D>),
     /// So many old snapshot files are gone.
     Collected(usize),
 }
@@ -88,6 +91,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                 Finished::Saved(end) => self.take_saved(end),
                 Finished::Sent(end) => self.take_sender(end),
                 Finished::Received(end) => self.take_received(end),
+                Finished::Copied(end) => self.take_copied(end),
                 Finished::Collected(files) => self.take_collected(files),
             }
         }

@@ -18,6 +18,7 @@ use super::io::{Action, ClientData};
 use super::looks::Bound;
 use super::request::{Outcome, ReplyTo};
 use super::settings::ShardSettings;
+use super::transfers::Asked as FilesAsked;
 use crate::directory::Directory;
 use crate::resp::{Session, to_proto};
 use crate::view::View;
@@ -66,6 +67,8 @@ pub(super) struct Clients {
     scratch: Vec<u8>,
     /// One of them asked for snapshots of all groups of this node.
     wants_snapshots: bool,
+    /// What they asked about snapshot files in this turn.
+    asked: Vec<FilesAsked>,
 }
 
 impl Clients {
@@ -84,6 +87,7 @@ impl Clients {
             arrivals: Vec::new(),
             scratch: Vec::new(),
             wants_snapshots: false,
+            asked: Vec::new(),
         }
     }
 
@@ -295,6 +299,11 @@ impl Clients {
     /// Whether a client has asked for snapshots since this was asked.
     pub(super) fn take_wants_snapshots(&mut self) -> bool {
         std::mem::take(&mut self.wants_snapshots)
+    }
+
+    /// What clients asked about snapshot files since this was asked.
+    pub(super) fn take_asked(&mut self) -> Vec<FilesAsked> {
+        std::mem::take(&mut self.asked)
     }
 
     /// What is owed to clients.

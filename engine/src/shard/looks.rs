@@ -109,6 +109,9 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             Bound::new("snapshots sent", self.transfers.outgoing.len(), Limits::default().sends_max),
             Bound::new("callers with snapshots", self.transfers.callers.len(), super::transfers::CALLERS_MAX),
         ];
+        let (held, reads) = self.transfers.backups.len();
+        bounds.push(Bound::new("groups held for backups", held, super::transfers::GROUPS_HELD_MAX));
+        bounds.push(Bound::new("reads for backups", reads, super::transfers::READS_WAITING_MAX));
         self.clients.bounds(&mut bounds);
         self.links.bounds(&mut bounds);
         let held = |replica: &Replica<S>| replica.route.held();

@@ -265,9 +265,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         drop(quoted);
         let used = parsed.into_used();
         self.clients.keep_rest(arrivals, &used);
-        if self.clients.take_wants_snapshots() {
-            self.save_all_of_node();
-        }
+        self.take_asked();
         self.tick();
         self.advance_saves();
         self.drive_transfers();

@@ -4,6 +4,8 @@
 //! loads them, and answers once it is safe ([`super::receives`]). Each chunk is answered before the next is sent, so a
 //! transfer holds one chunk in memory at each end, and the slower end sets the pace.
 
+mod backups;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -20,6 +22,9 @@ use super::receives::Receive;
 use super::sends::Outgoing;
 use super::settings::ShardSettings;
 use crate::state_machine::StateMachine;
+pub(super) use backups::{Asked, Backups, ReadEnd};
+#[cfg(feature = "simulation")]
+pub(super) use backups::{GROUPS_HELD_MAX, READS_WAITING_MAX};
 
 /// What one chunk carries: large enough for the disk, small enough for a turn to check.
 pub(super) const CHUNK_BYTES: u32 = 512 << 10;
@@ -155,6 +160,7 @@ pub(super) struct Transfers<D: Disk> {
     pub(super) outgoing: Vec<Outgoing<D>>,
     pub(super) callers: Vec<Caller>,
     pub(super) receives: Vec<Receive<D>>,
+    pub(super) backups: Backups<D>,
     pub(super) send_rate: RateLimit,
     pub(super) receive_rate: RateLimit,
     /// Numbers transfers, callers and attempts of this start.
@@ -175,6 +181,7 @@ impl<D: Disk> Transfers<D> {
             outgoing: Vec::new(),
             callers: Vec::new(),
             receives: Vec::new(),
+            backups: Backups::default(),
             send_rate: rate(),
             receive_rate: rate(),
             // A number means one transfer, also to a receiver that remembers an earlier start of ours.
@@ -190,7 +197,8 @@ impl<D: Disk> Transfers<D> {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.outgoing.is_empty() && self.callers.is_empty() && self.receives.is_empty()
+        let between_nodes = self.outgoing.is_empty() && self.callers.is_empty() && self.receives.is_empty();
+        between_nodes && self.backups.is_empty()
     }
 
     fn line_of(&mut self, socket: SocketId) -> Option<&mut Line> {
@@ -256,6 +264,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         if self.transfers.is_empty() && self.transfers.tells_at.is_none() {
             return;
         }
+        self.drive_backups();
         self.drive_sends();
         self.drive_callers();
         self.drive_receives();

@@ -22,7 +22,7 @@ pub mod workload;
 mod complete;
 mod encode;
 mod link;
-mod routes;
+pub(in crate::cli) mod routes;
 mod run;
 mod source;
 mod worker;

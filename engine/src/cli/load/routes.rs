@@ -17,7 +17,7 @@ pub(super) struct Endpoint {
 }
 
 /// Slot ranges with their owners, as `CLUSTER SLOTS` tells them.
-pub(super) type Owners = Vec<(u16, u16, SocketAddr)>;
+pub(in crate::cli) type Owners = Vec<(u16, u16, SocketAddr)>;
 
 #[derive(Debug)]
 pub(super) struct Routes {
@@ -121,7 +121,7 @@ impl Endpoint {
 }
 
 /// Reads the answer to `CLUSTER SLOTS`; `asked` stands for a host the server does not name.
-pub(super) fn owners(reply: Reply<'_>, asked: SocketAddr) -> Result<Owners, String> {
+pub(in crate::cli) fn owners(reply: Reply<'_>, asked: SocketAddr) -> Result<Owners, String> {
     let Reply::Array(ranges) = reply else { return Err(format!("odd answer to CLUSTER SLOTS: {reply:?}")) };
     let read = |range| match range {
         Reply::Array(range) => owner(range, asked),
@@ -150,7 +150,7 @@ fn slot(reply: Reply<'_>) -> Option<u16> {
 }
 
 /// Reads `MOVED 3999 127.0.0.1:6381`.
-pub(super) fn moved(error: &[u8], asked: SocketAddr) -> Option<(u16, SocketAddr)> {
+pub(in crate::cli) fn moved(error: &[u8], asked: SocketAddr) -> Option<(u16, SocketAddr)> {
     let text = std::str::from_utf8(error).ok()?;
     let mut words = text.split_whitespace().skip(1);
     let slot = words.next()?.parse().ok().filter(|slot| *slot < SLOTS)?;

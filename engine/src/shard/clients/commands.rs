@@ -5,7 +5,7 @@ use std::ops::Range;
 use net::resp::Parse;
 use raft::Time;
 
-use super::{Arrival, Clients};
+use super::{Arrival, Clients, FilesAsked};
 use crate::resp::{Asked, Plan, Way, plan};
 use crate::shard::dispatch::Requests;
 use crate::shard::request::{Kind, ReplyTo, RequestBody, RequestHead};
@@ -162,11 +162,7 @@ impl Clients {
             Plan::Ask(Asked { group, way, bytes }, gather) => {
                 let reply = client.replies.open();
                 client.gathering.push((reply, gather));
-                let kind = match way {
-                    Way::Write => Kind::Write,
-                    Way::Read => Kind::Read,
-                    Way::Control => Kind::Control,
-                };
+                let kind = kind(way);
                 let reply_to = ReplyTo::Client { socket: client.socket, slot: reply, part: 0 };
                 let head = RequestHead { group, kind, reply_to, deadline, proxied: false };
                 requests.push(head, RequestBody::Owned(bytes));
@@ -189,6 +185,10 @@ impl Clients {
                 net::resp::reply::simple(&mut self.scratch, "OK");
                 client.replies.push(&self.scratch, &mut client.out);
             }
+            Plan::Files(ask) => {
+                let (socket, slot) = (client.socket, client.replies.open());
+                self.asked.push(FilesAsked { socket, slot, ask });
+            }
             Plan::Status(_) => {
                 let status = crate::status::node_status(&self.directory);
                 net::resp::reply::bulk(&mut self.scratch, status.as_bytes());
@@ -208,6 +208,14 @@ impl Clients {
                 client.closing = true;
             }
         }
+    }
+}
+
+fn kind(way: Way) -> Kind {
+    match way {
+        Way::Write => Kind::Write,
+        Way::Read => Kind::Read,
+        Way::Control => Kind::Control,
     }
 }
 
