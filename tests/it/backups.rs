@@ -18,6 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const KEYS: u64 = 300;
 /// Keys that are deleted.
 const DELETED: u64 = 50;
+/// The longest key that there may be.
+const LONG_KEY_BYTES: usize = 64 << 10;
 /// A value of some chunks.
 const LARGE_BYTES: usize = 3 << 20;
 
@@ -123,6 +125,7 @@ fn fill(cluster: &Cluster) {
     let mut client = cluster.client(1).expect("a ready node takes clients");
     set(&mut client, "empty", b"");
     set(&mut client, "large", &vec![b'x'; LARGE_BYTES]);
+    set(&mut client, &"k".repeat(LONG_KEY_BYTES), b"of a long key");
     set(&mut client, "any \0\r\n\u{ff} bytes", b"\0\r\n$-1\r\n");
     (0..DELETED).for_each(|key| set(&mut client, &format!("deleted{key}"), b"was here"));
     let targets: Vec<String> = cluster.ids().map(|id| cluster.address(id).to_string()).collect();
@@ -150,6 +153,7 @@ fn assert_restored(cluster: &Cluster, least: &[u64], most: &[u64]) {
     assert_eq!(read(cluster, b"empty"), Value::Bulk(Vec::new()));
     assert_eq!(read(cluster, b"large"), Value::Bulk(vec![b'x'; LARGE_BYTES]));
     assert_eq!(read(cluster, "any \0\r\n\u{ff} bytes".as_bytes()), Value::Bulk(b"\0\r\n$-1\r\n".to_vec()));
+    assert_eq!(read(cluster, &[b'k'; LONG_KEY_BYTES]), Value::Bulk(b"of a long key".to_vec()));
     for key in 0..DELETED {
         assert_eq!(read(cluster, format!("deleted{key}").as_bytes()), Value::Null, "deleted{key}");
     }
@@ -200,7 +204,7 @@ fn a_backup_under_load_is_restored_into_a_cluster_of_another_shape() {
     let other = Options { nodes: 2, groups: Some(5), redirect: Redirect::Moved, ..Options::default() };
     let cluster = start(other);
     let restored = succeeded(&restore(cluster.address(1), &out, &[]));
-    assert_eq!(restored["keys"], KEYS + 3, "{restored}");
+    assert_eq!(restored["keys"], KEYS + 4, "{restored}");
     assert_restored(&cluster, &before, &after);
     let again = restore(cluster.address(1), &out, &[]);
     refused(&again, 2, &["the target has", "--into-existing"]);
@@ -248,7 +252,7 @@ fn damaged_missing_and_half_finished_backups_are_refused_by_name() {
     let cluster = start(Options { nodes: 1, groups: Some(2), ..Options::default() });
     fill(&cluster);
     succeeded(&backup(cluster.address(1), &out));
-    assert_eq!(succeeded(&check(&out))["keys"], 3);
+    assert_eq!(succeeded(&check(&out))["keys"], 4);
     refused(&backup(cluster.address(1), &out), 2, &["is not empty"]);
     refused(&restore(cluster.address(1), &out, &[]), 2, &["the target has"]);
 
