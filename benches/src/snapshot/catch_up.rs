@@ -31,22 +31,21 @@ struct Return {
     p99_ms: [f64; 2],
 }
 
-/// Bytes and files of the snapshots that a node says it sends.
-fn sent(cluster: &Cluster, id: u16) -> (u64, u64) {
-    let log = cluster.log(id);
+/// Bytes and files of the snapshots that a node, by its log, has begun to send.
+fn sent(log: &str) -> (u64, u64) {
     let number = |line: &str, name: &str| -> Option<u64> {
         let digits = line.split(name).nth(1)?;
         digits.split(|character: char| !character.is_ascii_digit()).next()?.parse().ok()
     };
     let lines = log.lines().filter(|line| line.contains("sending a snapshot"));
     lines.fold((0, 0), |(bytes, files), line| {
-        let (more, count) = (number(line, "bytes=").unwrap_or(0), number(line, "files=").unwrap_or(0));
+        let (more, count) = (number(line, " bytes=").unwrap_or(0), number(line, " files=").unwrap_or(0));
         (bytes + more, files + count)
     })
 }
 
 fn sent_by_peers(cluster: &Cluster) -> (u64, u64) {
-    let sums = cluster.ids().filter(|id| *id != AWAY).map(|id| sent(cluster, id));
+    let sums = cluster.ids().filter(|id| *id != AWAY).map(|id| sent(&cluster.log(id)));
     sums.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
 }
 
@@ -110,4 +109,17 @@ pub(super) fn run(dir: &Path, settings: &Settings) -> anyhow::Result<Vec<String>
     }
     let times = median(all.iter().map(|back| back.p99_ms[1] / back.p99_ms[0]));
     Ok(vec![limit_line("snapshot_catch_up_write_p99_times", times, P99_TIMES_MAX)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_sent_is_read_from_the_log() {
+        let log = "INFO sending a snapshot group=1 to=3 id=2:9 bytes=4096 files=2\nINFO sent a snapshot bytes=1\n\
+            INFO sending a snapshot group=2 to=3 id=2:7 bytes=100 files=1\n";
+        assert_eq!(sent(log), (4196, 3));
+        assert_eq!(sent("nothing"), (0, 0));
+    }
 }

@@ -71,8 +71,9 @@ impl Ours {
     /// Has all that is applied saved.
     fn save(&self) -> anyhow::Result<()> {
         let goal = self.engine.applied(GroupId(1)).context("there is one group")?;
-        self.engine.take_snapshots();
         let is_saved = || {
+            // Again and again: while a save is under way, what came since its begin is not saved by asking once.
+            self.engine.take_snapshots();
             let groups = self.engine.status().groups;
             groups.iter().any(|group| group.group == GroupId(1) && group.snapshot >= goal)
         };

@@ -38,7 +38,7 @@ pub struct Settings {
     #[arg(long, value_delimiter = ',', default_values_t = [256, 1024])]
     pub restart_mib: Vec<u64>,
     /// Restarts with each of them.
-    #[arg(long, default_value_t = 6)]
+    #[arg(long, default_value_t = 4)]
     pub restarts: u16,
     /// The data that is overwritten to count what a node writes, in MiB of keys and values.
     #[arg(long, default_value_t = 1024)]

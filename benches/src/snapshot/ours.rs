@@ -78,3 +78,21 @@ fn add_file(dir: PathBuf, keys: u32, overwrites: u8) -> anyhow::Result<Run<Map>>
     }
     Ok(run)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::data::{key, overwrites, stamp_of};
+    use super::*;
+
+    #[test]
+    fn the_newest_file_that_has_a_key_answers() {
+        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let mut ours = Ours::build(dir.path(), 1000).unwrap();
+        let stamp = |ours: &mut Ours, number| ours.get(&key(number)).unwrap().map(stamp_of);
+        assert!((0..1000).all(|number| stamp(&mut ours, number) == Some((number, 0))));
+        ours.overwrite_half(dir.path(), 1000).unwrap();
+        assert!((0..1000).all(|number| stamp(&mut ours, number) == Some((number, overwrites(number)))));
+        assert_eq!(stamp(&mut ours, 1000), None);
+        assert!(ours.holds(&key(1)).unwrap() && !ours.holds(&key(0)).unwrap());
+    }
+}

@@ -172,3 +172,20 @@ pub(super) fn run(dir: &Path, settings: &Settings) -> anyhow::Result<Vec<String>
         limit_line("snapshot_stream_sender_cpu_seconds_per_gib", sender, SENDER_CPU_MAX),
     ])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_arrives_as_it_was_sent() {
+        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        let (file, manifest) = build(&from, 10_000).unwrap();
+        transfer(&from, &manifest, &to).unwrap();
+        let received: Vec<_> = std::fs::read_dir(&to).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(received.len(), 1, "{received:?}");
+        assert!(std::fs::read(&received[0]).unwrap() == std::fs::read(&file).unwrap());
+        assert!(cp(&file, &dir.path().join("copy")).unwrap() > Duration::ZERO);
+    }
+}
