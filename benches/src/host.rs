@@ -14,11 +14,45 @@ pub fn ended_children_cpu_time() -> anyhow::Result<Duration> {
     ticks(&read_stat("self")?, [15, 16])
 }
 
+/// CPU time of this thread, and of the kernel's workers that do for its ring what would block.
+pub fn ring_thread_cpu_time() -> anyhow::Result<Duration> {
+    let thread = rustix::thread::gettid().as_raw_nonzero().to_string();
+    let worker = format!("(iou-wrk-{thread})");
+    let mut sum = ticks(&read_stat(&format!("self/task/{thread}"))?, [13, 14])?;
+    for task in std::fs::read_dir("/proc/self/task").context("/proc/self/task")? {
+        // A worker may have ended since it was listed.
+        let stat =
+            read_stat(&format!("self/task/{}", task?.file_name().to_string_lossy())).unwrap_or_default();
+        if stat.contains(&worker) {
+            sum += ticks(&stat, [13, 14])?;
+        }
+    }
+    Ok(sum)
+}
+
+/// Bytes that a process has had written to disks, whatever way.
+pub fn disk_bytes(process: u32) -> anyhow::Result<u64> {
+    number_in(&format!("/proc/{process}/io"), "write_bytes:")
+}
+
+/// Bytes that a process holds in memory and that are no pages of files.
+pub fn memory_bytes(process: u32) -> anyhow::Result<u64> {
+    let path = format!("/proc/{process}/status");
+    let kib = number_in(&path, "VmRSS:")?.saturating_sub(number_in(&path, "RssFile:")?);
+    Ok(kib << 10)
+}
+
+/// The number behind `name` on a line of its own.
+fn number_in(path: &str, name: &str) -> anyhow::Result<u64> {
+    let text = std::fs::read_to_string(path).with_context(|| path.to_owned())?;
+    let value = text.lines().find_map(|line| line.strip_prefix(name));
+    let value = value.and_then(|value| value.split_whitespace().next());
+    Ok(value.with_context(|| format!("{path} without {name}"))?.parse()?)
+}
+
 /// Bytes that this process has handed to `write` and its like; what goes through an io_uring is not among them.
 pub fn written_bytes() -> anyhow::Result<u64> {
-    let io = std::fs::read_to_string("/proc/self/io").context("/proc/self/io")?;
-    let written = io.lines().find_map(|line| line.strip_prefix("wchar: "));
-    Ok(written.context("/proc/self/io without wchar")?.parse()?)
+    number_in("/proc/self/io", "wchar:")
 }
 
 fn read_stat(process: &str) -> anyhow::Result<String> {
@@ -74,5 +108,12 @@ mod tests {
         assert!(ticks("nonsense", [13, 14]).is_err());
         assert!(cpu_time(std::process::id()).is_ok() && ended_children_cpu_time().is_ok());
         assert!(load_average().unwrap() >= 0.0);
+    }
+
+    #[test]
+    fn what_a_process_holds_and_writes_is_read() {
+        assert!(memory_bytes(std::process::id()).unwrap() > 0);
+        assert!(disk_bytes(std::process::id()).is_ok() && written_bytes().is_ok());
+        assert!(ring_thread_cpu_time().is_ok());
     }
 }

@@ -72,23 +72,16 @@ enum What {
         #[arg(long, default_value_t = 0.5)]
         seconds: f64,
     },
-    /// Snapshot files against redb and fjall.
+    /// Snapshots: their files against redb, fjall and plain copies, and whole nodes that save, start and catch up.
     Snapshot {
         /// Parts to measure.
         #[arg(value_enum, default_values_t = snapshot::PARTS)]
         parts: Vec<snapshot::Part>,
-        /// Where all data goes, about two gigabytes [default: a fresh directory below the current one].
+        /// Where all data goes, up to ten gigabytes at once [default: a fresh directory below the current one].
         #[arg(long)]
         dir: Option<PathBuf>,
-        /// Rounds that count; the ratios are medians over them.
-        #[arg(long, default_value_t = 7)]
-        rounds: u32,
-        /// Seconds of each side in a round.
-        #[arg(long, default_value_t = 0.5)]
-        seconds: f64,
-        /// Keys of 16 bytes, with values of 128.
-        #[arg(long, default_value_t = 2_000_000)]
-        keys: u32,
+        #[command(flatten)]
+        settings: snapshot::Settings,
     },
     /// The CPU that three nodes without clients use, once all their groups rest.
     Idle {
@@ -142,10 +135,7 @@ fn main() -> anyhow::Result<ExitCode> {
             let slice = Duration::from_secs_f64(seconds);
             log::run(fresh(dir)?.path(), log::Settings { rounds, slice }, &parts)?;
         }
-        What::Snapshot { parts, dir, rounds, seconds, keys } => {
-            let slice = Duration::from_secs_f64(seconds);
-            snapshot::run(fresh(dir)?.path(), snapshot::Settings { rounds, slice, keys }, &parts)?;
-        }
+        What::Snapshot { parts, dir, settings } => snapshot::run(fresh(dir)?.path(), &settings, &parts)?,
         What::Idle { dir, groups } => idle::run(fresh(dir)?.path(), groups)?,
         What::Overwrite { dir, seconds } => {
             println!("{}", disk::overwrite(&dir, Duration::from_secs_f64(seconds))?.as_nanos());

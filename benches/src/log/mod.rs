@@ -87,7 +87,7 @@ impl Meter {
 }
 
 /// Waits until something in the ring is done.
-async fn turn(context: &Context) {
+pub(crate) async fn turn(context: &Context) {
     context.ring().submit();
     context.ring().wait().await;
     context.ring().events(&mut Vec::new());

@@ -16,16 +16,29 @@ pub(super) fn key(number: u32) -> [u8; 16] {
     key
 }
 
-/// The value of key number `number`.
-pub(super) fn value(number: u32) -> [u8; VALUE_BYTES] {
+/// The value that key number `number` has after so many overwrites.
+pub(super) fn value(number: u32, overwrites: u8) -> [u8; VALUE_BYTES] {
     let mut value = [b'v'; VALUE_BYTES];
     value[..4].copy_from_slice(&number.to_le_bytes());
+    value[4] = overwrites;
     value
 }
 
-/// Which key a value belongs to.
-pub(super) fn number_of(value: &[u8]) -> u32 {
-    value.first_chunk().map_or(u32::MAX, |front| u32::from_le_bytes(*front))
+/// Which key a value belongs to, and after how many overwrites.
+pub(super) fn stamp_of(value: &[u8]) -> (u32, u8) {
+    let stamp: Option<&[u8; 5]> = value.first_chunk();
+    stamp
+        .map_or((u32::MAX, 0), |[a, b, c, d, overwrites]| (u32::from_le_bytes([*a, *b, *c, *d]), *overwrites))
+}
+
+/// The numbers below `keys` whose values are overwritten where half of them are.
+pub(super) fn overwritten(keys: u32) -> impl Iterator<Item = u32> {
+    (1..keys).step_by(2)
+}
+
+/// How often key number `number` is overwritten there.
+pub(super) fn overwrites(number: u32) -> u8 {
+    u8::from(number % 2 == 1)
 }
 
 #[cfg(test)]
@@ -37,6 +50,12 @@ mod tests {
     fn keys_are_unique_and_values_say_whose_they_are() {
         let keys: BTreeSet<_> = (0..10_000).map(key).collect();
         assert_eq!(keys.len(), 10_000);
-        assert!((0..100).all(|number| number_of(&value(number)) == number));
+        assert!((0..100).all(|number| stamp_of(&value(number, 3)) == (number, 3)));
+    }
+
+    #[test]
+    fn half_of_the_keys_are_overwritten() {
+        assert!(overwritten(100).eq((0..100).filter(|number| overwrites(*number) == 1)));
+        assert_eq!(overwritten(100).count(), 50);
     }
 }

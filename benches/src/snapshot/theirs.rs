@@ -6,7 +6,7 @@ use fjall::config::CompressionPolicy;
 use fjall::{CompressionType, KeyspaceCreateOptions};
 use redb::{ReadableDatabase, TableDefinition};
 
-use super::data::{key, value};
+use super::data::{key, overwritten, value};
 
 /// Caches that hold everything.
 const CACHE_BYTES: usize = 4 << 30;
@@ -15,23 +15,21 @@ const TABLE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("keys");
 /// redb, read within one transaction.
 pub(super) struct Redb {
     table: redb::ReadOnlyTable<&'static [u8], &'static [u8]>,
-    _database: redb::Database,
+    database: redb::Database,
 }
 
 impl Redb {
     pub(super) fn build(dir: &Path, keys: u32) -> anyhow::Result<Redb> {
-        let path = dir.join("redb");
-        let database = redb::Database::builder().set_cache_size(CACHE_BYTES).create(path)?;
-        let write = database.begin_write()?;
-        {
-            let mut table = write.open_table(TABLE)?;
-            for number in sorted(keys) {
-                table.insert(&key(number)[..], &value(number)[..])?;
-            }
-        }
-        write.commit()?;
-        let table = database.begin_read()?.open_table(TABLE)?;
-        Ok(Redb { table, _database: database })
+        let database = redb::Database::builder().set_cache_size(CACHE_BYTES).create(dir.join("redb"))?;
+        put_all(&database, sorted(0..keys), 0)?;
+        Ok(Redb { table: database.begin_read()?.open_table(TABLE)?, database })
+    }
+
+    /// Overwrites half of the keys.
+    pub(super) fn overwrite_half(&mut self, keys: u32) -> anyhow::Result<()> {
+        put_all(&self.database, sorted(overwritten(keys)), 1)?;
+        self.table = self.database.begin_read()?.open_table(TABLE)?;
+        Ok(())
     }
 
     /// Hands the value of a key to `look`.
@@ -40,13 +38,26 @@ impl Redb {
     }
 }
 
-/// fjall, without compression, compacted.
+/// Puts these keys, in one transaction.
+fn put_all(database: &redb::Database, numbers: Vec<u32>, overwrites: u8) -> anyhow::Result<()> {
+    let write = database.begin_write()?;
+    {
+        let mut table = write.open_table(TABLE)?;
+        for number in numbers {
+            table.insert(&key(number)[..], &value(number, overwrites)[..])?;
+        }
+    }
+    Ok(write.commit()?)
+}
+
+/// fjall, without compression.
 pub(super) struct Fjall {
     keyspace: fjall::Keyspace,
     _database: fjall::Database,
 }
 
 impl Fjall {
+    /// All keys, compacted.
     pub(super) fn build(dir: &Path, keys: u32) -> anyhow::Result<Fjall> {
         let database = fjall::Database::builder(dir.join("fjall")).cache_size(CACHE_BYTES as u64).open()?;
         let plain = || {
@@ -54,12 +65,22 @@ impl Fjall {
             KeyspaceCreateOptions::default().data_block_compression_policy(none)
         };
         let keyspace = database.keyspace("keys", plain)?;
-        for number in sorted(keys) {
-            keyspace.insert(key(number), value(number))?;
+        let fjall = Fjall { keyspace, _database: database };
+        fjall.put_all(sorted(0..keys), 0)?;
+        fjall.keyspace.major_compact()?;
+        Ok(fjall)
+    }
+
+    /// Overwrites half of the keys, which are above the others in files of their own, as ours are.
+    pub(super) fn overwrite_half(&self, keys: u32) -> anyhow::Result<()> {
+        self.put_all(sorted(overwritten(keys)), 1)
+    }
+
+    fn put_all(&self, numbers: Vec<u32>, overwrites: u8) -> anyhow::Result<()> {
+        for number in numbers {
+            self.keyspace.insert(key(number), value(number, overwrites))?;
         }
-        keyspace.rotate_memtable_and_wait()?;
-        keyspace.major_compact()?;
-        Ok(Fjall { keyspace, _database: database })
+        Ok(self.keyspace.rotate_memtable_and_wait()?)
     }
 
     /// The value of a key.
@@ -68,9 +89,9 @@ impl Fjall {
     }
 }
 
-/// All numbers, in the order of their keys.
-fn sorted(keys: u32) -> Vec<u32> {
-    let mut numbers: Vec<u32> = (0..keys).collect();
+/// The numbers in the order of their keys.
+fn sorted(numbers: impl Iterator<Item = u32>) -> Vec<u32> {
+    let mut numbers: Vec<u32> = numbers.collect();
     numbers.sort_unstable_by_key(|number| key(*number));
     numbers
 }

@@ -1,0 +1,157 @@
+//! Restarts of a node that was killed, while its two peers serve: until it answers a client, and what it holds in memory then.
+//!
+//! Nothing is saved for the occasion: the node starts from the snapshots and the log that it happened to have.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use ringraft_tests::client::{Client, Value};
+use ringraft_tests::poll;
+use ringraft_tests::process::Cluster;
+
+use super::{Settings, forget_cache, nodes};
+use crate::host;
+use crate::summary::{limit_line, median};
+
+const NODES: u16 = 3;
+const SECONDS_MAX: f64 = 1.0;
+/// 2 GiB at 16 GiB of data.
+const MEMORY_PART_MAX: f64 = 0.125;
+/// The data at which memory is bounded, in MiB.
+const LARGE_MIB: f64 = 16_384.0;
+/// Between two attempts to be answered.
+const RETRY_AFTER: Duration = Duration::from_millis(1);
+
+/// One restart.
+struct Restart {
+    /// From just before the program is executed to the first answer.
+    answered: Duration,
+    /// To where all of the node's replicas have what their peers had applied at the beginning.
+    caught_up: Duration,
+    memory_bytes: u64,
+}
+
+/// Asks a node that starts for a key until it answers with the value, as a client that tries to connect again and again.
+fn first_answer(cluster: &Cluster, id: u16, deadline: Instant) -> anyhow::Result<()> {
+    let get = |client: &mut Client| client.line("GET key:000000000000");
+    while Instant::now() < deadline {
+        let client = Client::connect(cluster.address(id), Duration::from_secs(5));
+        if let Ok(mut client) = client
+            && let Ok(answer) = get(&mut client)
+        {
+            ensure!(answer != Value::Null, "the node answers that a key is not there");
+            if matches!(answer, Value::Bulk(_)) {
+                return Ok(());
+            }
+        }
+        std::thread::sleep(RETRY_AFTER);
+    }
+    anyhow::bail!("node {id} answered nothing")
+}
+
+/// Kills a node, lets its peers serve alone, and starts it again.
+fn restart(cluster: &mut Cluster, id: u16) -> anyhow::Result<Restart> {
+    cluster.kill(id);
+    cluster.wait_leaders(nodes::WAIT).map_err(anyhow::Error::msg)?;
+    forget_cache(&cluster.data(id))?;
+    let peer = id % NODES + 1;
+    let goal = nodes::applied(cluster, peer)?;
+    let (began, deadline) = (Instant::now(), Instant::now() + nodes::WAIT);
+    cluster.launch(id).map_err(anyhow::Error::msg)?;
+    first_answer(cluster, id, deadline)?;
+    let answered = began.elapsed();
+    let has_all = || {
+        let status = cluster.status(id);
+        status.is_ok_and(|status| nodes::reaches(&status, &goal, |group| group.applied))
+    };
+    ensure!(poll::until(deadline, has_all), "node {id} does not catch up");
+    let caught_up = began.elapsed();
+    let memory_bytes = host::memory_bytes(nodes::process(cluster, id)?)?;
+    cluster.wait_ready(id).map_err(anyhow::Error::msg)?;
+    Ok(Restart { answered, caught_up, memory_bytes })
+}
+
+/// What one size of data came to.
+struct Figures {
+    mib: u64,
+    /// Seconds to the first answer: median, least, most.
+    answered: [f64; 3],
+    caught_up: f64,
+    memory_mib: f64,
+}
+
+impl Figures {
+    #[expect(clippy::cast_precision_loss, reason = "bytes of memory")]
+    fn of(mib: u64, restarts: &[Restart]) -> Figures {
+        let seconds = || restarts.iter().map(|restart| restart.answered.as_secs_f64());
+        let least = seconds().fold(f64::INFINITY, f64::min);
+        let memory = median(restarts.iter().map(|restart| restart.memory_bytes as f64));
+        Figures {
+            mib,
+            answered: [median(seconds()), least, seconds().fold(0.0, f64::max)],
+            caught_up: median(restarts.iter().map(|restart| restart.caught_up.as_secs_f64())),
+            memory_mib: memory / f64::from(1 << 20),
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a size")]
+    fn data_mib(&self) -> f64 {
+        self.mib as f64
+    }
+}
+
+pub(super) fn run(dir: &Path, settings: &Settings) -> anyhow::Result<Vec<String>> {
+    let mut cluster = nodes::start(dir, NODES, &[])?;
+    let mut all = Vec::new();
+    println!("the node's files are taken out of the page cache before each start (posix_fadvise)");
+    println!(
+        "{:<10} {:>9} {:>7} {:>7} {:>12} {:>11}",
+        "data MiB", "first GET", "least", "most", "caught up", "memory MiB"
+    );
+    for mib in &settings.restart_mib {
+        nodes::fill(&cluster, nodes::keys_of(*mib))?;
+        cluster.wait_caught_up(nodes::WAIT).map_err(anyhow::Error::msg)?;
+        let restarts = (0..settings.restarts).map(|round| restart(&mut cluster, round % NODES + 1));
+        let figures = Figures::of(*mib, &restarts.collect::<anyhow::Result<Vec<_>>>()?);
+        let ([middle, least, most], caught_up) = (figures.answered, figures.caught_up);
+        let memory = figures.memory_mib;
+        println!("{mib:<10} {middle:>7.3} s {least:>7.3} {most:>7.3} {caught_up:>10.3} s {memory:>11.0}");
+        all.push(figures);
+    }
+    Ok(report(&all))
+}
+
+fn report(all: &[Figures]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for figures in all {
+        let (mib, [middle, ..]) = (figures.mib, figures.answered);
+        lines.push(limit_line(&format!("snapshot_restart_seconds_{mib}_mib"), middle, SECONDS_MAX));
+        let part = figures.memory_mib / figures.data_mib();
+        lines.push(limit_line(&format!("snapshot_restart_memory_part_{mib}_mib"), part, MEMORY_PART_MAX));
+    }
+    if let [smaller, .., larger] = all
+        && larger.mib > smaller.mib
+    {
+        let slope = (larger.memory_mib - smaller.memory_mib) / (larger.data_mib() - smaller.data_mib());
+        let scaled = larger.memory_mib + slope * (LARGE_MIB - larger.data_mib());
+        lines.push(limit_line("snapshot_restart_memory_gib_scaled_to_16_gib", scaled / 1024.0, 2.0));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_scaled_by_what_more_data_takes() {
+        let figures =
+            |mib, memory_mib| Figures { mib, answered: [0.5, 0.4, 0.6], caught_up: 1.0, memory_mib };
+        let lines = report(&[figures(256, 300.0), figures(1024, 684.0)]);
+        assert_eq!(lines[0], "LIMIT snapshot_restart_seconds_256_mib 0.50 max 1");
+        assert_eq!(lines[3], "LIMIT snapshot_restart_memory_part_1024_mib 0.67 max 0.125");
+        assert_eq!(lines[4], "LIMIT snapshot_restart_memory_gib_scaled_to_16_gib 8.17 max 2");
+        assert_eq!(report(&[figures(256, 300.0)]).len(), 2, "one size says nothing of others");
+    }
+}
