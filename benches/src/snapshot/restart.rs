@@ -16,10 +16,10 @@ use crate::summary::{limit_line, median};
 
 const NODES: u16 = 3;
 const SECONDS_MAX: f64 = 1.0;
-/// 2 GiB at 16 GiB of data.
-const MEMORY_PART_MAX: f64 = 0.125;
-/// The data at which memory is bounded, in MiB.
-const LARGE_MIB: f64 = 16_384.0;
+/// Whatever the data, up to 16 GiB.
+const MEMORY_GIB_MAX: f64 = 2.0;
+/// The slowest size over the fastest.
+const SPREAD_MAX: f64 = 1.3;
 /// Between two attempts to be answered.
 const RETRY_AFTER: Duration = Duration::from_millis(1);
 
@@ -94,11 +94,6 @@ impl Figures {
             memory_mib: memory / f64::from(1 << 20),
         }
     }
-
-    #[expect(clippy::cast_precision_loss, reason = "a size")]
-    fn data_mib(&self) -> f64 {
-        self.mib as f64
-    }
 }
 
 pub(super) fn run(dir: &Path, settings: &Settings) -> anyhow::Result<Vec<String>> {
@@ -127,15 +122,13 @@ fn report(all: &[Figures]) -> Vec<String> {
     for figures in all {
         let (mib, [middle, ..]) = (figures.mib, figures.answered);
         lines.push(limit_line(&format!("snapshot_restart_seconds_{mib}_mib"), middle, SECONDS_MAX));
-        let part = figures.memory_mib / figures.data_mib();
-        lines.push(limit_line(&format!("snapshot_restart_memory_part_{mib}_mib"), part, MEMORY_PART_MAX));
+        let memory_gib = figures.memory_mib / 1024.0;
+        lines.push(limit_line(&format!("snapshot_restart_memory_gib_{mib}_mib"), memory_gib, MEMORY_GIB_MAX));
     }
-    if let [smaller, .., larger] = all
-        && larger.mib > smaller.mib
-    {
-        let slope = (larger.memory_mib - smaller.memory_mib) / (larger.data_mib() - smaller.data_mib());
-        let scaled = larger.memory_mib + slope * (LARGE_MIB - larger.data_mib());
-        lines.push(limit_line("snapshot_restart_memory_gib_scaled_to_16_gib", scaled / 1024.0, 2.0));
+    let middles = all.iter().map(|figures| figures.answered[0]);
+    let (fastest, slowest) = (middles.clone().fold(f64::MAX, f64::min), middles.fold(0.0, f64::max));
+    if all.len() > 1 {
+        lines.push(limit_line("snapshot_restart_slowest_size_over_fastest", slowest / fastest, SPREAD_MAX));
     }
     lines
 }
@@ -145,13 +138,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_scaled_by_what_more_data_takes() {
-        let figures =
-            |mib, memory_mib| Figures { mib, answered: [0.5, 0.4, 0.6], caught_up: 1.0, memory_mib };
-        let lines = report(&[figures(256, 300.0), figures(1024, 684.0)]);
+    fn sizes_are_compared() {
+        let figures = |mib, answered| Figures {
+            mib,
+            answered: [answered, 0.4, 0.6],
+            caught_up: 1.0,
+            memory_mib: 512.0,
+        };
+        let lines = report(&[figures(256, 0.5), figures(1024, 0.6)]);
         assert_eq!(lines[0], "LIMIT snapshot_restart_seconds_256_mib 0.50 max 1");
-        assert_eq!(lines[3], "LIMIT snapshot_restart_memory_part_1024_mib 0.67 max 0.125");
-        assert_eq!(lines[4], "LIMIT snapshot_restart_memory_gib_scaled_to_16_gib 8.17 max 2");
-        assert_eq!(report(&[figures(256, 300.0)]).len(), 2, "one size says nothing of others");
+        assert_eq!(lines[3], "LIMIT snapshot_restart_memory_gib_1024_mib 0.50 max 2");
+        assert_eq!(lines[4], "LIMIT snapshot_restart_slowest_size_over_fastest 1.20 max 1.3");
+        assert_eq!(report(&[figures(256, 0.5)]).len(), 2, "one size says nothing of others");
     }
 }
