@@ -1,5 +1,6 @@
 //! Snapshot files in the address space: mapped, brought to memory and checked on a thread that may wait for the disk.
 
+use std::fs;
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
@@ -12,6 +13,9 @@ use crate::state_machine::CheckEntry;
 
 /// What is checked in one go. Some milliseconds, as others wait for the same thread.
 const CHECKED_BYTES: usize = 4 << 20;
+
+/// Files up to this size are read into memory: of many groups most files are small, and a process has 65,530 mappings.
+const HELD_BYTES_MAX: u64 = 64 << 10;
 
 /// A file on its way.
 struct Opening {
@@ -36,14 +40,24 @@ pub(super) fn map_runs(context: Context) -> OpenRun {
 }
 
 fn open(path: &Path) -> Result<Opening, SnapshotError> {
-    let failed = |action| move |source| SnapshotError::Io { path: path.to_path_buf(), action, source };
-    let map = Map::open(path).map_err(failed("map"))?;
-    // Its front and its end are looked at first.
-    map.populate(0..PAGE_BYTES.min(map.len())).map_err(failed("read"))?;
-    map.populate(map.len().saturating_sub(2 * PAGE_BYTES)..map.len()).map_err(failed("read"))?;
-    let run = Run::open(Bytes::Mapped(map), path)?;
-    populate(&run, run.index_range()).map_err(failed("read"))?;
+    let failed = |source| SnapshotError::Io { path: path.to_path_buf(), action: "read", source };
+    let run = Run::open(bytes(path).map_err(failed)?, path)?;
+    populate(&run, run.index_range()).map_err(failed)?;
     Ok(Opening { run, pass: CheckPass::default(), more: true })
+}
+
+/// The bytes of a file, those at hand that are looked at first.
+fn bytes(path: &Path) -> io::Result<Bytes> {
+    if fs::metadata(path)?.len() <= HELD_BYTES_MAX {
+        return fs::read(path).map(Bytes::Held);
+    }
+    let Ok(map) = Map::open(path) else {
+        tracing::warn!(path = %path.display(), "cannot map a snapshot file: it is read into memory");
+        return fs::read(path).map(Bytes::Held);
+    };
+    map.populate(0..PAGE_BYTES)?;
+    map.populate(map.len().saturating_sub(2 * PAGE_BYTES)..map.len())?;
+    Ok(Bytes::Mapped(map))
 }
 
 fn populate(run: &Run<Bytes>, range: std::ops::Range<usize>) -> io::Result<()> {
