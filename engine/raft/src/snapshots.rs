@@ -171,8 +171,8 @@ impl Raft {
             }
         } else {
             self.log.reset(id);
-            // What the log was compared with a leader's for is not in it any more.
-            self.accepted = EntryId::ZERO;
+            // Of what was accepted no more is here.
+            self.accepted.index = self.accepted.index.min(id.index);
             self.durability.reset(id);
             if !mutant!(SnapshotKeepsConfig) {
                 self.configs = Configurations::new(id.index, Membership::new(config));

@@ -163,6 +163,7 @@ impl Replica {
         }
         if self.term_at(index) != Some(id.term) {
             self.log = history.to_vec();
+            self.accepted.1 = self.accepted.1.min(index);
         }
         self.base = self.founded();
         self.commit = index;
