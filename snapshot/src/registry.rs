@@ -178,7 +178,8 @@ impl Registry {
 
     /// One file that is neither live nor used, for removal; nobody can begin to use it now.
     pub fn take_garbage(&mut self) -> Option<(SnapshotName, Stage)> {
-        let sent = |usage: &Use| *usage == Use::Sending && runtime::mutant!("snapshot.used_files_removed");
+        let is_sent = |usage: &Use| matches!(usage, Use::Sending | Use::SendingBeside);
+        let sent = |usage: &Use| is_sent(usage) && runtime::mutant!("snapshot.used_files_removed");
         let unused = |entry: &Entry| entry.uses.keys().all(sent);
         let unwanted = |entry: &Entry| !entry.live && !entry.leaving && unused(entry);
         let (name, entry) = self.files.iter_mut().find(|(_, entry)| unwanted(entry))?;
