@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::cli::progress::Amount;
 use crate::cli::quantity::{self, grouped};
 use crate::cli::settings::Address;
-use crate::cli::{Exit, ExitContext, Failure, output};
+use crate::cli::{Exit, Failure, output, status};
 use catalog::{Catalog, Group};
 use fetch::FetchError;
 use leaders::{Leader, Look};
@@ -62,11 +62,7 @@ struct Summary<'a> {
 /// [`Exit::Timeout`]: a group was not saved in time. [`Exit::Corruption`]: what a node sent is damaged. [`Exit::Failed`]: the
 /// directory cannot be written. After all but the first it holds no `backup.toml`, and is of no use.
 pub fn run(args: &BackupArgs) -> Result<(), Failure> {
-    let targets: Vec<SocketAddr> = args
-        .target
-        .iter()
-        .map(|target| target.resolve().exit(Exit::Unavailable))
-        .collect::<Result<_, _>>()?;
+    let targets = status::resolve(&args.target)?;
     let begun = Instant::now();
     let began_unix_s = unix_seconds();
     let look = Look::of(&targets)?;

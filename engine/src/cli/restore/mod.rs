@@ -20,7 +20,7 @@ use crate::cli::progress::Amount;
 use crate::cli::quantity::grouped;
 use crate::cli::resp::Reply;
 use crate::cli::settings::Address;
-use crate::cli::{Exit, ExitContext, Failure, output, status};
+use crate::cli::{Failure, output, status};
 use source::{Content, Source};
 use writer::Writer;
 
@@ -71,9 +71,9 @@ struct Summary<'a> {
 /// the target's log as any client's, so that it is on the disks of a majority when this returns.
 ///
 /// # Errors
-/// [`Exit::Usage`]: the directory is no backup, or the target has keys. [`Exit::Corruption`]: a file of the backup is missing or
-/// not what was written; its name and the place are said, and nothing was written. [`Exit::Unavailable`]: nobody answers.
-/// [`Exit::Timeout`]: the target stores nothing any more. [`Exit::Failed`]: the target refuses a key, or has another number of
+/// [`Exit::Usage`](crate::cli::Exit::Usage): the directory is no backup, or the target has keys. [`Exit::Corruption`](crate::cli::Exit::Corruption): a file of the backup is missing or
+/// not what was written; its name and the place are said, and nothing was written. [`Exit::Unavailable`](crate::cli::Exit::Unavailable): nobody answers.
+/// [`Exit::Timeout`](crate::cli::Exit::Timeout): the target stores nothing any more. [`Exit::Failed`](crate::cli::Exit::Failed): the target refuses a key, or has another number of
 /// keys at the end. After the last three some keys may be written: the same again with `--into-existing` goes on.
 pub fn run(args: &RestoreArgs) -> Result<(), Failure> {
     let begun = Instant::now();
@@ -82,8 +82,7 @@ pub fn run(args: &RestoreArgs) -> Result<(), Failure> {
     let content = source.verify(&checked)?;
     checked.clear();
     if !args.check {
-        let resolve = |target: &Address| target.resolve().exit(Exit::Unavailable);
-        let targets: Vec<SocketAddr> = args.target.iter().map(resolve).collect::<Result<_, _>>()?;
+        let targets = status::resolve(&args.target)?;
         restore(&source, content, &targets, args.into_existing)?;
     }
     report(&source, content, args, begun.elapsed())
@@ -149,7 +148,7 @@ fn write_all(source: &Source, content: Content, targets: &[SocketAddr]) -> Resul
 /// How many keys the whole cluster has.
 ///
 /// # Errors
-/// [`Exit::Unavailable`]: nobody could say.
+/// [`Exit::Unavailable`](crate::cli::Exit::Unavailable): nobody could say.
 fn count_keys(targets: &[SocketAddr]) -> Result<u64, Failure> {
     let deadline = Instant::now() + TARGET_WAIT;
     loop {

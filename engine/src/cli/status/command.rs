@@ -52,7 +52,11 @@ pub fn run(args: &StatusArgs) -> Result<(), Failure> {
     waited.map_err(|wait| Failure::timeout(leaderless(&status, wait)))
 }
 
-fn resolve(targets: &[Address]) -> Result<Vec<SocketAddr>, Failure> {
+/// Where the nodes are that a command is to ask.
+///
+/// # Errors
+/// [`Exit::Unavailable`]: a host has no address.
+pub(in crate::cli) fn resolve(targets: &[Address]) -> Result<Vec<SocketAddr>, Failure> {
     targets.iter().map(|target| target.resolve().exit(Exit::Unavailable)).collect()
 }
 

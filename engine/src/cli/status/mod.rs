@@ -6,6 +6,7 @@
 mod command;
 mod show;
 
+pub(super) use command::resolve;
 pub use command::{StatusArgs, fetch, run, wait_for_leaders};
 
 use serde::{Deserialize, Serialize};
