@@ -49,7 +49,16 @@ pub enum LockError {
 /// Holds a data directory until dropped, or until the process ends in whatever way.
 #[derive(Debug)]
 pub struct DirLock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for DirLock {
+    /// Closing would not do: a child that another thread has forked and that has not begun its program yet holds the same
+    /// open file, and with it the lock. Whoever opened the directory again in that moment was refused (flock(2)).
+    fn drop(&mut self) {
+        // What cannot be unlocked is unlocked when the file closes.
+        let _ = rustix::fs::flock(&self.file, FlockOperation::Unlock);
+    }
 }
 
 /// Takes `dir/LOCK`, so that no two nodes work on one directory.
@@ -62,7 +71,7 @@ pub fn lock_dir(dir: &Path) -> Result<DirLock, LockError> {
     let failed = |source: io::Error| LockError::Io { path: path.clone(), source };
     let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(DirLock { _file: file }),
+        Ok(()) => Ok(DirLock { file }),
         Err(Errno::WOULDBLOCK) => Err(LockError::InUse(dir.to_owned())),
         Err(error) => Err(failed(error.into())),
     }
@@ -83,7 +92,7 @@ pub fn share_dir(dir: &Path) -> Result<Option<DirLock>, LockError> {
         Err(error) => return Err(failed(error)),
     };
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
-        Ok(()) => Ok(Some(DirLock { _file: file })),
+        Ok(()) => Ok(Some(DirLock { file })),
         Err(Errno::WOULDBLOCK) => Err(LockError::InUse(dir.to_owned())),
         Err(error) => Err(failed(error.into())),
     }
@@ -101,6 +110,16 @@ mod tests {
         drop(lock);
         lock_dir(dir.path()).unwrap();
         assert!(matches!(lock_dir(&dir.path().join("missing")), Err(LockError::Io { .. })));
+    }
+
+    #[test]
+    fn a_lock_ends_though_a_forked_child_still_has_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = lock_dir(dir.path()).unwrap();
+        let of_the_child = lock.file.try_clone().unwrap();
+        drop(lock);
+        lock_dir(dir.path()).unwrap();
+        drop(of_the_child);
     }
 
     #[test]
