@@ -11,6 +11,7 @@ use crate::engine::Engine;
 use crate::error::StartError;
 use crate::fatal::{Fatal, FatalHook, abort_hook};
 use crate::kv::{Kv, SlotMap};
+use crate::shard::ServingLimits;
 use crate::state_machine::StateMachine;
 
 /// How clients of the Redis protocol reach the groups of this node (design 8, "two views").
@@ -22,6 +23,13 @@ pub enum Redirect {
     /// A Redis cluster: `-MOVED` for keys that another shard or node leads.
     Moved,
 }
+
+/// Small states are read and checked whole at a start, and what is damaged in them is healed there: so many bytes a shard take about
+/// a tenth of a second.
+const CHECKED_AT_START_BYTES: u64 = 128 << 20;
+
+/// Less than that, and the parts that one read needs push each other out.
+const MAPPED_BYTES_MIN: u64 = 64 << 20;
 
 /// Everything an engine is started with. Made by [`Engine::builder`].
 #[derive(Clone)]
@@ -38,6 +46,8 @@ pub struct Builder {
     pub(crate) log_bytes_max: u64,
     pub(crate) snapshot_after_bytes: u64,
     pub(crate) state_bytes_max: u64,
+    pub(crate) mapped_bytes_max: Option<u64>,
+    pub(crate) checked_at_start_bytes: u64,
     pub(crate) scrub_every: Duration,
     pub(crate) deadline: Duration,
     pub(crate) lease_reads: bool,
@@ -59,6 +69,8 @@ impl Builder {
             log_bytes_max: 4 << 30,
             snapshot_after_bytes: 256 << 20,
             state_bytes_max: 1 << 30,
+            mapped_bytes_max: None,
+            checked_at_start_bytes: CHECKED_AT_START_BYTES,
             scrub_every: Duration::from_secs(24 * 3600),
             deadline: Duration::from_secs(2),
             lease_reads: false,
@@ -141,6 +153,43 @@ impl Builder {
     pub fn state_bytes_max(mut self, bytes: u64) -> Builder {
         self.state_bytes_max = bytes;
         self
+    }
+
+    /// How much of its snapshot files this node keeps in memory, to read them without a disk, in even parts for its shards. It is
+    /// page cache, mapped: what is read most stays, and the system takes back what it cannot spare. Reads of what is not there
+    /// wait for it, and nobody else does. At least 64 MiB. Default: half of the memory that there is.
+    #[must_use]
+    pub fn mapped_bytes_max(mut self, bytes: u64) -> Builder {
+        self.mapped_bytes_max = Some(bytes.max(MAPPED_BYTES_MIN));
+        self
+    }
+
+    /// A start reads and checks so many bytes of each shard's snapshot files whole, which takes about a second for each GiB, and
+    /// heals what is damaged in them before it serves. Larger files are served at once and looked at block by block: damage that
+    /// is found then ends the node, and the start after that heals. Default 128 MiB.
+    #[must_use]
+    pub fn checked_at_start_bytes(mut self, bytes: u64) -> Builder {
+        self.checked_at_start_bytes = bytes;
+        self
+    }
+
+    /// However little of each shard's snapshot files is kept in memory, and read and checked whole at a start.
+    #[cfg(feature = "simulation")]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn serving_bytes(mut self, mapped_bytes_max: u64, checked_at_start_bytes: u64) -> Builder {
+        self.mapped_bytes_max = Some(mapped_bytes_max);
+        self.checked_at_start_bytes = checked_at_start_bytes;
+        self
+    }
+
+    /// What of its files each of so many shards holds, and checks at a start.
+    pub(crate) fn serving(&self, shards: u16) -> ServingLimits {
+        let mapped = self.mapped_bytes_max.unwrap_or_else(|| runtime::memory_bytes() / 2);
+        ServingLimits {
+            mapped_bytes_max: mapped / u64::from(shards.max(1)),
+            checked_at_start_bytes: self.checked_at_start_bytes,
+        }
     }
 
     /// All that a log holds is read and verified so often, at 4 MiB a second for each shard, so that rot is found while other

@@ -308,7 +308,8 @@ pub(crate) fn places(
         ..raftlog::Options::new(identity.store, u32::from(shard), u32::from(shards))
     };
     let log_dir = settings.data_dir.shard_dir(u32::from(shard)).join("log");
-    Places { shard, log_dir, log_options, snapshots_dir: settings.snapshots_dir.clone() }
+    let (snapshots_dir, serving) = (settings.snapshots_dir.clone(), builder.serving(shards));
+    Places { shard, log_dir, log_options, snapshots_dir, serving }
 }
 
 fn listen(

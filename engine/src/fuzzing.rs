@@ -104,9 +104,16 @@ pub async fn open_shard<D: Disk>(
     log_options: raftlog::Options,
     settings: &Rc<Settings>,
 ) -> Result<Vec<Raft>, String> {
-    let places =
-        Places { shard: 0, log_dir: dir.join("log"), log_options, snapshots_dir: dir.join("snapshots") };
-    let opened = shard::open(disk, &places, &|_| Kv::new(0..16_384), shard::loader::read_runs(disk)).await;
+    // Whole, so that everything is looked at.
+    let serving = shard::ServingLimits { mapped_bytes_max: u64::MAX, checked_at_start_bytes: u64::MAX };
+    let places = Places {
+        shard: 0,
+        log_dir: dir.join("log"),
+        log_options,
+        snapshots_dir: dir.join("snapshots"),
+        serving,
+    };
+    let opened = shard::open(disk, &places, &|_| Kv::new(0..16_384), shard::loader::by_reading(disk)).await;
     let opened = opened.map_err(|error| error.to_string())?;
     let replica = |(known, _machine): (raftlog::RecoveredGroup, _)| {
         let group = known.group;

@@ -6,17 +6,15 @@
 //! driver's loop is.
 
 mod looks;
+mod slot;
 
 use std::cell::Cell;
-use std::future::Future;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 
 use raft::{EntryId, EntryKind, GroupId, Index, Raft, Time};
 use raftlog::Cached;
-use runtime::{Disk, Doorbell, Mailbox, MailboxSender, SocketId};
+use runtime::{Disk, Doorbell, MailboxSender, SocketId};
 
 pub use crate::shard::looks::{Bound, Promise, Said, SnapshotLook};
 pub use crate::shard::{Action, ClientData, Dialer, Input};
@@ -26,12 +24,9 @@ use crate::engine::{Factory, Prepared, places};
 use crate::error::StartError;
 use crate::fatal::Fatal;
 use crate::node::{DataDir, Random};
-use crate::shard::{Opened, Pause, Places, Shard, ShardMessage, ShardSettings, loader::read_runs, open};
+use crate::shard::{Shard, ShardMessage};
 use crate::state_machine::StateMachine;
-
-type Opening<S, D> = Pin<Box<dyn Future<Output = Result<Opened<S, D>, StartError>>>>;
-type Background = Pin<Box<dyn Future<Output = ()>>>;
-type Closing = Pin<Box<dyn Future<Output = Result<(), Fatal>>>>;
+use slot::{Slot, Stage, open_on};
 
 /// Bytes of entries looked at in one go; a single one may be larger.
 const LOOK_BYTES: usize = 1 << 20;
@@ -75,26 +70,6 @@ pub struct Node<S: StateMachine, D: Disk> {
     senders: Vec<MailboxSender<ShardMessage>>,
     now: Rc<Cell<Time>>,
     meshed: bool,
-}
-
-/// One shard of it.
-struct Slot<S: StateMachine, D: Disk> {
-    stage: Stage<S, D>,
-    mailbox: Mailbox<ShardMessage>,
-    messages: Vec<ShardMessage>,
-    background: Vec<Background>,
-    /// What its start could not read.
-    losses: Vec<raftlog::Loss>,
-    /// Somebody rang, or work was put off: it is to be visited again at once.
-    again: Rc<Cell<bool>>,
-}
-
-enum Stage<S: StateMachine, D: Disk> {
-    Opening(Box<ShardSettings>, Opening<S, D>),
-    Running(Box<Shard<S, D>>),
-    /// It handed over, and closes its log.
-    Closing(Closing),
-    Over,
 }
 
 impl<S: StateMachine, D: Disk> Drop for Node<S, D> {
@@ -260,6 +235,11 @@ impl<S: StateMachine, D: Disk> Node<S, D> {
         running.replicas[number].machine.user()
     }
 
+    /// Whether a shard has looked at all blocks of its snapshot files since it started.
+    pub fn has_seen_files(&self, shard: u16) -> bool {
+        self.running(shard).is_some_and(Shard::has_seen_files)
+    }
+
     /// The log of a shard.
     pub fn log(&self, shard: u16) -> Option<&raftlog::Log<D>> {
         Some(&self.running(shard)?.log)
@@ -293,95 +273,5 @@ impl<S: StateMachine, D: Disk> Node<S, D> {
             Stage::Running(running) => Some(running),
             Stage::Opening(..) | Stage::Closing(_) | Stage::Over => None,
         }
-    }
-}
-
-/// Opens what a shard has on its disk. The data directory made the folders, on another disk in a simulation.
-async fn open_on<S: StateMachine, D: Disk>(
-    disk: D,
-    places: Places,
-    factory: Factory<S>,
-) -> Result<Opened<S, D>, StartError> {
-    for dir in [&places.log_dir, &places.snapshots_dir] {
-        let made = disk.create_dir(dir).await;
-        made.map_err(|error| StartError::DataDir(format!("{}: {error}", dir.display())))?;
-    }
-    let open_run = read_runs(&disk);
-    open(&disk, &places, &*factory, open_run).await
-}
-
-impl<S: StateMachine, D: Disk> Slot<S, D> {
-    fn go_on_opening(&mut self, factory: &Factory<S>, now: Time, clock: Rc<Cell<Time>>) -> Result<(), End> {
-        let Stage::Opening(settings, opening) = &mut self.stage else { return Ok(()) };
-        let mut context = Context::from_waker(Waker::noop());
-        let Poll::Ready(opened) = opening.as_mut().poll(&mut context) else { return Ok(()) };
-        let mut opened = opened.map_err(End::NotStarted)?;
-        self.losses = std::mem::take(&mut opened.losses);
-        let ring = Rc::clone(&self.again);
-        let wake = Rc::new(move || ring.set(true));
-        let again = Rc::clone(&self.again);
-        let pause: Pause = Rc::new(move || Box::pin(Yield { again: Rc::clone(&again), done: false }));
-        let clock = Rc::new(move || clock.get());
-        let settings = ShardSettings::clone(settings);
-        let shard = Shard::new(now, settings, Arc::clone(factory), opened, wake, pause, clock);
-        self.stage = Stage::Running(Box::new(shard));
-        self.again.set(true);
-        Ok(())
-    }
-
-    fn turn(&mut self, now: Time, inputs: &mut Vec<Input>, actions: &mut Vec<Action>) -> Result<(), End> {
-        let mut context = Context::from_waker(Waker::noop());
-        self.background.retain_mut(|work| work.as_mut().poll(&mut context).is_pending());
-        if let Stage::Closing(closing) = &mut self.stage
-            && let Poll::Ready(closed) = closing.as_mut().poll(&mut context)
-        {
-            self.stage = Stage::Over;
-            return closed.map_err(End::Fatal);
-        }
-        let Stage::Running(shard) = &mut self.stage else { return Ok(()) };
-        if shard.is_silenced() {
-            return Ok(());
-        }
-        let messages = &mut self.messages;
-        self.mailbox.drain(MAIL_MAX, |message| messages.push(message));
-        shard.turn(now, inputs, messages).map_err(End::Fatal)?;
-        actions.append(&mut shard.actions);
-        // Background work begins in a visit of its own, as on an executor.
-        let started = shard.take_background();
-        if shard.has_more() || !started.is_empty() {
-            self.again.set(true);
-        }
-        self.background.extend(started);
-        if shard.is_stopped() {
-            self.close();
-        }
-        Ok(())
-    }
-
-    /// The shard is stopped: its log is closed in the next visits, as the driver does behind its loop.
-    fn close(&mut self) {
-        if let Stage::Running(mut shard) = std::mem::replace(&mut self.stage, Stage::Over) {
-            self.stage = Stage::Closing(Box::pin(async move { shard.close_log().await }));
-            self.again.set(true);
-        }
-    }
-}
-
-/// Lets a turn go first.
-struct Yield {
-    again: Rc<Cell<bool>>,
-    done: bool,
-}
-
-impl Future for Yield {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<()> {
-        if self.done {
-            return Poll::Ready(());
-        }
-        self.done = true;
-        self.again.set(true);
-        Poll::Pending
     }
 }

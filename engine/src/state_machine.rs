@@ -40,8 +40,8 @@ mod simple;
 
 use raft::EntryId;
 
-pub(crate) use saved::Damage;
 pub use saved::Saved;
+pub(crate) use saved::{Lookups, Wanted};
 pub use simple::{Simple, SimpleMachine};
 
 /// What [`StateMachine::apply`] did with a command.
@@ -103,7 +103,14 @@ pub trait StateMachine: 'static {
         Applied::Done
     }
 
-    /// Answers a question about the state as it is.
+    /// Reads what [`apply`](Self::apply) would read for this command, and forgets it: for machines that answer from
+    /// [files](Self::serve). What of those is not in memory is brought there before the command is applied; without this,
+    /// `apply` waits for the disk, and all groups of the shard with it.
+    fn look_ahead(&self, command: &[u8]) {
+        let _ = command;
+    }
+
+    /// Answers a question about the state as it is. May be asked again, where what it read of files was not in memory.
     fn query(&self, query: &[u8], reply: &mut Vec<u8>);
 
     /// Takes a stable image for a save, in constant or very little time: of the state, or of what
@@ -129,7 +136,8 @@ pub trait StateMachine: 'static {
         None
     }
 
-    /// The files of the group's snapshot, checked whole and in memory as far as that reaches: on a fresh machine in place of
+    /// The files of the group's snapshot: what is read of them was checked before, and the first kilobytes of each file are in
+    /// memory, as a machine may say there how to take the rest. On a fresh machine they come in place of
     /// their entries, later in the place of the files before, once an image was [kept](Self::saved). What the machine
     /// changed since goes above. False: it cannot use them, and a fresh machine is to be [given](Self::restore_entry) their entries.
     fn serve(&mut self, saved: Saved) -> bool {

@@ -62,11 +62,29 @@ pub enum SnapshotError {
         /// The value asked for.
         expected: String,
     },
+    /// No failure: a block that was to be read only if it is in memory is not. Bring it, and ask again.
+    #[error("block {block} is not in memory")]
+    NotAtHand {
+        /// Its number in the file.
+        block: usize,
+    },
 }
 
 impl SnapshotError {
     pub(crate) fn io(path: &Path, action: &'static str, source: io::Error) -> SnapshotError {
         SnapshotError::Io { path: path.to_path_buf(), action, source }
+    }
+
+    /// The file or directory that it is about.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            SnapshotError::Io { path, .. }
+            | SnapshotError::Corrupt { path, .. }
+            | SnapshotError::Item { path, .. }
+            | SnapshotError::Version { path, .. }
+            | SnapshotError::Mismatch { path, .. } => Some(path),
+            SnapshotError::NotAtHand { .. } => None,
+        }
     }
 
     /// Whether the disk cannot read these bytes, so that they are lost: in contrast to a disk that does not answer at all, as far as one

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use runtime::{Buffer, Disk, File};
 
 use crate::block::{Block, Item, Items, Trust};
+use crate::checksums::ChecksumTable;
 use crate::error::{Damage, SnapshotError};
 use crate::format::{CHUNK_BYTES, FOOTER_BYTES, HEADER_BYTES, IndexEntry};
 use crate::hash::key_hash;
@@ -13,7 +14,7 @@ use crate::layout::{Layout, Summary, check_file_bytes, decode_footer, decode_hea
 use crate::manifest::RunReference;
 use crate::merge::Place;
 use crate::order::OrderCheck;
-use crate::run::{ChecksumTable, expect};
+use crate::run::expect;
 
 /// A snapshot file that is read on demand. What is read is verified.
 pub struct FileRun<F> {

@@ -15,6 +15,7 @@ mod aside;
 mod block;
 mod block_builder;
 mod builder;
+mod checksums;
 mod error;
 mod file_run;
 mod files;
@@ -35,6 +36,7 @@ mod name;
 mod order;
 mod output;
 mod registry;
+mod residence;
 mod run;
 mod store;
 pub mod transfer;
@@ -51,7 +53,7 @@ pub use block::{Block, Item};
 pub use builder::{BuildSpec, Builder, Finished, ItemError, Room};
 pub use error::SnapshotError;
 pub use file_run::{Blocks, FileRun, Scan};
-pub use files::{Bytes, Files, FilesItems, Served};
+pub use files::{Bytes, Files, FilesItems, Miss, Served};
 pub use format::{
     BLOCK_BYTES, CHUNK_BYTES, KEY_BYTES_MAX, MEMBERSHIP_BYTES_MAX, PAGE_BYTES, VALUE_BYTES_MAX, VERSION,
 };
@@ -62,7 +64,8 @@ pub use merge::Merge;
 pub use mmap::Map;
 pub use name::{NameError, SnapshotName, Stage};
 pub use registry::{FileStatus, Refused, Use};
-pub use run::{CheckPass, Run, RunItems};
+pub use residence::BlockPlace;
+pub use run::{Access, CheckPass, Run, RunItems};
 pub use store::{Guard, OpenReport, Slot, Store};
 
 #[cfg(not(target_endian = "little"))]

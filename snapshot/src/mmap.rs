@@ -6,7 +6,8 @@ use std::io;
 use std::ops::{Deref, Range};
 use std::path::Path;
 
-use memmap2::{Advice, Mmap};
+use crate::format::PAGE_BYTES;
+use memmap2::{Advice, Mmap, UncheckedAdvice};
 
 /// A complete snapshot file in the address space.
 ///
@@ -45,6 +46,27 @@ impl Map {
         // For pages that are read in random order the system reads none ahead: asked for one by one they would come one by one.
         self.map.advise_range(Advice::WillNeed, range.start, range.len())?;
         self.map.advise_range(Advice::PopulateRead, range.start, range.len())
+    }
+
+    /// Begins to read the pages of `range`, and waits for nothing.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn read_ahead(&self, range: Range<usize>) -> io::Result<()> {
+        self.map.advise_range(Advice::WillNeed, range.start, range.len())
+    }
+
+    /// Takes the pages that are wholly in `range` out of the address space, as far as the system lets it. They are counted
+    /// as this process's memory no more, and read again when they are touched.
+    pub fn give_back(&self, range: Range<usize>) {
+        let (start, end) = (range.start.next_multiple_of(PAGE_BYTES), range.end / PAGE_BYTES * PAGE_BYTES);
+        if start >= end {
+            return;
+        }
+        // SAFETY: pages of a shared mapping of a file that does not change come back with the same bytes.
+        let given = unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start) };
+        let _as_far_as_it_lets = given;
     }
 }
 

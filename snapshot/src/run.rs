@@ -1,29 +1,42 @@
 //! Reading a snapshot file in place: from a mapping, or from any other bytes.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
 
 use crate::block::{Block, Item, Items, Trust};
+use crate::checksums::{ChecksumTable, table_range};
 use crate::error::{Damage, SnapshotError};
-use crate::format::{CHUNK_BYTES, FOOTER_BYTES, IndexEntry, PAGE_BYTES, read_pod};
+use crate::format::{FOOTER_BYTES, IndexEntry};
 use crate::hash::key_hash;
 use crate::index::IndexView;
 use crate::layout::{Layout, Summary, check_file_bytes, decode_footer, decode_header};
 use crate::manifest::RunReference;
 use crate::order::OrderCheck;
+use crate::residence::{BlockPlace, Residence};
 
-/// A snapshot file whose bytes are at hand: a [`Map`](crate::Map), or bytes in memory.
+/// A snapshot file whose bytes are in the address space: a [`Map`](crate::Map), or bytes in memory.
 ///
 /// Each block's checksum is verified when it is first read. Reading touches the pages it needs: on a mapping of a
-/// file that is not resident this blocks the thread, so a shard maps only what was made resident off its thread.
+/// file that is not resident this blocks the thread. So a run knows which blocks are at hand: were brought to memory and
+/// found sound. [`Access::AtHand`] reads those and no others.
 pub struct Run<B> {
     bytes: B,
     path: PathBuf,
     layout: Layout,
     index_checked: Cell<bool>,
-    /// One bit per block: its checksum was right.
-    blocks_checked: RefCell<Vec<u64>>,
+    pub(crate) residence: Residence,
+}
+
+/// What a lookup does at a block that is not at hand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// Reads and verifies it, however long that takes. It is at hand then.
+    Wait,
+    /// Stops, and says which block: [`SnapshotError::NotAtHand`].
+    AtHand,
+    /// Reads and verifies it, and forgets that it did.
+    Peek,
 }
 
 impl<B: Deref<Target = [u8]>> Run<B> {
@@ -36,8 +49,8 @@ impl<B: Deref<Target = [u8]>> Run<B> {
     pub fn open(bytes: B, path: &Path) -> Result<Run<B>, SnapshotError> {
         let layout = decode_layout(&bytes).map_err(|damage| damage.of(path))?;
         let blocks = usize::try_from(layout.footer.blocks).expect("fewer than the bytes at hand");
-        let blocks_checked = RefCell::new(vec![0; blocks.div_ceil(64)]);
-        Ok(Run { bytes, path: path.to_path_buf(), layout, index_checked: Cell::new(false), blocks_checked })
+        let residence = Residence::new(blocks);
+        Ok(Run { bytes, path: path.to_path_buf(), layout, index_checked: Cell::new(false), residence })
     }
 
     /// What the file says about itself.
@@ -71,7 +84,16 @@ impl<B: Deref<Target = [u8]>> Run<B> {
     ///
     /// `Corrupt`, for the index or a block that the search came by.
     pub fn get(&self, key: &[u8]) -> Result<Option<&[u8]>, SnapshotError> {
-        self.find(key, self.index()?.candidates(key))
+        self.get_by(key, Access::Wait)
+    }
+
+    /// The same, with a say in what happens at blocks that are not at hand.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Run::get`]; `NotAtHand`, if that is asked for.
+    pub fn get_by(&self, key: &[u8], access: Access) -> Result<Option<&[u8]>, SnapshotError> {
+        self.find(key, self.index()?.candidates(key), access)
     }
 
     /// The same, for runs that most keys are not in: asks the filters first, and looks at one block in a hundred in vain.
@@ -80,19 +102,30 @@ impl<B: Deref<Target = [u8]>> Run<B> {
     ///
     /// As for [`Run::get`].
     pub fn get_filtered(&self, key: &[u8]) -> Result<Option<&[u8]>, SnapshotError> {
+        self.get_filtered_by(key, Access::Wait)
+    }
+
+    /// The same, with a say in what happens at blocks that are not at hand.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Run::get_by`].
+    pub fn get_filtered_by(&self, key: &[u8], access: Access) -> Result<Option<&[u8]>, SnapshotError> {
         let (index, filters, hash) = (self.index()?, self.filters(), key_hash(key));
         let candidates = index.candidates(key);
-        self.find(key, candidates.filter(|number| index.may_hold(filters, *number, hash)))
+        self.find(key, candidates.filter(|number| index.may_hold(filters, *number, hash)), access)
     }
 
     fn find(
         &self,
         key: &[u8],
         candidates: impl Iterator<Item = usize>,
+        access: Access,
     ) -> Result<Option<&[u8]>, SnapshotError> {
         let hash = key_hash(key);
         for number in candidates {
-            let found = self.block(number)?.find(key, hash).map_err(|damage| damage.of(&self.path))?;
+            let found =
+                self.block(number, access)?.find(key, hash).map_err(|damage| damage.of(&self.path))?;
             if let Some(item) = found {
                 return Ok(Some(item.value));
             }
@@ -102,7 +135,7 @@ impl<B: Deref<Target = [u8]>> Run<B> {
 
     /// All items, in order.
     pub fn items(&self) -> RunItems<'_, B> {
-        RunItems { run: self, next_block: Some(0), items: None, from: Vec::new() }
+        RunItems { run: self, next_block: Some(0), items: None, from: Vec::new(), access: Access::Wait }
     }
 
     /// All items with a key of at least `key`, in order.
@@ -111,8 +144,17 @@ impl<B: Deref<Target = [u8]>> Run<B> {
     ///
     /// `Corrupt`, for the index.
     pub fn items_from(&self, key: &[u8]) -> Result<RunItems<'_, B>, SnapshotError> {
+        self.items_from_by(key, Access::Wait)
+    }
+
+    /// The same, with a say in what happens at blocks that are not at hand.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt`, for the index; the items end with `NotAtHand`, if that is asked for.
+    pub fn items_from_by(&self, key: &[u8], access: Access) -> Result<RunItems<'_, B>, SnapshotError> {
         let block = self.index()?.lower_bound(key);
-        Ok(RunItems { run: self, next_block: Some(block), items: None, from: key.to_vec() })
+        Ok(RunItems { run: self, next_block: Some(block), items: None, from: key.to_vec(), access })
     }
 
     /// Reads and checks every byte: the chunks against the checksum table, then each block, each item's shape and
@@ -157,8 +199,8 @@ impl<B: Deref<Target = [u8]>> Run<B> {
                 check(item.map_err(damaged)?)
                     .map_err(|reason| SnapshotError::Item { path: self.path.clone(), reason })?;
             }
-            self.blocks_checked.borrow_mut()[number / 64] |= 1 << (number % 64);
             bytes += block_range(&entry).len();
+            self.residence.set(number, block_range(&entry).len());
             pass.next_block += 1;
         }
         pass.order.end(&self.layout.summary).map_err(damaged)?;
@@ -185,6 +227,21 @@ impl<B: Deref<Target = [u8]>> Run<B> {
         Ok(range.unwrap_or(0..0))
     }
 
+    /// Block `number`, for whoever brings it to memory. None: there is no such block.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt`, for the index.
+    pub fn place(&self, number: usize) -> Result<Option<BlockPlace>, SnapshotError> {
+        let index = self.index()?;
+        Ok((number < index.len()).then(|| BlockPlace { entry: index.entry(number) }))
+    }
+
+    /// Block `number`, whose place this is, was brought to memory and [found sound](BlockPlace::check).
+    pub fn is_brought(&self, number: usize, place: &BlockPlace) {
+        self.residence.set(number, place.range().len());
+    }
+
     /// Where index and filters are: what any lookup needs.
     pub fn index_range(&self) -> Range<usize> {
         let footer = &self.layout.footer;
@@ -200,7 +257,7 @@ impl<B: Deref<Target = [u8]>> Run<B> {
         })
     }
 
-    fn index(&self) -> Result<IndexView<'_>, SnapshotError> {
+    pub(crate) fn index(&self) -> Result<IndexView<'_>, SnapshotError> {
         let footer = &self.layout.footer;
         let bytes = &self.bytes[usize_range(footer.index_range())];
         let index = IndexView::new(bytes, footer).expect("the footer's offsets were proven");
@@ -216,15 +273,17 @@ impl<B: Deref<Target = [u8]>> Run<B> {
         &self.bytes[usize_range(self.layout.footer.filter_range())]
     }
 
-    fn block(&self, number: usize) -> Result<Block<'_>, SnapshotError> {
-        let (word, bit) = (number / 64, 1u64 << (number % 64));
-        let checked = self.blocks_checked.borrow()[word] & bit != 0;
-        let trust = if checked { Trust::CheckedBefore } else { Trust::Check };
+    fn block(&self, number: usize, access: Access) -> Result<Block<'_>, SnapshotError> {
+        let is_at_hand = access != Access::Peek && self.residence.use_block(number);
+        if !is_at_hand && access == Access::AtHand {
+            return Err(SnapshotError::NotAtHand { block: number });
+        }
+        let trust = if is_at_hand { Trust::CheckedBefore } else { Trust::Check };
         let entry = self.index()?.entry(number);
         let block = Block::decode(&self.bytes[block_range(&entry)], &entry, trust);
         let block = block.map_err(|damage| damage.of(&self.path))?;
-        if !checked {
-            self.blocks_checked.borrow_mut()[word] |= bit;
+        if access == Access::Wait && !is_at_hand {
+            self.residence.set(number, block_range(&entry).len());
         }
         Ok(block)
     }
@@ -244,6 +303,7 @@ pub struct RunItems<'a, B> {
     next_block: Option<usize>,
     items: Option<Items<'a>>,
     from: Vec<u8>,
+    access: Access,
 }
 
 impl<'a, B: Deref<Target = [u8]>> RunItems<'a, B> {
@@ -261,7 +321,7 @@ impl<'a, B: Deref<Target = [u8]>> RunItems<'a, B> {
             if number >= self.run.index()?.len() {
                 return Ok(None);
             }
-            self.items = Some(self.run.block(number)?.items());
+            self.items = Some(self.run.block(number, self.access)?.items());
             self.next_block = Some(number + 1);
         }
     }
@@ -308,44 +368,6 @@ pub(crate) fn usize_range(range: Range<u64>) -> Range<usize> {
     at_hand(range.start)..at_hand(range.end)
 }
 
-fn block_range(entry: &IndexEntry) -> Range<usize> {
+pub(crate) fn block_range(entry: &IndexEntry) -> Range<usize> {
     usize_range(entry.block_offset..entry.block_offset + u64::from(entry.block_bytes))
 }
-
-/// The checksum table and the zeros behind it, up to the footer.
-fn table_range(layout: &Layout) -> Range<usize> {
-    usize_range(layout.footer.table_offset..layout.footer.file_bytes - FOOTER_BYTES as u64)
-}
-
-/// The checksum table, its own checksum verified.
-pub(crate) struct ChecksumTable<'a> {
-    checksums: &'a [u8],
-}
-
-impl<'a> ChecksumTable<'a> {
-    /// `bytes` reach from the table to the footer.
-    pub fn new(layout: &Layout, bytes: &'a [u8]) -> Result<ChecksumTable<'a>, Damage> {
-        let at = layout.footer.table_offset;
-        let damage = Damage::new(at, "the checksum table's checksum does not match");
-        if crc32fast::hash(bytes) != layout.footer.table_checksum {
-            return Err(damage);
-        }
-        let table_bytes = usize::try_from(layout.footer.table_bytes).map_err(|_| damage)?;
-        Ok(ChecksumTable { checksums: bytes.get(..table_bytes).ok_or(damage)? })
-    }
-
-    /// Checks chunk `number`.
-    pub fn check(&self, layout: &Layout, number: u64, chunk: &[u8]) -> Result<(), Damage> {
-        let at = layout.chunk_range(number).start;
-        let start = usize::try_from(number).expect("within the table") * 4;
-        let expected: Option<u32> = self.checksums.get(start..).and_then(read_pod);
-        if expected != Some(crc32fast::hash(chunk)) {
-            return Err(Damage::new(at, "the chunk's checksum does not match"));
-        }
-        let padding = at == 0
-            && chunk[size_of::<crate::format::FileHeader>()..PAGE_BYTES].iter().any(|byte| *byte != 0);
-        if padding { Err(Damage::new(64, "the header's padding is not zero")) } else { Ok(()) }
-    }
-}
-
-const _: () = assert!(CHUNK_BYTES >= PAGE_BYTES);

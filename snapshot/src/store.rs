@@ -44,6 +44,9 @@ pub struct OpenReport {
     pub missing: Vec<SnapshotName>,
 }
 
+/// What the name of a damaged file ends in; a start leaves such files alone.
+const DAMAGED_SUFFIX: &str = ".damaged";
+
 impl<D: Disk> Store<D> {
     /// Opens the directory, which is created if need be. `live` are the manifests of the newest durable records
     /// of all groups; every snapshot file they do not name is deleted, durably.
@@ -159,6 +162,22 @@ impl<D: Disk> Store<D> {
     /// Makes all files of a removed group garbage: called once the log's record of the removal is durable.
     pub fn forget(&self, group: GroupId) {
         self.registry.borrow_mut().retire(group);
+    }
+
+    /// Gives a damaged file another name, durably: the next start finds that it is missing, and what it held comes from a peer. It
+    /// is left to be looked at. Answers the new path. For a shard that ends: here the file still counts as complete.
+    ///
+    /// # Errors
+    ///
+    /// `Io`.
+    pub async fn set_aside(&self, path: &Path) -> Result<PathBuf, SnapshotError> {
+        let mut aside = path.to_path_buf().into_os_string();
+        aside.push(DAMAGED_SUFFIX);
+        let aside = PathBuf::from(aside);
+        let renamed = self.disk.rename(path, &aside).await;
+        renamed.map_err(|error| SnapshotError::io(path, "rename", error))?;
+        self.sync_dir().await?;
+        Ok(aside)
     }
 
     /// The published state of a group.

@@ -1,7 +1,8 @@
 //! Nodes with less memory than keys: they answer from their snapshot files, no shard waits for a page of these, and one that
 //! goes bad under them is healed.
 
-use std::path::PathBuf;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ringraft_tests::client::Value;
@@ -15,8 +16,9 @@ const KEYS: usize = 600;
 const VALUE_BYTES: usize = 16 << 10;
 
 /// With memory for a tenth of the values.
-fn cluster(nodes: u16) -> Cluster {
-    let args = ["--state-memory-mib", "1"].map(ToString::to_string).to_vec();
+fn cluster(nodes: u16, check_at_start: &str) -> Cluster {
+    let args = ["--state-memory-mib", "1", "--check-at-start-mib", check_at_start];
+    let args = args.map(ToString::to_string).to_vec();
     let cluster = Cluster::start(&Options { nodes, groups: Some(4), args, ..Options::default() });
     let cluster = cluster.expect("a cluster starts");
     cluster.wait_leaders(PATIENCE).expect("it finds its leaders");
@@ -96,9 +98,9 @@ fn drop_from_cache(files: &[PathBuf]) {
     }
 }
 
-#[test]
-fn a_node_with_little_memory_answers_from_its_files_without_waiting_for_their_pages() {
-    let mut cluster = cluster(1);
+/// Whether they were brought to memory before it starts, or are when they are asked for.
+fn answers_without_waiting(check_at_start: &str) {
+    let mut cluster = cluster(1, check_at_start);
     write(&cluster, 0..KEYS, 1);
     save(&cluster);
     write(&cluster, (0..KEYS).step_by(3), 2);
@@ -123,12 +125,78 @@ fn a_node_with_little_memory_answers_from_its_files_without_waiting_for_their_pa
     check(&cluster, version);
     check(&cluster, version);
     let (faults, blocks) = (major_faults(&cluster), KEYS as u64);
+    scan(&cluster, version);
     assert!(faults < blocks / 20, "{faults} pages were waited for, where {blocks} blocks were read");
+}
+
+/// A walk over all keys finds those that exist.
+fn scan(cluster: &Cluster, version: impl Fn(usize) -> Option<u8>) {
+    let mut client = cluster.client(1).expect("a ready node");
+    let (mut cursor, mut found) = (b"0".to_vec(), Vec::new());
+    loop {
+        let answer = client.call(&[b"SCAN", &cursor, b"COUNT", b"50"]).expect("an answer");
+        let Value::Array(parts) = answer else { panic!("{answer:?}") };
+        let [Value::Bulk(next), Value::Array(keys)] = &parts[..] else { panic!("{parts:?}") };
+        found.extend(keys.iter().map(|key| match key {
+            Value::Bulk(key) => String::from_utf8(key.clone()).expect("a key of ours"),
+            other => panic!("{other:?}"),
+        }));
+        cursor.clone_from(next);
+        if cursor == b"0" {
+            break;
+        }
+    }
+    let keys = (0..KEYS).filter(|key| version(*key).is_some());
+    let mut expected: Vec<String> = keys.map(|key| format!("key{key}")).collect();
+    expected.sort_unstable();
+    found.sort_unstable();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_node_with_little_memory_answers_from_its_files_without_waiting_for_their_pages() {
+    answers_without_waiting("128");
+}
+
+#[test]
+fn what_a_start_did_not_read_is_brought_when_it_is_asked_for_and_nobody_waits_for_its_pages() {
+    answers_without_waiting("1");
+}
+
+/// Turns a bit in the middle of a file, where there are only values.
+fn flip(file: &Path) {
+    let file = std::fs::File::options().read(true).write(true).open(file).expect("it is there");
+    let (at, mut byte) = (file.metadata().expect("a file").len() / 2, [0]);
+    file.read_exact_at(&mut byte, at).expect("it is that long");
+    file.write_all_at(&[byte[0] ^ 4], at).expect("it is ours");
+}
+
+#[test]
+fn damage_that_a_node_meets_while_it_runs_ends_it_and_comes_again_from_the_others() {
+    let mut cluster = cluster(3, "1");
+    write(&cluster, 0..KEYS, 1);
+    save(&cluster);
+    cluster.kill(1);
+    let is_big = |file: &PathBuf| file.metadata().expect("a file").len() > 1 << 20;
+    let rotten = snapshot_files(&cluster).into_iter().find(is_big).expect("a group's");
+    flip(&rotten);
+    cluster.start_node(1).expect("it starts, for it does not look at all of them");
+    let ended = cluster.wait_end(1, PATIENCE).expect("it finds what is damaged, though nobody asks for it");
+    assert_eq!(ended.code(), Some(5), "{ended}\n{}", cluster.log(1));
+    assert!(cluster.log(1).contains("set aside: the next start heals"), "{}", cluster.log(1));
+    let mut aside = rotten.into_os_string();
+    aside.push(".damaged");
+    assert!(Path::new(&aside).is_file(), "{}", aside.display());
+    cluster.start_node(1).expect("it starts without that file");
+    let healed = || cluster.log(1).contains("has healed from its peers");
+    assert!(poll::until(Instant::now() + PATIENCE, healed), "{}", cluster.log(1));
+    cluster.wait_caught_up(PATIENCE).expect("it has all");
+    check(&cluster, |_| Some(1));
 }
 
 #[test]
 fn a_file_that_is_cut_short_under_a_node_ends_it_by_name_and_comes_again_from_the_others() {
-    let mut cluster = cluster(3);
+    let mut cluster = cluster(3, "128");
     write(&cluster, 0..KEYS, 1);
     save(&cluster);
     cluster.kill(1);

@@ -116,6 +116,15 @@ pub(crate) fn check_memlock() -> Result<(), StartError> {
     Ok(())
 }
 
+/// The memory there is for this process, in bytes: the machine's, or what its control group may have.
+pub fn memory_bytes() -> u64 {
+    let info = rustix::system::sysinfo();
+    let machine = info.totalram.saturating_mul(u64::from(info.mem_unit));
+    // Containers have their group mounted here; one that has no limit says "max".
+    let limit = std::fs::read_to_string("/sys/fs/cgroup/memory.max");
+    limit.ok().and_then(|text| text.trim().parse().ok()).map_or(machine, |limit: u64| limit.min(machine))
+}
+
 /// Raises the limit of open files to what the system lets this process have. A program does that before it starts an
 /// engine; the limit is the program's, not the engine's.
 pub fn raise_descriptor_limit() {

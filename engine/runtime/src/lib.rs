@@ -57,7 +57,7 @@ pub use claims::{DirLock, LockError, bind, lock_dir, share_dir};
 pub use clock::now;
 pub use disk::{Disk, File};
 pub use doorbell::Doorbell;
-pub use host::{HostReport, StartError, allowed_cpus, check_host, raise_descriptor_limit};
+pub use host::{HostReport, StartError, allowed_cpus, check_host, memory_bytes, raise_descriptor_limit};
 pub use mailbox::{Mailbox, MailboxSender, mailbox};
 pub use read_disk::{ReadDisk, ReadFile};
 pub use real_disk::{RealDisk, RealFile, SyncMode};

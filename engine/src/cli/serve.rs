@@ -33,6 +33,10 @@ fn start(args: &ServeArgs, settings: &Settings) -> Result<Engine, Failure> {
     builder = builder.lease_reads(settings.lease_reads).scrub_every(settings.scrub_every);
     builder = builder.snapshot_after_bytes(u64::from(settings.snapshot_after_mib) << 20);
     builder = builder.state_bytes_max(u64::from(settings.state_memory_mib) << 20);
+    builder = builder.checked_at_start_bytes(u64::from(settings.check_at_start_mib) << 20);
+    if let Some(mib) = settings.mapped_memory_mib {
+        builder = builder.mapped_bytes_max(u64::from(mib) << 20);
+    }
     for member in &settings.cluster {
         let address = member
             .address

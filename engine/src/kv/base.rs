@@ -115,7 +115,11 @@ impl Base {
                 return;
             }
         } else if let Some(from) = self.fill {
-            self.fill = fill(&mut self.table, &files, from, budget_bytes);
+            let table = &mut self.table;
+            self.fill = match files.at_hand(|| fill(table, &files, from, budget_bytes)) {
+                Ok(Filled { next, .. }) => next,
+                Err(Filled { last, .. }) => Some(last),
+            };
             if self.fill.is_none() {
                 runtime::mark!("kv.table_is_complete");
                 return; // without the files
@@ -157,19 +161,27 @@ impl Base {
         let files = self.files.take();
         let mut table = self.clear();
         if let Some(files) = files {
-            fill(&mut table, &files, Position::slot_start(0), u64::MAX);
+            let _all = fill(&mut table, &files, Position::slot_start(0), u64::MAX);
         }
         table
     }
 }
 
-/// Adds what the files have from a position on, about `budget_bytes`. Answers where to go on.
-fn fill(table: &mut Table, files: &Saved, from: Position, budget_bytes: u64) -> Option<Position> {
+/// How far a table is filled.
+struct Filled {
+    /// Where to go on, unless the files had no more.
+    next: Option<Position>,
+    /// What it came by last, and of which it may not have all.
+    last: Position,
+}
+
+/// Adds what the files have from a position on, about `budget_bytes`.
+fn fill(table: &mut Table, files: &Saved, from: Position, budget_bytes: u64) -> Filled {
     let (mut bytes, mut last) = (0, None);
     for (key, value) in files.entries_from(&from.to_sort_bytes()) {
         let Some((position, bare)) = split_key(key) else { continue }; // counts
         if last != Some(position) && bytes >= budget_bytes.max(1) {
-            return Some(position);
+            return Filled { next: Some(position), last: position };
         }
         last = Some(position);
         bytes += (key.len() + value.len()) as u64;
@@ -179,7 +191,7 @@ fn fill(table: &mut Table, files: &Saved, from: Position, budget_bytes: u64) -> 
             table.insert(Item { position, key: bare.into(), entry: Entry::string(value) });
         }
     }
-    None
+    Filled { next: None, last: last.unwrap_or(from) }
 }
 
 /// Puts an item into a table that is lowest, where a tombstone leaves nothing. Answers whether its key was there.

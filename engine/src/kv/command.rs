@@ -78,6 +78,23 @@ impl Command<'_> {
     }
 }
 
+impl<'a> Command<'a> {
+    /// Names each key that it may change.
+    pub(super) fn for_each_written(&self, mut name: impl FnMut(&'a [u8])) {
+        match self {
+            Command::Set { key, .. }
+            | Command::SetNx { key, .. }
+            | Command::GetDel { key }
+            | Command::Append { key, .. }
+            | Command::SetRange { key, .. }
+            | Command::IncrBy { key, .. } => name(key),
+            Command::MSet { pairs } => pairs.pairs().for_each(|(key, _)| name(key)),
+            Command::Del { keys } => keys.iter().for_each(name),
+            _ => {}
+        }
+    }
+}
+
 /// When SET takes effect.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Condition {

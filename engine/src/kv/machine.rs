@@ -135,6 +135,14 @@ impl StateMachine for Kv {
         }
     }
 
+    fn look_ahead(&self, command: &[u8]) {
+        if let Ok(command) = Command::decode(command) {
+            command.for_each_written(|key| {
+                self.get(key);
+            });
+        }
+    }
+
     fn query(&self, query: &[u8], reply: &mut Vec<u8>) {
         match Command::decode(query) {
             Ok(command) => self.read(&command, reply),

@@ -1,6 +1,6 @@
 //! Snapshot files for tests of the machine, on a simulated disk.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -9,8 +9,9 @@ use ringraft_tests::disk::{SimDisk, block_on};
 use snapshot::{BuildSpec, Builder, Files, Limits, Manifest, Store};
 
 use super::machine::check_entry;
-use crate::shard::loader::{Loader, read_runs};
-use crate::state_machine::{Damage, Saved};
+use crate::shard::loader::{Loader, by_reading};
+use crate::shard::residence::Residence;
+use crate::state_machine::{Lookups, Saved};
 
 /// What one save wrote.
 pub(super) type Entries = Vec<(Vec<u8>, Vec<u8>)>;
@@ -37,16 +38,17 @@ pub(super) fn saved(saves: &[Entries]) -> Saved {
         runs.insert(0, finished.reference);
         guards.push(finished.guard);
     }
-    let Some(newest) = runs.first() else { return Saved::new(Files::new(Vec::new()), Damage::default()) };
+    let Some(newest) = runs.first() else { return Saved::new(Files::new(Vec::new()), Lookups::default()) };
     let manifest = Manifest { group: GroupId(1), id: newest.name.id, membership: Vec::new(), runs };
     let pause: crate::shard::loader::Pause = Rc::new(|| Box::pin(std::future::ready(())));
     let loader = Loader {
-        open_run: read_runs(&disk),
+        access: by_reading(&disk),
         disk,
         store,
         pause,
-        damage: Damage::default(),
-        known: Rc::new(RefCell::default()),
+        residence: Rc::new(Residence::new(u64::MAX, Lookups::default())),
+        whole_bytes: Rc::new(Cell::new(u64::MAX)),
+        heals: true,
     };
     block_on(loader.saved(&manifest, check_entry)).unwrap()
 }

@@ -12,7 +12,7 @@ use ringraft_tests::disk::{SimDisk, block_on};
 use runtime::Disk;
 
 use super::background::Background;
-use super::loader::read_runs;
+use super::loader::{ServingLimits, by_reading};
 use super::restore::open_snapshots;
 use super::save_task::Pause;
 use super::settings::ELECTION_TIMEOUT_MIN;
@@ -102,8 +102,9 @@ impl Alone {
         block_on(disk.create_dir(&settings.snapshots_dir)).unwrap();
         let pause: Pause = Rc::new(|| Box::pin(std::future::ready(())));
         let machine = |group| Machine::new(group, factory);
-        let opened =
-            open_snapshots(&disk, &settings.snapshots_dir, recovered, &machine, read_runs(&disk), true);
+        let serving = ServingLimits { mapped_bytes_max: u64::MAX, checked_at_start_bytes: 0 };
+        let access = (by_reading(&disk), serving);
+        let opened = open_snapshots(&disk, &settings.snapshots_dir, recovered, &machine, access, true);
         let (loader, groups) = block_on(opened).unwrap();
         let opened = Opened {
             log,

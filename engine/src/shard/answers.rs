@@ -1,12 +1,17 @@
 //! The answers of a turn, gathered while replicas apply and handed out once at its end.
 
 use super::request::{Outcome, ReplyTo};
+use crate::state_machine::Lookups;
+
+/// A walk over files asks for so many blocks at a time: a quarter of a megabyte. Most walks are short.
+const WALK_BLOCKS: usize = 16;
 
 /// The answers of one turn: one arena of bytes, one list of places. Reused from turn to turn.
 #[derive(Default)]
 pub(crate) struct Answers {
     bytes: Vec<u8>,
     list: Vec<Answer>,
+    lookups: Lookups,
 }
 
 struct Answer {
@@ -17,6 +22,43 @@ struct Answer {
 }
 
 impl Answers {
+    /// Answers of machines that look into their files so.
+    pub(crate) fn new(lookups: Lookups) -> Answers {
+        Answers { lookups, ..Answers::default() }
+    }
+
+    /// How machines look into their files.
+    pub(crate) fn lookups(&self) -> &Lookups {
+        &self.lookups
+    }
+
+    /// Adds a machine's answer and says where it stands. `None`: what it looked at is not in memory, and is asked for now. With
+    /// `waits` it is waited for instead.
+    pub(crate) fn ask(
+        &mut self,
+        to: ReplyTo,
+        waits: bool,
+        query: impl FnOnce(&mut Vec<u8>),
+    ) -> Option<usize> {
+        let (start, place) = (self.bytes.len(), self.next());
+        let bytes = &mut self.bytes;
+        if waits {
+            let _waited = self.lookups.noting(|| query(bytes));
+        } else if self.lookups.at_hand(WALK_BLOCKS, || query(bytes)).is_err() {
+            self.bytes.truncate(start);
+            return None;
+        }
+        self.push_written(to, Outcome::Done, start);
+        Some(place)
+    }
+
+    /// Has asked for what a machine looks at that is not in memory, and no more than that.
+    pub(crate) fn probe(&mut self, query: impl FnOnce(&mut Vec<u8>)) {
+        let (start, bytes) = (self.bytes.len(), &mut self.bytes);
+        let _asked_for = self.lookups.at_hand(WALK_BLOCKS, || query(bytes));
+        self.bytes.truncate(start);
+    }
+
     /// Where the next answer will stand in this turn, to take it back before it leaves.
     pub(crate) fn next(&self) -> usize {
         self.list.len()
@@ -34,6 +76,10 @@ impl Answers {
     pub(crate) fn push(&mut self, to: ReplyTo, outcome: Outcome, fill: impl FnOnce(&mut Vec<u8>)) {
         let start = self.bytes.len();
         fill(&mut self.bytes);
+        self.push_written(to, outcome, start);
+    }
+
+    fn push_written(&mut self, to: ReplyTo, outcome: Outcome, start: usize) {
         if to == ReplyTo::Nobody {
             self.bytes.truncate(start);
         } else {

@@ -9,6 +9,7 @@ use raftlog::{PreparedSegment, Relocation, Scrubbed};
 use runtime::Disk;
 
 use super::Shard;
+use super::blocks::BringEnd;
 use super::receives::ReceiveEnd;
 use super::saves::SaveEnd;
 use super::sends::SendEnd;
@@ -34,6 +35,8 @@ pub(super) enum Finished<S, D: Disk> {
     Received(ReceiveEnd<S, D>),
     /// A piece of a snapshot was read for a client.
     Copied(ReadEnd<D>),
+    /// Blocks of snapshot files are in memory, or could not be brought there.
+    Brought(BringEnd),
     /// So many old snapshot files are gone.
     Collected(usize),
 }
@@ -92,6 +95,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                 Finished::Sent(end) => self.take_sender(end),
                 Finished::Received(end) => self.take_received(end),
                 Finished::Copied(end) => self.take_copied(end),
+                Finished::Brought(end) => self.take_brought(end),
                 Finished::Collected(files) => self.take_collected(files),
             }
         }

@@ -11,7 +11,7 @@ use raft::{GroupId, Time};
 use runtime::{Context, Disk as _, Event, ListenerId, Mailbox, MailboxSender, RealDisk, Ring};
 
 use super::io::{Action, ClientData, Input};
-use super::mapping::map_runs;
+use super::mapping::by_mapping;
 use super::message::{MAILBOX_MESSAGES_MAX, ShardMessage};
 use super::opening::{Places, open};
 use super::save_task::Pause;
@@ -46,8 +46,7 @@ pub(crate) async fn run<S: StateMachine>(context: Context, mut start: ShardStart
     choose_sync_mode(&context.disk(), &start.places).await;
     directory.shard(shard_number).log.set_sync_mode(context.disk().sync_mode());
     start.places.log_options.clock = now; // not where the options are made: the simulator makes them there, too
-    let opened = match open(&context.disk(), &start.places, &*start.factory, map_runs(context.clone())).await
-    {
+    let opened = match open(&context.disk(), &start.places, &*start.factory, by_mapping(&context)).await {
         Ok(opened) => opened,
         Err(error) => return drop(start.ready.send(Err(error))),
     };
@@ -83,6 +82,7 @@ pub(crate) async fn run<S: StateMachine>(context: Context, mut start: ShardStart
     };
     if let Err(fatal) = driver.run().await {
         directory.set_dead();
+        driver.shard.set_damaged_aside().await;
         (start_fatal)(&fatal);
     }
 }

@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 use raft::{EntryId, Index, Time};
 
 use super::answers::Answers;
+use super::applying::COLD_ROUNDS_MAX;
 use super::replica::Replica;
 use super::request::{Outcome, ReplyTo, Request};
 use crate::state_machine::StateMachine;
@@ -90,15 +91,21 @@ impl<S: StateMachine> Replica<S> {
     /// Answers or refuses the reads that were left in front of `next`, which is about to be applied. False: the turn is
     /// full, some must wait, and so must the entry.
     pub(super) fn serve_left(&mut self, next: EntryId, answers: &mut Answers) -> bool {
-        let machine = &self.machine;
+        let (machine, cold_rounds, is_cold) = (&self.machine, &mut self.cold_rounds, &mut self.is_cold);
         self.left.settle(next, |request, ours| {
             let (to, full) = (request.head.reply_to, answers.are_full());
-            match ours {
-                true if full => return false,
-                true => answers.push(to, Outcome::Done, |out| machine.query(&request.bytes, out)),
-                false => answers.fail(to, Outcome::Refused),
+            if !ours {
+                answers.fail(to, Outcome::Refused);
+                return true;
             }
-            true
+            if full {
+                return false;
+            }
+            let waits = *cold_rounds >= COLD_ROUNDS_MAX;
+            let is_answered = answers.ask(to, waits, |out| machine.query(&request.bytes, out)).is_some();
+            *is_cold |= !is_answered;
+            *cold_rounds = if is_answered { 0 } else { *cold_rounds + 1 };
+            is_answered
         })
     }
 }

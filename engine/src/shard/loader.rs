@@ -3,29 +3,60 @@
 #[cfg(any(test, feature = "simulation", feature = "fuzzing"))]
 mod held;
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 
 use runtime::Disk;
 use snapshot::{
-    Bytes, CheckPass, FileRun, Files, Manifest, Run, RunReference, Served, SnapshotError, Store, Use,
+    Bytes, CheckPass, FileRun, Files, Item, Manifest, Run, RunReference, Served, SnapshotError, Store, Use,
 };
 
+use super::residence::{GivenBack, Piece, Residence};
 use super::restore::LoadError;
 pub(crate) use super::save_task::Pause;
 use super::save_task::SLICE_BYTES;
-use crate::state_machine::{CheckEntry, Damage, Saved, StateMachine};
+use crate::state_machine::{CheckEntry, Saved, StateMachine};
 
 #[cfg(any(test, feature = "simulation", feature = "fuzzing"))]
-pub(crate) use held::read_runs;
+pub(crate) use held::by_reading;
 
-/// Brings a file to memory and checks it, its entries by the machine's own measure, without stopping the thread.
-pub(crate) type OpenRun = Rc<
-    dyn Fn(PathBuf, CheckEntry, Pause) -> Pin<Box<dyn Future<Output = Result<Run<Bytes>, SnapshotError>>>>,
+/// Opens a file without stopping the thread.
+pub(crate) type OpenRun =
+    Rc<dyn Fn(PathBuf, Reading, Pause) -> Pin<Box<dyn Future<Output = Result<Run<Bytes>, SnapshotError>>>>>;
+
+/// Brings blocks to memory and checks them, without stopping the thread; before, the system may have back what is given back.
+pub(crate) type BringBlocks = Rc<
+    dyn Fn(Vec<Piece>, Vec<GivenBack>) -> Pin<Box<dyn Future<Output = Result<Vec<Piece>, SnapshotError>>>>,
 >;
+
+/// What is read of a file when it is opened.
+#[derive(Clone, Copy)]
+pub(crate) struct Reading {
+    /// The machine's own measure of its entries.
+    pub(crate) check: CheckEntry,
+    /// All of it is brought to memory and checked. If not: index, filters and the first block, unless it is small.
+    pub(crate) whole: bool,
+}
+
+/// How files get into memory.
+#[derive(Clone)]
+pub(crate) struct Access {
+    pub(crate) open_run: OpenRun,
+    pub(crate) bring_blocks: BringBlocks,
+}
+
+/// How much of the files is in memory, and when.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ServingLimits {
+    /// What is held of mapped files. Those that the system can spare: it takes back more than that when it likes.
+    pub(crate) mapped_bytes_max: u64,
+    /// A start reads and checks so many bytes of files whole, and heals what is damaged in them; larger files are looked at
+    /// block by block once they are asked for.
+    pub(crate) checked_at_start_bytes: u64,
+}
 
 /// What it takes to load a state.
 #[derive(Clone)]
@@ -33,10 +64,12 @@ pub(crate) struct Loader<D: Disk> {
     pub(crate) disk: D,
     pub(crate) store: Store<D>,
     pub(crate) pause: Pause,
-    pub(crate) open_run: OpenRun,
-    pub(crate) damage: Damage,
-    /// The files that machines answer from: of the next snapshot they may be part as well.
-    pub(crate) known: Rc<RefCell<Vec<Weak<Served>>>>,
+    pub(crate) access: Access,
+    pub(crate) residence: Rc<Residence>,
+    /// So much is still read whole of files that are opened.
+    pub(crate) whole_bytes: Rc<Cell<u64>>,
+    /// Peers have what is damaged here.
+    pub(crate) heals: bool,
 }
 
 impl<D: Disk> Loader<D> {
@@ -64,25 +97,19 @@ impl<D: Disk> Loader<D> {
         machine.restore_end().map_err(|source| LoadError::Entry { path, source })
     }
 
-    /// The files of a snapshot, each checked whole once in its life here.
+    /// The files of a snapshot: what is read of each then was checked, and the first block of each is in memory.
     pub(crate) async fn saved(&self, manifest: &Manifest, check: CheckEntry) -> Result<Saved, SnapshotError> {
         let mut files = Vec::with_capacity(manifest.runs.len());
         for reference in &manifest.runs {
             if reference.name.id != manifest.id && runtime::mutant!("restore.newest_file_only") {
                 continue;
             }
-            files.push(match self.known(reference) {
+            files.push(match self.residence.known(reference) {
                 Some(served) => served,
                 None => self.served(*reference, check).await?,
             });
         }
-        Ok(Saved::new(Files::new(files), self.damage.clone()))
-    }
-
-    fn known(&self, reference: &RunReference) -> Option<Rc<Served>> {
-        self.known.borrow_mut().retain(|known| known.strong_count() > 0);
-        let known = self.known.borrow();
-        known.iter().filter_map(Weak::upgrade).find(|served| served.reference() == reference)
+        Ok(Saved::new(Files::new(files), self.residence.lookups().clone()))
     }
 
     async fn served(&self, reference: RunReference, check: CheckEntry) -> Result<Rc<Served>, SnapshotError> {
@@ -92,10 +119,16 @@ impl<D: Disk> Loader<D> {
             let source = std::io::Error::new(std::io::ErrorKind::NotFound, gone);
             SnapshotError::Io { path: path.clone(), action: "use", source }
         })?;
-        let run = (self.open_run)(path, check, Rc::clone(&self.pause)).await?;
+        let left = self.whole_bytes.get();
+        let whole = reference.bytes <= left;
+        if whole && left != u64::MAX {
+            self.whole_bytes.set(left - reference.bytes);
+        }
+        let reading = Reading { check, whole };
+        let run = (self.access.open_run)(path, reading, Rc::clone(&self.pause)).await?;
         run.expect(&reference)?;
         let served = Rc::new(Served::new(run, reference, guard));
-        self.known.borrow_mut().push(Rc::downgrade(&served));
+        self.residence.add(&served, check);
         Ok(served)
     }
 
@@ -131,6 +164,19 @@ impl<D: Disk> Loader<D> {
     }
 }
 
+/// Opens the first block of a file whose bytes there are in memory: machines look there for what they say of all of it.
+pub(super) fn check_first(run: &Run<Bytes>, check: CheckEntry) -> Result<(), SnapshotError> {
+    let Some(place) = run.place(0)? else { return Ok(()) };
+    place.check(&run.bytes()[place.range()], run.path(), entry_check(check))?;
+    run.is_brought(0, &place);
+    Ok(())
+}
+
+/// A machine's check of an entry, as files take it.
+pub(super) fn entry_check(check: CheckEntry) -> impl FnMut(Item<'_>) -> Result<(), String> {
+    move |item| check(item.key, item.value).map_err(|error| error.to_string())
+}
+
 /// Checks some more of a file.
 pub(super) fn check_some(
     run: &Run<Bytes>,
@@ -138,5 +184,5 @@ pub(super) fn check_some(
     bytes_max: usize,
     check: CheckEntry,
 ) -> Result<bool, SnapshotError> {
-    run.check_some(pass, bytes_max, |item| check(item.key, item.value).map_err(|error| error.to_string()))
+    run.check_some(pass, bytes_max, entry_check(check))
 }

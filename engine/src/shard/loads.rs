@@ -121,8 +121,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             match (loaded.purpose, loaded.entries) {
                 (Purpose::Apply, Ok(buffers)) => {
                     replica.loading = false;
-                    let all = buffers.iter().all(|entries| replica.apply_entries(entries, &mut self.answers));
-                    self.more |= !all; // the rest is read again: its turn is full
+                    replica.loaded.extend(buffers);
                 }
                 (Purpose::Send { link, .. }, Ok(buffers)) => self.links.loaded(link, number, buffers),
                 // What is before the damage is as good as ever.

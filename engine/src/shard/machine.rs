@@ -45,6 +45,13 @@ impl<S: StateMachine> StateMachine for Machine<S> {
         }
     }
 
+    fn look_ahead(&self, command: &[u8]) {
+        match self {
+            Machine::User(machine) => machine.look_ahead(command),
+            Machine::Members(members) => members.look_ahead(command),
+        }
+    }
+
     fn query(&self, query: &[u8], reply: &mut Vec<u8>) {
         match self {
             Machine::User(machine) => machine.query(query, reply),

@@ -2,13 +2,16 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use runtime::Context;
-use snapshot::{Bytes, CheckPass, Map, PAGE_BYTES, Run, SnapshotError};
+use snapshot::{BlockPlace, Bytes, CheckPass, Map, PAGE_BYTES, Run, SnapshotError};
 
-use super::loader::{OpenRun, check_some};
+use super::loader::{Access, BringBlocks, OpenRun, check_first, check_some, entry_check};
+use super::residence::{GivenBack, Piece};
 use crate::state_machine::CheckEntry;
 
 /// What is checked in one go. Some milliseconds, as others wait for the same thread.
@@ -24,14 +27,22 @@ struct Opening {
     more: bool,
 }
 
-/// Opens files by mapping them.
-pub(super) fn map_runs(context: Context) -> OpenRun {
-    Rc::new(move |path, check, pause| {
+/// Files are mapped.
+pub(super) fn by_mapping(context: &Context) -> Access {
+    Access { open_run: map_runs(context.clone()), bring_blocks: bring_mapped(context.clone()) }
+}
+
+fn map_runs(context: Context) -> OpenRun {
+    Rc::new(move |path, reading, pause| {
         let context = context.clone();
         Box::pin(async move {
             let mut opening = context.blocking(move || open(&path)).await?;
+            let is_small = matches!(opening.run.bytes(), Bytes::Held(_));
+            if !reading.whole && !is_small {
+                return context.blocking(move || opening.first_block(reading.check)).await;
+            }
             while opening.more {
-                opening = context.blocking(move || opening.go_on(check)).await?;
+                opening = context.blocking(move || opening.go_on(reading.check)).await?;
                 pause().await;
             }
             Ok(opening.run)
@@ -40,7 +51,7 @@ pub(super) fn map_runs(context: Context) -> OpenRun {
 }
 
 fn open(path: &Path) -> Result<Opening, SnapshotError> {
-    let failed = |source| SnapshotError::Io { path: path.to_path_buf(), action: "read", source };
+    let failed = |source| read_error(path, source);
     let run = Run::open(bytes(path).map_err(failed)?, path)?;
     populate(&run, run.index_range()).map_err(failed)?;
     Ok(Opening { run, pass: CheckPass::default(), more: true })
@@ -57,10 +68,10 @@ fn bytes(path: &Path) -> io::Result<Bytes> {
     };
     map.populate(0..PAGE_BYTES)?;
     map.populate(map.len().saturating_sub(2 * PAGE_BYTES)..map.len())?;
-    Ok(Bytes::Mapped(map))
+    Ok(Bytes::Mapped(Arc::new(map)))
 }
 
-fn populate(run: &Run<Bytes>, range: std::ops::Range<usize>) -> io::Result<()> {
+fn populate(run: &Run<Bytes>, range: Range<usize>) -> io::Result<()> {
     match run.bytes() {
         Bytes::Mapped(map) => map.populate(range),
         Bytes::Held(_) => Ok(()),
@@ -68,12 +79,83 @@ fn populate(run: &Run<Bytes>, range: std::ops::Range<usize>) -> io::Result<()> {
 }
 
 impl Opening {
+    fn first_block(self, check: CheckEntry) -> Result<Run<Bytes>, SnapshotError> {
+        if let Some(place) = self.run.place(0)? {
+            populate(&self.run, place.range()).map_err(|source| read_error(self.run.path(), source))?;
+        }
+        check_first(&self.run, check)?;
+        Ok(self.run)
+    }
+
     fn go_on(mut self, check: CheckEntry) -> Result<Opening, SnapshotError> {
         let range = self.run.next_checked(&self.pass, CHECKED_BYTES)?;
-        let failed =
-            |source| SnapshotError::Io { path: self.run.path().to_path_buf(), action: "read", source };
-        populate(&self.run, range).map_err(failed)?;
+        populate(&self.run, range).map_err(|source| read_error(self.run.path(), source))?;
         self.more = check_some(&self.run, &mut self.pass, CHECKED_BYTES, check)?;
         Ok(self)
+    }
+}
+
+fn read_error(path: &Path, source: io::Error) -> SnapshotError {
+    SnapshotError::Io { path: path.to_path_buf(), action: "read", source }
+}
+
+/// Blocks of one mapping, for another thread.
+struct Job {
+    map: Arc<Map>,
+    path: PathBuf,
+    check: CheckEntry,
+    places: Vec<BlockPlace>,
+}
+
+fn bring_mapped(context: Context) -> BringBlocks {
+    Rc::new(move |pieces, given_back| {
+        let context = context.clone();
+        Box::pin(async move {
+            let given_back: Vec<_> = given_back.into_iter().filter_map(unmapped).collect();
+            let jobs: Vec<Job> = pieces.iter().filter_map(job).collect();
+            context.blocking(move || bring(&given_back, &jobs)).await?;
+            Ok(pieces)
+        })
+    })
+}
+
+/// Nothing for a file that is in memory anyway.
+fn job(piece: &Piece) -> Option<Job> {
+    let Bytes::Mapped(map) = piece.served.run().bytes() else { return None };
+    let places = piece.blocks.iter().map(|(_, place)| *place).collect();
+    let path = piece.served.run().path().to_path_buf();
+    Some(Job { map: Arc::clone(map), path, check: piece.check, places })
+}
+
+fn unmapped(given_back: GivenBack) -> Option<(Arc<Map>, Vec<Range<usize>>)> {
+    let served = given_back.served.upgrade()?;
+    let Bytes::Mapped(map) = served.run().bytes() else { return None };
+    Some((Arc::clone(map), given_back.ranges))
+}
+
+fn bring(given_back: &[(Arc<Map>, Vec<Range<usize>>)], jobs: &[Job]) -> Result<(), SnapshotError> {
+    for (map, ranges) in given_back {
+        ranges.iter().for_each(|range| map.give_back(range.clone()));
+    }
+    // All reads are on their way before the first is waited for.
+    for job in jobs {
+        let begun = job.ranges().try_for_each(|range| job.map.read_ahead(range));
+        begun.map_err(|source| read_error(&job.path, source))?;
+    }
+    for job in jobs {
+        let come = job.ranges().try_for_each(|range| job.map.populate(range));
+        come.map_err(|source| read_error(&job.path, source))?;
+        for place in &job.places {
+            place.check(&job.map[place.range()], &job.path, entry_check(job.check))?;
+        }
+    }
+    Ok(())
+}
+
+impl Job {
+    /// What is to be read, blocks that follow each other as one.
+    fn ranges(&self) -> impl Iterator<Item = Range<usize>> {
+        let follow = |one: &BlockPlace, next: &BlockPlace| one.range().end == next.range().start;
+        self.places.chunk_by(follow).map(|run| run[0].range().start..run[run.len() - 1].range().end)
     }
 }

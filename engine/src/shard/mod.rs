@@ -5,8 +5,10 @@ mod accepted;
 #[cfg(test)]
 mod alone;
 mod answers;
+mod applying;
 mod background;
 mod backlog;
+mod blocks;
 mod callers;
 mod client;
 mod clients;
@@ -42,6 +44,7 @@ mod receives;
 mod replica;
 mod replies;
 pub(crate) mod request;
+pub(crate) mod residence;
 mod restore;
 mod routing;
 mod save_plan;
@@ -66,7 +69,7 @@ pub(crate) use driver::{ShardStart, run};
 pub use io::{Action, Dialer, Input};
 pub(crate) use message::{CallAnswer, ShardMessage};
 pub(crate) use settings::{ELECTION_TIMEOUT_MIN, ShardSettings, SharedDataDir};
-pub(crate) use {opening::Places, request::Kind, request::Outcome};
+pub(crate) use {loader::ServingLimits, opening::Places, request::Kind, request::Outcome};
 
 #[cfg(feature = "simulation")]
 pub use io::ClientData;
@@ -85,7 +88,7 @@ use links::Links;
 use liveness::BatchClock;
 use loads::Loads;
 use machine::Machine;
-use replica::{Applying, Replica};
+use replica::Replica;
 use request::RequestBody;
 use routing::Route;
 use ticking::Watched;
@@ -129,6 +132,7 @@ pub(crate) struct Shard<S: StateMachine, D: Disk> {
     answers: Answers,
     buckets: Buckets,
     loads: Loads,
+    blocks: blocks::Blocks,
     saves: saves::Saves<D>,
     transfers: transfers::Transfers<D>,
     preferences: leading::Preferences,
@@ -205,9 +209,10 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             dirty: Vec::new(),
             mesh: deliver::Mesh::default(),
             calls: deliver::Calls::default(),
-            answers: Answers::default(),
+            answers: Answers::new(saves.loader.residence.lookups().clone()),
             buckets: Buckets::default(),
             loads: Loads::default(),
+            blocks: blocks::Blocks::default(),
             saves,
             transfers: transfers::Transfers::new(now, &settings),
             preferences: leading::Preferences::default(),
@@ -280,6 +285,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         self.apply();
         self.publish_members();
         self.check_leases();
+        self.bring_blocks();
         self.check_served()?;
         self.deliver_answers();
         self.flush();
@@ -296,41 +302,6 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             self.retry_held(number);
             let wrote = self.replicas[number].collect_write(&mut self.log);
             self.watch(number, wrote);
-        }
-    }
-
-    /// Applies what is committed, publishes each group's line, and notes who owes messages.
-    fn apply(&mut self) {
-        for number in std::mem::take(&mut self.dirty) {
-            let replica = &mut self.replicas[number];
-            replica.dirty = false;
-            #[cfg(feature = "simulation")]
-            self.touched.push(replica.group);
-            if !replica.loading && !self.saves.holds(number) {
-                match replica.apply(&self.log, &mut self.answers, &mut self.slices) {
-                    Applying::Done => {}
-                    Applying::More => self.more = true,
-                    Applying::NotCached(first) => {
-                        let to = replica.raft.committed();
-                        replica.loading = true;
-                        self.loads.load_to_apply(&self.log, number, replica.group, first, to);
-                    }
-                }
-            }
-            let replica = &self.replicas[number];
-            if replica.reads.has_tentative() {
-                self.leased.push(number);
-            }
-            if replica.machine.wants_thaw() {
-                self.saves.thaw_later(number);
-            }
-            self.log.applied(replica.group, replica.raft.applied_index(), replica.raft.held_everywhere());
-            self.directory.publish(replica.group, &replica.raft);
-            self.links.note(number, replica.group, &replica.raft);
-            self.tell_followers(number);
-            if self.more {
-                self.mark_dirty(number);
-            }
         }
     }
 

@@ -8,7 +8,7 @@ use raftlog::{Log, Lost, OpenError};
 use runtime::Disk;
 
 use super::Opened;
-use super::loader::OpenRun;
+use super::loader::{Access, ServingLimits};
 use super::machine::Machine;
 use super::restore::open_snapshots;
 use crate::error::StartError;
@@ -21,6 +21,7 @@ pub(crate) struct Places {
     pub(crate) log_dir: PathBuf,
     pub(crate) log_options: raftlog::Options,
     pub(crate) snapshots_dir: PathBuf,
+    pub(crate) serving: ServingLimits,
 }
 
 /// So many lost ranges are named at a start, one a line.
@@ -48,7 +49,7 @@ pub(crate) async fn open<S: StateMachine, D: Disk>(
     disk: &D,
     places: &Places,
     factory: &dyn Fn(GroupId) -> S,
-    open_run: OpenRun,
+    access: Access,
 ) -> Result<Opened<S, D>, StartError> {
     let shard = places.shard;
     let opened = Log::open(disk.clone(), &places.log_dir, places.log_options.clone()).await;
@@ -69,7 +70,7 @@ pub(crate) async fn open<S: StateMachine, D: Disk>(
         &places.snapshots_dir,
         recovered.groups,
         &machine,
-        open_run,
+        (access, places.serving),
         places.log_options.heals,
     )
     .await;

@@ -86,6 +86,11 @@ impl ReadQueue {
         true
     }
 
+    /// The queries that wait, in order.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = &[u8]> {
+        self.queue.iter().map(|read| &self.bytes[read.start..read.end])
+    }
+
     /// Whether answers of this turn hang on a lease.
     pub(crate) fn has_tentative(&self) -> bool {
         !self.tentative.is_empty()

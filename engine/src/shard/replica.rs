@@ -57,6 +57,12 @@ pub(crate) struct Replica<S> {
     pub(crate) watched: bool,
     /// The next entries to apply are being read from disk.
     pub(crate) loading: bool,
+    /// Entries that were, and that are applied next.
+    pub(super) loaded: VecDeque<Buffer>,
+    /// Nothing is applied or read until what the machine looked for in its files is brought.
+    pub(super) is_cold: bool,
+    /// How often that was so for the entry or read that is next.
+    pub(super) cold_rounds: u32,
     /// Damaged entries on this disk that are applied are not beyond this one: a snapshot takes their place.
     pub(crate) damaged_to: Index,
 }
@@ -70,6 +76,8 @@ pub(crate) enum Applying {
     More,
     /// The next entries are not in memory: read from this index on.
     NotCached(Index),
+    /// What the next entry or a read looks at in the snapshot's files is not in memory.
+    Cold,
 }
 
 impl<S: StateMachine> Replica<S> {
@@ -91,6 +99,9 @@ impl<S: StateMachine> Replica<S> {
             dirty: false,
             watched: false,
             loading: false,
+            loaded: VecDeque::new(),
+            is_cold: false,
+            cold_rounds: 0,
             damaged_to: Index::ZERO,
         }
     }
@@ -234,13 +245,21 @@ impl<S: StateMachine> Replica<S> {
         }
         let mut applied_bytes = 0;
         let stop = loop {
+            if applied_bytes >= APPLY_BYTES_PER_TURN_MAX {
+                break Applying::More;
+            }
+            if let Some(slice) = self.loaded.pop_front() {
+                applied_bytes += slice.len();
+                if self.apply_entries(&slice, answers) {
+                    continue;
+                }
+                self.loaded.push_front(slice);
+                break Applying::More;
+            }
             let applied = self.raft.applied_index();
             let to = self.raft.committed().min(log.visible(self.group));
             if applied >= to {
                 break Applying::Done;
-            }
-            if applied_bytes >= APPLY_BYTES_PER_TURN_MAX {
-                break Applying::More;
             }
             let next = Index(applied.0 + 1);
             match log.cached(self.group, next, to, APPLY_SLICE_BYTES, slices) {
@@ -253,12 +272,17 @@ impl<S: StateMachine> Replica<S> {
                 Cached::NotCached | Cached::Compacted => break Applying::NotCached(next),
             }
         };
-        if self.serve_reads(false, answers) { stop } else { Applying::More }
+        let all = self.is_cold || self.serve_reads(false, answers);
+        match stop {
+            _ if self.is_cold => Applying::Cold,
+            stop if all => stop,
+            _ => Applying::More,
+        }
     }
 
     /// Applies whole entries that follow what is applied; also those that were read from disk. False if it stopped before
-    /// an entry because the reads in front of it fill the turn.
-    pub(crate) fn apply_entries(&mut self, bytes: &[u8], answers: &mut Answers) -> bool {
+    /// an entry because the reads in front of it fill the turn, or because something is not in memory.
+    fn apply_entries(&mut self, bytes: &[u8], answers: &mut Answers) -> bool {
         let committed = self.raft.committed();
         let mut applied = self.raft.applied_index();
         for entry in raft::entries(bytes, Check::Shape) {
@@ -272,6 +296,9 @@ impl<S: StateMachine> Replica<S> {
             assert_eq!(entry.id.index.0, applied.0 + 1, "{}: entries apply in order", self.group);
             let is_ours = entry.id.term == self.raft.term();
             if !self.serve_left(entry.id, answers) || is_ours && !self.serve_reads(true, answers) {
+                return false;
+            }
+            if entry.kind == EntryKind::Command && !self.is_ready(&entry, bytes, answers.lookups()) {
                 return false;
             }
             let to = self.waiters.take(entry.id, |lost| answers.fail(lost, Outcome::Refused));
@@ -301,24 +328,13 @@ impl<S: StateMachine> Replica<S> {
         true
     }
 
-    /// Answers the reads that are proven and that the state already covers. False: the turn is full, some must wait.
-    fn serve_reads(&mut self, next_commits: bool, answers: &mut Answers) -> bool {
-        let machine = &self.machine;
-        self.reads.serve(self.raft.applied_index(), next_commits, |to, query| {
-            let place = answers.next();
-            (!answers.are_full()).then(|| {
-                answers.push(to, Outcome::Done, |out| machine.query(query, out));
-                place
-            })
-        })
-    }
-
     /// The state jumped to `to` by a snapshot: who waited for an entry below can no longer be told its fate.
     pub(crate) fn restored(&mut self, to: Index, machine: Machine<S>, config: Config, answers: &mut Answers) {
         if !runtime::mutant!("install.keeps_old_state") {
             self.machine = machine;
         }
         self.config = Rc::new(config);
+        self.loaded.clear();
         self.waiters.drop_to(to, |waiter| answers.fail(waiter, Outcome::Unknown));
         self.left.drop_before(to, |to| answers.fail(to, Outcome::Refused));
     }

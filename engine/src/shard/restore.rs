@@ -1,5 +1,6 @@
 //! From snapshot files back to state machines, at a start for all groups.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -8,9 +9,10 @@ use raftlog::RecoveredGroup;
 use runtime::Disk;
 use snapshot::{Limits, Manifest, SnapshotError, Store};
 
-use super::loader::{Loader, OpenRun};
+use super::loader::{Access, Loader, ServingLimits};
+use super::residence::Residence;
 use super::save_task::Pause;
-use crate::state_machine::{Damage, RestoreError, StateMachine};
+use crate::state_machine::{Lookups, RestoreError, StateMachine};
 
 /// Why a state could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +67,7 @@ pub(crate) async fn open_snapshots<S: StateMachine, D: Disk>(
     dir: &Path,
     groups: Vec<RecoveredGroup>,
     factory: &dyn Fn(GroupId) -> S,
-    open_run: OpenRun,
+    (access, serving): (Access, ServingLimits),
     heals: bool,
 ) -> Result<(Loader<D>, Vec<(RecoveredGroup, S)>), LoadError> {
     let mut manifests = Vec::new();
@@ -82,9 +84,10 @@ pub(crate) async fn open_snapshots<S: StateMachine, D: Disk>(
         disk: disk.clone(),
         store,
         pause,
-        open_run,
-        damage: Damage::default(),
-        known: Rc::default(),
+        access,
+        residence: Rc::new(Residence::new(serving.mapped_bytes_max, Lookups::default())),
+        whole_bytes: Rc::new(Cell::new(serving.checked_at_start_bytes)),
+        heals,
     };
     let store = &loader.store;
     let mut loaded = Vec::with_capacity(groups.len());
@@ -109,6 +112,8 @@ pub(crate) async fn open_snapshots<S: StateMachine, D: Disk>(
         }
         loaded.push((known, machine));
     }
+    // What is opened from now on is new here.
+    loader.whole_bytes.set(u64::MAX);
     Ok((loader, loaded))
 }
 

@@ -18,7 +18,6 @@ use super::loader::Loader;
 use super::save_plan::{LogFacts, SAVES_RUNNING_MAX, SavePlan};
 use super::save_task::{SLICE_BYTES, SaveError, Saved};
 use super::settings::ShardSettings;
-use crate::fatal::Fatal;
 use crate::snapshot_life::Milestone;
 use crate::state_machine::{self, Progress, StateMachine};
 
@@ -230,7 +229,14 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             let Some(number) = self.saves.thawing.pop_front() else { return };
             let machine = &mut self.replicas[number].machine;
             // While an image exists there is nothing to merge; its end asks again.
-            if !self.saves.running.contains(&number) && machine.thaw(SLICE_BYTES) == Progress::More {
+            if self.saves.running.contains(&number) {
+                continue;
+            }
+            let lookups = self.saves.loader.residence.lookups();
+            let (progress, has_missed) = lookups.noting(|| machine.thaw(SLICE_BYTES));
+            if has_missed {
+                self.blocks.wait(number);
+            } else if progress == Progress::More {
                 self.saves.thawing.push_back(number);
             }
         }
@@ -363,14 +369,6 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             self.save_again(replica);
             self.mark_dirty(replica);
             self.collect();
-        }
-    }
-
-    /// What machines answered in this turn they found in sound files.
-    pub(super) fn check_served(&self) -> Result<(), Fatal> {
-        match self.saves.loader.damage.take() {
-            Some(error) => Err(Fatal::Corruption { shard: self.shard, reason: error.to_string() }),
-            None => Ok(()),
         }
     }
 

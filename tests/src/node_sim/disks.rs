@@ -204,11 +204,13 @@ impl World {
             let replica = (0..node.shards()).find_map(|shard| node.raft(shard, raft::GroupId(group)));
             replica.is_some_and(|replica| replica.standing() == raft::Standing::Normal)
         });
-        if !is_whole || here.is_unsealed() {
+        let has_seen_all = (0..node.shards()).all(|shard| node.has_seen_files(shard));
+        if !is_whole || !has_seen_all || here.is_unsealed() {
             return self.plan(HEALED_AFTER_US, Happening::CheckHealed { machine });
         }
         self.say(|| format!("machine {machine}: healed"));
-        self.machines[machine].is_damaged = false;
+        let here = &mut self.machines[machine];
+        (here.is_damaged, here.ends) = (false, 0);
         self.disarm(machine);
     }
 }

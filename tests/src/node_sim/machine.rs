@@ -161,6 +161,8 @@ pub struct Machine {
     pub damaged_at_us: u64,
     /// Some of it ever was: what nobody needs stays damaged.
     pub was_damaged: bool,
+    /// So often its node has ended for damage since.
+    pub ends: u64,
     /// It is not stopped before this, nor before its disks are sealed: see `disks`.
     pub protected_until: u64,
     /// One disk per shard.
@@ -244,6 +246,7 @@ pub fn builder(
         .segment_bytes(profile.segment_bytes)
         .log_bytes_max(profile.log_bytes_max)
         .snapshot_after_bytes(profile.snapshot_after_bytes)
+        .serving_bytes(profile.mapped_bytes_max, profile.checked_at_start_bytes)
         .scrub_every(SCRUB_EVERY)
         .deadline(Duration::from_secs(2))
         .lease_reads(profile.lease_reads)

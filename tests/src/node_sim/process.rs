@@ -13,6 +13,8 @@ use crate::disk::SimDisk;
 const BOOT_US_MAX: u64 = 10_000_000;
 /// The close of a log takes about so many writes, one after the other, or fewer.
 const CLOSING_WRITES: u64 = 6;
+/// More often than this a node's damage is not met before somebody takes the disk out.
+const ENDS_MAX: u64 = 4;
 
 impl Machine {
     /// A machine that nothing has run on yet.
@@ -32,6 +34,7 @@ impl Machine {
             is_damaged: false,
             damaged_at_us: 0,
             was_damaged: false,
+            ends: 0,
             protected_until: 0,
             slots: Vec::new(),
         };
@@ -136,9 +139,7 @@ impl World {
                     "damage",
                     "machine {machine} finds damage where there is none: {reason}"
                 );
-                if !self.profile.is_beyond {
-                    self.replace_node(machine);
-                }
+                self.ended_for_damage(machine, end);
             }
             End::Fatal(Fatal::NoMember(_)) => {
                 if self.needs_replacement(machine) {
@@ -153,6 +154,19 @@ impl World {
                 self.plan(after_us, Happening::Start { machine });
             }
             other => violated("ends", format!("machine {machine} ended: {other:?}")),
+        }
+    }
+
+    /// A node that met damage while it ran has set the file aside: it is started again, and heals. If that does not help, or it does
+    /// not even start, somebody gives up on its disk.
+    fn ended_for_damage(&mut self, machine: usize, end: &End) {
+        let here = &mut self.machines[machine];
+        here.ends += 1;
+        if matches!(end, End::Fatal(_)) && here.ends <= ENDS_MAX {
+            here.process = Process::Down;
+            self.plan(1_000, Happening::Start { machine });
+        } else if !self.profile.is_beyond {
+            self.replace_node(machine);
         }
     }
 
@@ -309,7 +323,7 @@ impl World {
         here.process = Process::Down;
         here.lives += 1;
         here.disks = (0..self.profile.shards).map(|_| SimDisk::new()).collect();
-        (here.is_damaged, here.was_damaged) = (false, false);
+        (here.is_damaged, here.was_damaged, here.ends) = (false, false, 0);
         here.time_disks(&self.profile, &mut self.random);
     }
 }

@@ -92,6 +92,10 @@ pub struct Profile {
     pub snapshot_after_bytes: u64,
     /// Memory of a group for what is saved.
     pub state_bytes_max: u64,
+    /// What of the snapshot files a node keeps in memory.
+    pub mapped_bytes_max: u64,
+    /// Files up to this are read whole at a start.
+    pub checked_at_start_bytes: u64,
     /// Whether leases are on.
     pub lease_reads: bool,
     /// How clients are led to leaders.
@@ -157,6 +161,8 @@ impl Profile {
             log_bytes_max: segment_bytes * pick(random, &[12, 64, 200]),
             snapshot_after_bytes: pick(random, &[16 << 10, 64 << 10, 256 << 10, 1 << 30]),
             state_bytes_max: u64::MAX,
+            mapped_bytes_max: u64::MAX,
+            checked_at_start_bytes: u64::MAX,
             lease_reads: random.u8(..3) == 0,
             redirect: if random.u8(..4) == 0 { Redirect::Moved } else { Redirect::Proxy },
             drift_ppm: pick(random, &[0, 500, 50_000]),
@@ -203,6 +209,8 @@ impl Profile {
         profile.faults.stop = fault(more, 10);
         profile.faults.roll = fault(more, 40);
         profile.state_bytes_max = pick(more, &[0, 300, 2_000, u64::MAX]);
+        profile.mapped_bytes_max = pick(more, &[0, 1_000, 20_000, u64::MAX]);
+        profile.checked_at_start_bytes = pick(more, &[0, 0, u64::MAX]);
         profile
     }
 
@@ -223,6 +231,8 @@ impl Profile {
             log_bytes_max: 64 << 20,
             snapshot_after_bytes: 1 << 30,
             state_bytes_max: u64::MAX,
+            mapped_bytes_max: u64::MAX,
+            checked_at_start_bytes: u64::MAX,
             lease_reads: false,
             redirect: Redirect::Proxy,
             drift_ppm: 0,

@@ -88,10 +88,13 @@ pub struct Witnessed<S> {
     machine: S,
     /// The last command in the state.
     last: Span,
-    /// What the group's snapshot holds: what was restored, and then what each save that was kept made of it.
-    snapshot: Items,
+    /// What the group's snapshot holds: what was restored, and then what each save that was kept made of it. None: some of it is
+    /// damaged on disk, and the machine has not come by that yet.
+    snapshot: Option<Items>,
+    /// Says whether what it looked for in files last was not all in memory.
+    has_missed: Option<Box<dyn Fn() -> bool>>,
     /// What the newest image makes of it, once that is written.
-    image: Rc<RefCell<Items>>,
+    image: Rc<RefCell<Option<Items>>>,
     was_frozen: bool,
 }
 
@@ -118,17 +121,29 @@ impl<S: StateMachine> Witnessed<S> {
     /// The machine of `group`, which begins empty.
     pub fn new(group: GroupId, machine: S) -> Self {
         let image = Rc::default();
-        let (last, snapshot) = ((Index(0), Index(0)), Items::new());
-        Witnessed { group, machine, last, snapshot, image, was_frozen: false }
+        let (last, snapshot) = ((Index(0), Index(0)), Some(Items::new()));
+        Witnessed { group, machine, last, snapshot, has_missed: None, image, was_frozen: false }
     }
 
     /// The last command in the state that was restored.
-    fn restored(&self) -> Span {
-        let digest = digest_of(&self.snapshot);
+    fn restored(&self, id: Option<EntryId>) -> Span {
+        let Some(items) = &self.snapshot else { return self.last_before(id) };
+        let digest = digest_of(items);
         let known = LEDGER.with_borrow(|ledger| ledger.digests.get(&(self.group, digest)).copied());
         known.unwrap_or_else(|| {
             violated(CHECK, format!("group {}: a state is restored that nobody saved", self.group))
         })
+    }
+}
+
+impl<S: StateMachine> Witnessed<S> {
+    /// The last command up to an entry.
+    fn last_before(&self, id: Option<EntryId>) -> Span {
+        let index = id.map_or(Index(0), |id| id.index);
+        let before = (self.group, Index(0))..=(self.group, index);
+        let last = LEDGER.with_borrow(|ledger| ledger.applied.range(before).next_back().map(|(at, _)| at.1));
+        let last = last.unwrap_or(Index(0));
+        (last, last)
     }
 }
 
@@ -161,9 +176,16 @@ impl<S: StateMachine> StateMachine for Witnessed<S> {
         applied
     }
 
+    fn look_ahead(&self, command: &[u8]) {
+        self.machine.look_ahead(command);
+    }
+
     fn query(&self, query: &[u8], reply: &mut Vec<u8>) {
         let start = reply.len();
         self.machine.query(query, reply);
+        if self.has_missed.as_ref().is_some_and(|has_missed| has_missed()) {
+            return; // nobody will hear of it
+        }
         let (group, state, at_us, query) = (self.group, self.last, told::now_us(), hash_of(query));
         let answer = Answer { group, state, at_us, query, reply: reply[start..].to_vec() };
         LEDGER.with_borrow_mut(|ledger| ledger.answers.push(answer));
@@ -172,7 +194,7 @@ impl<S: StateMachine> StateMachine for Witnessed<S> {
     fn freeze(&mut self) -> Box<dyn Frozen> {
         self.was_frozen = true;
         let image = self.machine.freeze();
-        let items = if image.changes().is_some() { self.snapshot.clone() } else { Items::new() };
+        let items = if image.changes().is_some() { self.snapshot.clone() } else { Some(Items::new()) };
         self.image = Rc::new(RefCell::new(items));
         let (group, last, items) = (self.group, self.last, Rc::clone(&self.image));
         Box::new(Image { group, last, image, items, open: None })
@@ -194,17 +216,22 @@ impl<S: StateMachine> StateMachine for Witnessed<S> {
     }
 
     fn serve(&mut self, saved: Saved) -> bool {
-        let live = saved.entries_from(b"").filter(|(_, value)| !is_deleted(value));
-        let items: Items = live.map(|(key, value)| (key.to_vec(), value.to_vec())).collect();
+        let items = saved.peek().map(|entries| {
+            let live = entries.into_iter().filter(|(_, value)| !is_deleted(value));
+            live.map(|(key, value)| (key.to_vec(), value.to_vec())).collect::<Items>()
+        });
+        self.has_missed = Some(Box::new(saved.has_missed()));
+        let id = saved.id();
         if self.was_frozen {
-            let same = items == self.snapshot;
+            let same = items == self.snapshot || items.is_none() || self.snapshot.is_none();
             require!(same, "replicas_equal", "group {}: what is served is not what was saved", self.group);
+            self.snapshot = items;
             return self.machine.serve(saved);
         }
         let served = self.machine.serve(saved);
         if served {
             self.snapshot = items;
-            self.last = self.restored();
+            self.last = self.restored(id);
         }
         served
     }
@@ -218,16 +245,17 @@ impl<S: StateMachine> StateMachine for Witnessed<S> {
     }
 
     fn restore_entry(&mut self, key: &[u8], value: &[u8]) -> Result<(), RestoreError> {
+        let snapshot = self.snapshot.as_mut().expect("nothing is served");
         if is_deleted(value) {
-            self.snapshot.remove(key);
+            snapshot.remove(key);
         } else {
-            self.snapshot.insert(key.to_vec(), value.to_vec());
+            snapshot.insert(key.to_vec(), value.to_vec());
         }
         self.machine.restore_entry(key, value)
     }
 
     fn restore_end(&mut self) -> Result<(), RestoreError> {
-        self.last = self.restored();
+        self.last = self.restored(None);
         self.machine.restore_end()
     }
 
@@ -242,14 +270,14 @@ struct Image {
     last: Span,
     image: Box<dyn Frozen>,
     /// The state as far as it is written: what lies below the image, and what that has handed out so far.
-    items: Rc<RefCell<Items>>,
+    items: Rc<RefCell<Option<Items>>>,
     /// A key whose value is being handed out, and how much of it has been.
     open: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 struct Copying<'a> {
     sink: &'a mut dyn SaveSink,
-    image: &'a RefCell<Items>,
+    image: &'a RefCell<Option<Items>>,
     open: &'a mut Option<(Vec<u8>, Vec<u8>)>,
 }
 
@@ -257,6 +285,7 @@ impl Copying<'_> {
     fn close(&mut self) {
         let Some((key, value)) = self.open.take() else { return };
         let mut items = self.image.borrow_mut();
+        let Some(items) = items.as_mut() else { return };
         if is_deleted(&value) {
             items.remove(&key)
         } else {
@@ -286,7 +315,7 @@ impl Frozen for Image {
         let progress = self.image.write(&mut copying, budget_bytes);
         if progress == Progress::Done {
             copying.close();
-            let digest = digest_of(&self.items.borrow());
+            let Some(digest) = self.items.borrow().as_ref().map(digest_of) else { return progress };
             LEDGER.with_borrow_mut(|ledger| {
                 let (earliest, last) = self.last;
                 let span = ledger.digests.entry((self.group, digest)).or_insert(self.last);

@@ -48,6 +48,13 @@ pub struct ServeArgs {
     /// Memory for the keys that are saved; what is more is read from the snapshot files [default: 1024]
     #[arg(long, value_name = "MIB")]
     pub state_memory_mib: Option<String>,
+    /// Memory for parts of the snapshot files that are read [default: half of the machine's]
+    #[arg(long, value_name = "MIB")]
+    pub mapped_memory_mib: Option<String>,
+    /// Snapshot files of a shard up to so much in all are read and checked whole before it starts; larger ones are served at
+    /// once, and checked bit by bit [default: 128]
+    #[arg(long, value_name = "MIB")]
+    pub check_at_start_mib: Option<String>,
     /// The log's entries are read and verified so often, so that rot is found while other nodes can mend it [default: 24h]
     #[arg(long, value_name = "TIME")]
     pub scrub_every: Option<String>,
@@ -91,6 +98,8 @@ impl ServeArgs {
             ("deadline", &self.deadline),
             ("snapshot_after_mib", &self.snapshot_after_mib),
             ("state_memory_mib", &self.state_memory_mib),
+            ("mapped_memory_mib", &self.mapped_memory_mib),
+            ("check_at_start_mib", &self.check_at_start_mib),
             ("scrub_every", &self.scrub_every),
             ("lease_reads", &self.lease_reads),
             ("insecure", &self.insecure),

@@ -31,6 +31,8 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new("deadline", Kind::Text, Some("2s")),
     Setting::new("snapshot_after_mib", Kind::Integer, Some("256")),
     Setting::new("state_memory_mib", Kind::Integer, Some("1024")),
+    Setting::new("mapped_memory_mib", Kind::Integer, None),
+    Setting::new("check_at_start_mib", Kind::Integer, Some("128")),
     Setting::new("scrub_every", Kind::Text, Some("24h")),
     Setting::new("lease_reads", Kind::Switch, Some("false")),
     Setting::new("insecure", Kind::Switch, Some("false")),
@@ -73,6 +75,10 @@ pub struct Settings {
     pub snapshot_after_mib: u32,
     /// Memory of the node for the keys that are saved, in MiB.
     pub state_memory_mib: u32,
+    /// Of snapshot files, so much is kept in memory; none: half of what there is.
+    pub mapped_memory_mib: Option<u32>,
+    /// So much of each shard's snapshot files a start checks whole.
+    pub check_at_start_mib: u32,
     /// The log's entries are read and verified so often.
     pub scrub_every: Duration,
     /// Whether leaders answer reads by lease, without asking a quorum first.
@@ -132,6 +138,10 @@ impl Settings {
                 .required("snapshot_after_mib", |text| parse_count(text, check::SNAPSHOT_AFTER_MIB_MAX))?,
             state_memory_mib: layers
                 .required("state_memory_mib", |text| parse_count(text, check::STATE_MEMORY_MIB_MAX))?,
+            mapped_memory_mib: layers
+                .optional("mapped_memory_mib", |text| parse_count(text, check::STATE_MEMORY_MIB_MAX))?,
+            check_at_start_mib: layers
+                .required("check_at_start_mib", |text| parse_count(text, check::STATE_MEMORY_MIB_MAX))?,
             scrub_every: layers.required("scrub_every", quantity::parse_duration)?,
             lease_reads: layers.required("lease_reads", parse_switch)?,
             insecure: layers.required("insecure", parse_switch)?,

@@ -169,6 +169,8 @@ fn values_that_make_no_sense_are_refused() {
     refused(&["--advertise=host:6101"], &["advertise", "without a port"]);
     refused(&["--snapshot-after-mib=0"], &["snapshot_after_mib", "1 to 2048"]);
     refused(&["--state-memory-mib=0"], &["state_memory_mib", "1 to 1048576"]);
+    refused(&["--mapped-memory-mib=1048577"], &["mapped_memory_mib", "1 to 1048576"]);
+    refused(&["--check-at-start-mib=0"], &["check_at_start_mib", "1 to 1048576"]);
     refused(&["--scrub-every=0s"], &["scrub_every", "at least 1s"]);
     refused(&["--lease-reads=perhaps"], &["lease_reads", "true or false"]);
     refused(&["--insecure=maybe"], &["insecure", "true or false"]);
