@@ -79,17 +79,17 @@ impl Command<'_> {
 }
 
 impl<'a> Command<'a> {
-    /// Names each key that it may change.
-    pub(super) fn for_each_written(&self, mut name: impl FnMut(&'a [u8])) {
+    /// Names each key that it may change, and says whether it takes it away.
+    pub(super) fn for_each_written(&self, mut name: impl FnMut(&'a [u8], bool)) {
         match self {
             Command::Set { key, .. }
             | Command::SetNx { key, .. }
-            | Command::GetDel { key }
             | Command::Append { key, .. }
             | Command::SetRange { key, .. }
-            | Command::IncrBy { key, .. } => name(key),
-            Command::MSet { pairs } => pairs.pairs().for_each(|(key, _)| name(key)),
-            Command::Del { keys } => keys.iter().for_each(name),
+            | Command::IncrBy { key, .. } => name(key, false),
+            Command::GetDel { key } => name(key, true),
+            Command::MSet { pairs } => pairs.pairs().for_each(|(key, _)| name(key, false)),
+            Command::Del { keys } => keys.iter().for_each(|key| name(key, true)),
             _ => {}
         }
     }

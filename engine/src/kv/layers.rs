@@ -72,6 +72,13 @@ impl Layers {
         }
     }
 
+    /// Looks at what a write to a key will look at: one that takes the key away needs to know whether it must be hidden.
+    pub(super) fn look_ahead(&self, position: Position, key: &[u8], removes: bool) {
+        if removes || self.above.get(position, key).is_none() {
+            self.below(position, key);
+        }
+    }
+
     /// Puts a string under a key. Answers whether the key existed.
     pub(super) fn put(&mut self, position: Position, key: &[u8], value: &[u8]) -> bool {
         let overwrite = |entry: &mut Entry| {

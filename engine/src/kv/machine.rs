@@ -137,9 +137,7 @@ impl StateMachine for Kv {
 
     fn look_ahead(&self, command: &[u8]) {
         if let Ok(command) = Command::decode(command) {
-            command.for_each_written(|key| {
-                self.get(key);
-            });
+            command.for_each_written(|key, removes| self.layers.look_ahead(Position::of(key), key, removes));
         }
     }
 

@@ -2,7 +2,7 @@
 //! behind, is the machine that applied all of them. It answers every command alike, for ever after.
 
 use super::*;
-use crate::kv::test_files::{Entries, saved};
+use crate::kv::test_files::{Entries, Shelf, shelve};
 use crate::kv::{Condition, List, SLOT_COUNT};
 use proptest::prelude::*;
 
@@ -27,13 +27,17 @@ enum Step {
 enum Memory {
     /// It is given every entry.
     Restored,
-    /// It is given the files, and has so much memory for what is in them.
-    Served(u64),
+    /// It is given the files, and has so much memory for what is in them; of the files themselves, so much is in memory.
+    Served(u64, u64),
 }
 
 fn memory() -> impl Strategy<Value = Memory> {
     let bytes = prop_oneof![Just(0), 1..4000_u64, Just(u64::MAX)];
-    prop_oneof![Just(Memory::Restored), bytes.prop_map(Memory::Served)]
+    let mapped = prop_oneof![Just(0), 1..4000_u64, Just(u64::MAX)];
+    prop_oneof![
+        Just(Memory::Restored),
+        (bytes, mapped).prop_map(|(bytes, mapped)| Memory::Served(bytes, mapped))
+    ]
 }
 
 fn key() -> impl Strategy<Value = Vec<u8>> {
@@ -86,44 +90,95 @@ fn apply(kv: &mut Kv, command: &[u8]) -> Vec<u8> {
     reply
 }
 
-fn restore(files: &[File], memory: Memory) -> Kv {
-    let mut kv = match memory {
-        Memory::Restored => Kv::new(0..SLOT_COUNT),
-        Memory::Served(bytes_max) => Kv::with_memory(0..SLOT_COUNT, bytes_max),
-    };
-    assert!(kv.serves().is_some(), "it is asked when fresh");
-    if matches!(memory, Memory::Served(_)) && !files.is_empty() {
-        assert!(kv.serve(saved(files)));
-        return kv;
+/// A machine, and the files it answers from.
+struct Replica {
+    kv: Kv,
+    shelf: Option<Shelf>,
+    /// Of the files, so much is in memory.
+    mapped: u64,
+}
+
+impl Replica {
+    fn empty(bytes_max: u64, mapped: u64) -> Replica {
+        Replica { kv: Kv::with_memory(0..SLOT_COUNT, bytes_max), shelf: None, mapped }
     }
-    for (key, value) in files.iter().flatten() {
-        kv.restore_entry(key, value).unwrap();
+
+    fn restore(files: &[File], memory: Memory) -> Replica {
+        let Memory::Served(bytes_max, mapped) = memory else {
+            let mut replica = Replica::empty(u64::MAX, u64::MAX);
+            for (key, value) in files.iter().flatten() {
+                replica.kv.restore_entry(key, value).unwrap();
+            }
+            replica.kv.restore_end().unwrap();
+            return replica;
+        };
+        let mut replica = Replica::empty(bytes_max, mapped);
+        assert!(replica.kv.serves().is_some(), "it is asked when fresh");
+        if files.is_empty() {
+            replica.kv.restore_end().unwrap();
+        } else {
+            replica.serve(files);
+        }
+        replica
     }
-    kv.restore_end().unwrap();
-    kv
+
+    fn serve(&mut self, files: &[File]) {
+        let shelf = shelve(files, self.mapped);
+        assert!(self.kv.serve(shelf.saved()));
+        self.shelf = Some(shelf);
+    }
+
+    /// As a shard does it: no write looks at what was not in memory before, no answer counts that missed something.
+    fn apply(&mut self, command: &[u8]) -> Vec<u8> {
+        let Some(shelf) = &self.shelf else { return apply(&mut self.kv, command) };
+        if !Command::decode(command).unwrap().is_write() {
+            let answer = shelf.ready(|| {
+                let mut reply = Vec::new();
+                self.kv.query(command, &mut reply);
+                reply
+            });
+            return answer.unwrap_or_else(|| apply(&mut self.kv, command));
+        }
+        let is_ready = shelf.ready(|| self.kv.look_ahead(command)).is_some();
+        let before = shelf.bytes();
+        let reply = apply(&mut self.kv, command);
+        assert!(!is_ready || before == shelf.bytes(), "{} looks elsewhere", command.escape_ascii());
+        reply
+    }
+
+    fn thaw(&mut self, budget_bytes: usize) {
+        let Some(shelf) = &self.shelf else {
+            let _more = self.kv.thaw(budget_bytes);
+            return;
+        };
+        let (_more, has_missed) = shelf.noting(|| self.kv.thaw(budget_bytes));
+        if has_missed {
+            shelf.bring();
+        }
+    }
 }
 
 /// The machine that applied all, the newest snapshot of one of the replicas, and the replicas made from snapshots.
 struct Group {
-    first: Kv,
+    first: Replica,
     files: Vec<File>,
     /// What was applied behind the snapshot.
     behind: Vec<Vec<u8>>,
-    replicas: Vec<Kv>,
+    replicas: Vec<Replica>,
 }
 
 impl Group {
     fn apply(&mut self, command: &[u8]) {
-        let reply = apply(&mut self.first, command);
+        let reply = self.first.apply(command);
         for replica in &mut self.replicas {
-            assert_eq!(apply(replica, command), reply, "{}", command.escape_ascii());
+            assert_eq!(replica.apply(command), reply, "{}", command.escape_ascii());
         }
         self.behind.push(command.to_vec());
     }
 
     /// The newest replica saves; its files are those of the snapshot it was made from, and what it saved since.
     fn save(&mut self, beside: &[Vec<u8>], kept: bool) {
-        let machine = self.replicas.last_mut().unwrap_or(&mut self.first);
+        let machine = &mut self.replicas.last_mut().unwrap_or(&mut self.first).kv;
         let mut frozen = machine.freeze();
         let serves = machine.serves().is_some();
         let (mut file, behind) = (File::new(), std::mem::take(&mut self.behind));
@@ -144,9 +199,9 @@ impl Group {
             self.files.push(file);
         }
         let machine = self.replicas.last_mut().unwrap_or(&mut self.first);
-        machine.saved(kept);
+        machine.kv.saved(kept);
         if kept && serves {
-            assert!(machine.serve(saved(&self.files)));
+            machine.serve(&self.files);
         }
         if !kept {
             self.behind.splice(0..0, behind);
@@ -154,8 +209,8 @@ impl Group {
     }
 
     fn install(&mut self, memory: Memory) {
-        let mut replica = restore(&self.files, memory);
-        self.behind.iter().for_each(|command| drop(apply(&mut replica, command)));
+        let mut replica = Replica::restore(&self.files, memory);
+        self.behind.iter().for_each(|command| drop(replica.apply(command)));
         self.replicas.push(replica);
     }
 }
@@ -164,7 +219,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
     #[test]
     fn what_was_installed_and_went_on_is_what_applied_all(steps in prop::collection::vec(step(), 0..150), bytes_max in prop_oneof![0..3000_u64, Just(u64::MAX)]) {
-        let mut group = Group { first: Kv::with_memory(0..SLOT_COUNT, bytes_max), files: Vec::new(), behind: Vec::new(), replicas: Vec::new() };
+        let mut group = Group { first: Replica::empty(bytes_max, bytes_max), files: Vec::new(), behind: Vec::new(), replicas: Vec::new() };
         let mut at = 0;
         while at < steps.len() {
             match &steps[at] {
@@ -179,15 +234,13 @@ proptest! {
                 Step::Install(memory) => group.install(*memory),
                 Step::Thaw(budget_bytes) => {
                     let machines = group.replicas.iter_mut().chain([&mut group.first]);
-                    machines.for_each(|machine| {
-                        let _more = machine.thaw(*budget_bytes);
-                    });
+                    machines.for_each(|machine| machine.thaw(*budget_bytes));
                 }
             }
             at += 1;
         }
         group.install(Memory::Restored);
-        group.install(Memory::Served(500));
+        group.install(Memory::Served(500, 0));
         for command in [
             Command::Scan { cursor: 0, then: 0, count: 1000, pattern: None, kind: None }.to_vec(),
             Command::Keys { pattern: b"*" }.to_vec(),
@@ -196,7 +249,7 @@ proptest! {
             group.apply(&command);
         }
         let counted = |kv: &Kv| (0..SLOT_COUNT).map(|slot| kv.slot_len(slot)).collect::<Vec<_>>();
-        let expected = counted(&group.first);
-        prop_assert!(group.replicas.iter().all(|replica| counted(replica) == expected));
+        let expected = counted(&group.first.kv);
+        prop_assert!(group.replicas.iter().all(|replica| counted(&replica.kv) == expected));
     }
 }

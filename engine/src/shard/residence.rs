@@ -98,7 +98,7 @@ impl Residence {
         self.files.borrow().iter().filter_map(|file| file.served.upgrade()).collect()
     }
 
-    fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         let files = self.files.borrow();
         files.iter().filter_map(|file| file.served.upgrade()).map(|served| served.bytes_at_hand()).sum()
     }
@@ -138,12 +138,12 @@ impl Residence {
     }
 
     /// What was forgotten since this was called last.
-    pub(super) fn take_given_back(&self) -> Vec<GivenBack> {
+    pub(crate) fn take_given_back(&self) -> Vec<GivenBack> {
         self.given_back.take()
     }
 
     /// Blocks that machines asked for, without those that are there by now.
-    pub(super) fn pieces(&self, wanted: Vec<Wanted>) -> Vec<Piece> {
+    pub(crate) fn pieces(&self, wanted: Vec<Wanted>) -> Vec<Piece> {
         let mut pieces: Vec<Piece> = Vec::new();
         let files = self.files.borrow();
         for Wanted { served, block } in wanted {
@@ -202,7 +202,7 @@ impl Residence {
     }
 
     /// Blocks were in memory, and sound. Those that are kept are at hand now.
-    pub(super) fn brought(&self, pieces: &[Piece]) {
+    pub(crate) fn brought(&self, pieces: &[Piece]) {
         // Before they are marked: of one round nothing is forgotten, or two that need much would wait for each other for ever.
         self.make_room(pieces.iter().filter(|piece| piece.is_kept).map(Piece::bytes).sum());
         for piece in pieces {

@@ -45,6 +45,8 @@ pub const MUTANTS: &[(&str, &str)] = &[
         "kv.serves_oldest_file",
         "a key that was put out of memory is read from the oldest file, not the newest",
     ),
+    ("kv.fill_ends_at_a_gap", "a table counts as complete where a block of the files was not in memory"),
+    ("read.answers_what_it_missed", "a read is answered though a block it looked for was not in memory"),
     ("kv.full_table_keeps_all", "a table counts as complete although keys were put out of it"),
     ("kv.merge_drops_writes", "what a save has written is lost to reads after it"),
     ("kv.deleted_after_save_stays", "what is deleted after a save comes back at once"),
