@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use raft::{Config, FollowerStatus, GroupId, Index, NodeId, Role, Standing, Term};
 
+use crate::block_facts::BlockFacts;
 use crate::log_facts::LogFacts;
 use crate::members::Members;
 use crate::placement::Placement;
@@ -96,6 +97,7 @@ pub(crate) struct ShardFacts {
     pub(crate) links_damaged: AtomicU64,
     pub(crate) log: LogFacts,
     pub(crate) snapshots: SnapshotFacts,
+    pub(crate) blocks: BlockFacts,
     pub(crate) transfers: TransferFacts,
 }
 

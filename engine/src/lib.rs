@@ -18,6 +18,7 @@
 //! # Ok(()) }
 //! ```
 
+mod block_facts;
 mod builder;
 #[cfg(feature = "cli")]
 pub mod cli;

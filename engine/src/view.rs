@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use raft::{GroupId, NodeId, Role, Standing};
 
+use crate::block_facts::BlockFacts;
 use crate::builder::Redirect as BuilderRedirect;
 use crate::directory::{Directory, NodeFacts};
 use crate::kv::SlotMap;
@@ -143,7 +144,9 @@ impl ClusterView for View {
             groups_recovering: self.groups_that_are(Standing::Recovering),
             groups_faulted: self.groups_that_are(Standing::Faulted),
             logs: LogFacts::sums(shards.iter().map(|shard| &shard.log)),
-            snapshots: SnapshotFacts::sums(shards.iter().map(|shard| &shard.snapshots)).collect(),
+            snapshots: SnapshotFacts::sums(shards.iter().map(|shard| &shard.snapshots))
+                .chain(BlockFacts::sums(shards.iter().map(|shard| &shard.blocks)))
+                .collect(),
             ..Statistics::default()
         }
     }

@@ -99,7 +99,7 @@ fn drop_from_cache(files: &[PathBuf]) {
 }
 
 /// Whether they were brought to memory before it starts, or are when they are asked for.
-fn answers_without_waiting(check_at_start: &str) {
+fn answers_without_waiting(check_at_start: &str) -> Cluster {
     let mut cluster = cluster(1, check_at_start);
     write(&cluster, 0..KEYS, 1);
     save(&cluster);
@@ -127,6 +127,7 @@ fn answers_without_waiting(check_at_start: &str) {
     let (faults, blocks) = (major_faults(&cluster), KEYS as u64);
     scan(&cluster, version);
     assert!(faults < blocks / 20, "{faults} pages were waited for, where {blocks} blocks were read");
+    cluster
 }
 
 /// A walk over all keys finds those that exist.
@@ -155,12 +156,21 @@ fn scan(cluster: &Cluster, version: impl Fn(usize) -> Option<u8>) {
 
 #[test]
 fn a_node_with_little_memory_answers_from_its_files_without_waiting_for_their_pages() {
-    answers_without_waiting("128");
+    drop(answers_without_waiting("128"));
 }
 
 #[test]
 fn what_a_start_did_not_read_is_brought_when_it_is_asked_for_and_nobody_waits_for_its_pages() {
-    answers_without_waiting("1");
+    let cluster = answers_without_waiting("1");
+    let mut client = cluster.client(1).expect("a ready node");
+    let Ok(Value::Bulk(info)) = client.call(&[b"INFO", b"ringraft"]) else { panic!("no INFO") };
+    let info = String::from_utf8(info).expect("text");
+    let number = |name: &str| {
+        let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.and_then(|text| text.trim().parse::<u64>().ok()).unwrap_or_else(|| panic!("no {name} in {info}"))
+    };
+    assert!(number("ringraft_blocks_brought_total") > 300, "{info}");
+    assert!(number("ringraft_blocks_bytes") > 5 << 20, "{info}");
 }
 
 /// Turns a bit in the middle of a file, where there are only values.

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use raft::Time;
 use runtime::Disk;
@@ -88,6 +89,10 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                 let pause_us = beyond_room * 1_000_000 / LOOKED_AT_BYTES_PER_SECOND;
                 self.blocks.look_at = self.blocks.look_at.max(Time(self.now.0 + pause_us));
                 residence.brought(&pieces);
+                let facts = &self.directory.shard(self.shard).blocks;
+                facts.bytes.store(residence.bytes(), Relaxed);
+                facts.brought.fetch_add(pieces.iter().map(|piece| piece.blocks.len() as u64).sum(), Relaxed);
+                facts.waits.fetch_add(end.waiting.len() as u64, Relaxed);
             }
             // In no machine's answer, and never to be.
             Err(error) if error.is_corrupt() || error.is_unreadable() => {
