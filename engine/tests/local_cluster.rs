@@ -59,3 +59,11 @@ mod ledger;
 fn the_example_that_saves_changes_finds_all_of_them_again() {
     ledger::main().unwrap();
 }
+
+#[path = "../examples/archive.rs"]
+mod archive;
+
+#[test]
+fn the_example_that_answers_from_files_finds_all_that_is_in_them() {
+    archive::main().unwrap();
+}
