@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use raft::{Config, EntryId, GroupId, Index, NodeId, Time};
 use runtime::Disk;
-use snapshot::transfer::{Begin, ChunkHeader, Message, Progress, ReceiveError, Receiver};
+use snapshot::transfer::{
+    Begin, CHUNKS_UNDER_WAY_MAX, ChunkHeader, Message, Progress, ReceiveError, Receiver,
+};
 use snapshot::{Guard, Manifest, RunReference, SnapshotError, Store, Use};
 
 use super::Shard;
@@ -21,8 +23,8 @@ use crate::transfer_facts::{Direction, TransferStatus};
 /// What is here of a snapshot whose sender is gone is kept for so long, so that it can go on.
 const KEEP_FOR: Duration = Duration::from_secs(60);
 
-/// Chunks a sender may be ahead of the disk; ours are never, for they wait for each answer.
-const INBOX_MAX: usize = 4;
+/// Chunks a sender may be ahead of the disk: ours have no more under way.
+const INBOX_MAX: usize = CHUNKS_UNDER_WAY_MAX;
 
 /// Chunks that came damaged before a transfer is given up.
 const BAD_CHUNKS_MAX: u32 = 16;
