@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use runtime::{Buffer, Disk, File};
 
+use crate::begun::Begun;
 use crate::error::SnapshotError;
 use crate::name::SnapshotName;
 use crate::store::{Guard, Slot};
@@ -42,11 +43,24 @@ impl<D: Disk> Aside<D> {
 
     /// Writes whole pages at a page's offset. Nothing is durable before `sync`.
     pub async fn write(&mut self, offset: u64, data: Buffer) -> Result<(), SnapshotError> {
+        self.begin_write(offset, data).await?.end().await
+    }
+
+    /// The same, and waits only until it has begun. `sync` must not be called before it has ended.
+    pub async fn begin_write(
+        &mut self,
+        offset: u64,
+        data: Buffer,
+    ) -> Result<Begun<'static, ()>, SnapshotError> {
         let end = offset + data.len() as u64;
         if end > self.grown_bytes {
             self.set_len(end.next_multiple_of(GROW_BYTES)).await?;
         }
-        self.file.write_at(offset, data).await.map_err(|error| SnapshotError::io(&self.path, "write", error))
+        let (file, path) = (self.file.clone(), self.path.clone());
+        let write = async move {
+            file.write_at(offset, data).await.map_err(|error| SnapshotError::io(&path, "write", error))
+        };
+        Ok(Begun::new(write).await)
     }
 
     pub async fn set_len(&mut self, file_bytes: u64) -> Result<(), SnapshotError> {

@@ -29,6 +29,11 @@ impl<'a> ChecksumTable<'a> {
         Ok(ChecksumTable { checksums: bytes.get(..table_bytes).ok_or(damage)? })
     }
 
+    /// What chunk `number` must have.
+    pub fn get(&self, number: usize) -> Option<u32> {
+        self.checksums.get(number * 4..).and_then(read_pod)
+    }
+
     /// Checks chunk `number`.
     pub fn check(&self, layout: &Layout, number: u64, chunk: &[u8]) -> Result<(), Damage> {
         let at = layout.chunk_range(number).start;
@@ -42,4 +47,65 @@ impl<'a> ChecksumTable<'a> {
     }
 }
 
+/// The checksums of chunks of a file that comes in order, in pieces of any size whose own checksums are known.
+#[derive(Debug, Default)]
+pub(crate) struct Rolling {
+    whole: Vec<u32>,
+    /// The chunk that is coming, and how much of it has.
+    open: crc32fast::Hasher,
+    open_bytes: usize,
+}
+
+impl Rolling {
+    /// The next piece, which has this checksum.
+    pub fn take(&mut self, mut piece: &[u8], checksum: u32) {
+        if self.open_bytes + piece.len() <= CHUNK_BYTES {
+            // What was computed to check the piece serves again.
+            self.open.combine(&crc32fast::Hasher::new_with_initial_len(checksum, piece.len() as u64));
+            self.add(piece.len());
+            return;
+        }
+        while !piece.is_empty() {
+            let (now, rest) = piece.split_at(piece.len().min(CHUNK_BYTES - self.open_bytes));
+            self.open.update(now);
+            self.add(now.len());
+            piece = rest;
+        }
+    }
+
+    fn add(&mut self, bytes: usize) {
+        self.open_bytes += bytes;
+        if self.open_bytes == CHUNK_BYTES {
+            self.whole.push(std::mem::take(&mut self.open).finalize());
+            self.open_bytes = 0;
+        }
+    }
+
+    /// Chunk `number`, if all of it has come.
+    pub fn get(&self, number: usize) -> Option<u32> {
+        self.whole.get(number).copied()
+    }
+}
+
 const _: () = assert!(CHUNK_BYTES >= PAGE_BYTES);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checksums_of_pieces_make_those_of_chunks() {
+        let bytes: Vec<u8> = (0..3 * CHUNK_BYTES + 77).map(|at| (at / 7 % 251).to_le_bytes()[0]).collect();
+        for piece_bytes in [4096, 300_000, 512 << 10, CHUNK_BYTES, 2 * CHUNK_BYTES + 5] {
+            let mut rolling = Rolling::default();
+            for piece in bytes.chunks(piece_bytes) {
+                rolling.take(piece, crc32fast::hash(piece));
+            }
+            for number in 0..3 {
+                let chunk = &bytes[number * CHUNK_BYTES..(number + 1) * CHUNK_BYTES];
+                assert_eq!(rolling.get(number), Some(crc32fast::hash(chunk)), "{piece_bytes}");
+            }
+            assert_eq!(rolling.get(3), None);
+        }
+    }
+}

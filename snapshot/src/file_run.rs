@@ -1,11 +1,12 @@
 //! Reading a snapshot file through the disk seam, without blocking the thread.
 
+mod verify;
+
 use std::path::{Path, PathBuf};
 
 use runtime::{Buffer, Disk, File};
 
 use crate::block::{Block, Item, Items, Trust};
-use crate::checksums::ChecksumTable;
 use crate::error::{Damage, SnapshotError};
 use crate::format::{CHUNK_BYTES, FOOTER_BYTES, HEADER_BYTES, IndexEntry};
 use crate::hash::key_hash;
@@ -13,7 +14,6 @@ use crate::index::IndexView;
 use crate::layout::{Layout, Summary, check_file_bytes, decode_footer, decode_header};
 use crate::manifest::RunReference;
 use crate::merge::Place;
-use crate::order::OrderCheck;
 use crate::run::expect;
 
 /// A snapshot file that is read on demand. What is read is verified.
@@ -95,47 +95,6 @@ impl<F: File> FileRun<F> {
     pub async fn scan(mut self) -> Result<Scan<F>, SnapshotError> {
         self.load_index().await?;
         Ok(Scan { run: self, next_block: 0 })
-    }
-
-    /// Reads and checks every byte: the chunks against the checksum table, then each block, each item's shape and
-    /// the order of the keys. Reads twice, at most a megabyte (or one item) at a time.
-    ///
-    /// # Errors
-    ///
-    /// `Io`, or `Corrupt` at the first damage found.
-    pub async fn verify(&mut self) -> Result<(), SnapshotError> {
-        self.verify_chunks().await?;
-        self.load_index().await?;
-        let place = self.layout.footer.filter_range();
-        let filters = self.read(place.start, place.end - place.start).await?;
-        self.layout.footer.check_filters(&filters).map_err(|damage| damage.of(&self.path))?;
-        let (summary, mut check) = (&self.layout.summary, OrderCheck::default());
-        let mut next_block = 0;
-        while let Some(blocks) = self.read_blocks(next_block).await? {
-            let damaged = |damage: Damage| damage.of(&self.path);
-            for (entry, block) in blocks.entries.iter().zip(blocks.blocks()) {
-                let index = self.index();
-                let checked =
-                    block.and_then(|block| check.block(summary, entry, &index, next_block, &filters, &block));
-                checked.map_err(damaged)?;
-                next_block += 1;
-            }
-        }
-        check.end(summary).map_err(|damage| damage.of(&self.path))
-    }
-
-    async fn verify_chunks(&self) -> Result<(), SnapshotError> {
-        let damaged = |damage: Damage| damage.of(&self.path);
-        let table_offset = self.layout.footer.table_offset;
-        let table_end = self.layout.footer.file_bytes - FOOTER_BYTES as u64;
-        let table = self.read(table_offset, table_end - table_offset).await?;
-        let table = ChecksumTable::new(&self.layout, &table).map_err(damaged)?;
-        for number in 0..self.layout.chunks() {
-            let range = self.layout.chunk_range(number);
-            let chunk = self.read(range.start, range.end - range.start).await?;
-            table.check(&self.layout, number, &chunk).map_err(damaged)?;
-        }
-        Ok(())
     }
 
     async fn load_index(&mut self) -> Result<(), SnapshotError> {

@@ -12,6 +12,7 @@
 //! Nothing here knows what the items mean, and nothing but [`Map`] is unsafe.
 
 mod aside;
+mod begun;
 mod block;
 mod block_builder;
 mod builder;

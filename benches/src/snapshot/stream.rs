@@ -1,19 +1,23 @@
 //! A snapshot file from one store to another over loopback, beside `cp` and `sync` of the same file.
 //!
-//! Two shards, each with a disk of its own view, move it by the messages of `snapshot::transfer` in frames as links make them, and
-//! one chunk at a time, as the engine's shards do. The time ends when the sender hears that the file is verified, durable and under
+//! Two shards, each with a disk of its own view, move it by the messages of `snapshot::transfer` in frames as links make them, with
+//! as many chunks under way as between the engine's shards; and as there, the next chunk is read while one is sent, and received
+//! while one is written. The time ends when the sender hears that the file is verified, durable and under
 //! its final name.
 
 mod line;
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail, ensure};
 use runtime::Context;
-use snapshot::transfer::{Message, Offer, Progress, Receiver, Sender, Step, TransferId};
+use snapshot::transfer::{Message, Offer, Progress, Receiver, Sender, Step, TransferId, Window};
 use snapshot::{Manifest, RateLimit, Use};
 
 use super::{Settings, files, forget_cache};
@@ -54,26 +58,52 @@ async fn send(
     let path = store.path(reference.name);
     let mut sender = Sender::open(&context.disk(), &path, guard, &reference, offer).await?;
     let mut line = Line::connect(context, address).await?;
+    let mut window = Window::new(sender.transfer());
     loop {
+        let bytes = u64::from(sender.next_chunk_bytes());
+        if bytes > 0 && !window.is_full() {
+            ensure!(rate.take(runtime::now(), bytes).is_ok(), "the rate is no limit");
+            let (message, data) = sender.next_chunk().await?.context("a chunk is due")?;
+            window.sent(&message);
+            line.say(&message, Some(data)).await?;
+            continue;
+        }
         match sender.step() {
             Step::Send(message) => line.say(&message, None).await?,
-            Step::SendChunk => {
-                let bytes = u64::from(sender.next_chunk_bytes());
-                ensure!(rate.take(runtime::now(), bytes).is_ok(), "the rate is no limit");
-                let (message, data) = sender.next_chunk().await?.context("a chunk is due")?;
-                line.say(&message, Some(data)).await?;
-            }
             Step::Over(outcome) => break outcome.map_err(|reason| anyhow!(reason))?,
-            Step::Wait => {}
-        }
-        // Whatever was sent is answered: the offer and each chunk by what to send next, the last one by the end.
-        sender.receive(line.hear().await?.0)?;
-        if let Step::Over(outcome) = sender.step() {
-            break outcome.map_err(|reason| anyhow!(reason))?;
+            Step::SendChunk | Step::Wait => {
+                let news = window.heard(line.hear().await?.0);
+                news.map(|news| sender.receive(news)).transpose()?;
+            }
         }
     }
     let time = began.elapsed();
     Ok((time, host::ring_thread_cpu_time()?.saturating_sub(cpu)))
+}
+
+/// Does work at low priority, as shards do. Whatever comes meanwhile waits; there is no more of it than the sender's window.
+async fn beside<T: 'static>(
+    context: &Context,
+    line: &mut Line,
+    waiting: &mut VecDeque<(Message, Vec<u8>)>,
+    work: impl Future<Output = T> + 'static,
+) -> anyhow::Result<T> {
+    let (done, doorbell) = (Rc::new(RefCell::new(None)), context.ring().doorbell());
+    let place = Rc::clone(&done);
+    context.spawn_background(async move {
+        let result = work.await;
+        *place.borrow_mut() = Some(result);
+        doorbell.ring();
+    });
+    loop {
+        if let Some(result) = done.borrow_mut().take() {
+            return Ok(result);
+        }
+        while let Some(heard) = line.heard()? {
+            waiting.push_back(heard);
+        }
+        line.turn().await?;
+    }
 }
 
 /// Receives one file; the CPU time that took.
@@ -85,16 +115,27 @@ async fn receive(context: &Context, dir: &Path, listener: TcpListener) -> anyhow
     let transfer = begin.transfer;
     let slot = store.begin_receive(begin.name.group, begin.name.id).ok().context("nothing else comes")?;
     let mut receiver = Receiver::create(slot, begin).await?;
+    let mut waiting = VecDeque::new();
     loop {
         line.say(&receiver.resume().context("more is to come")?, None).await?;
-        let (Message::Chunk(header), data) = line.hear().await? else { bail!("chunks follow") };
-        if receiver.chunk(header, &data).await? == Progress::Complete {
+        let heard = match waiting.pop_front() {
+            Some(heard) => heard,
+            None => line.hear().await?,
+        };
+        let (Message::Chunk(header), data) = heard else { bail!("chunks follow") };
+        let work = async move {
+            let progress = receiver.chunk(header, &data).await;
+            (receiver, progress)
+        };
+        let progress;
+        (receiver, progress) = beside(context, &mut line, &mut waiting, work).await?;
+        if progress? == Progress::Complete {
             break;
         }
     }
-    let received = receiver.finish().await?;
+    let received = beside(context, &mut line, &mut waiting, receiver.finish()).await??;
     line.say(&Message::Done { transfer, ok: true, reason: String::new() }, None).await?;
-    line.flush().await?;
+    let _ = line.flush().await; // the sender hangs up as soon as it hears that
     drop(received.guard);
     Ok(host::ring_thread_cpu_time()?.saturating_sub(cpu))
 }
@@ -108,9 +149,14 @@ fn transfer(from: &Path, manifest: &Manifest, to: &Path) -> anyhow::Result<Sent>
         on_shard(move |context| async move { receive(&context, &to, listener).await })
     });
     let sent = on_shard(move |context| async move { send(&context, &from, &manifest, address).await });
-    // A receiver whose sender failed hears the end of the connection.
+    // An end whose peer failed hears the end of the connection: the other's reason says more.
     let received = receiving.join().map_err(|_| anyhow!("the receiver panicked"))?;
-    let (time, sender_cpu) = sent?;
+    let (time, sender_cpu) = match (sent, &received) {
+        (Err(of_sender), Err(of_receiver)) => {
+            bail!("the sender: {of_sender:#}; the receiver: {of_receiver:#}")
+        }
+        (sent, _) => sent?,
+    };
     Ok(Sent { time, sender_cpu, receiver_cpu: received? })
 }
 

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use raft::{Config, EntryId, GroupId, Index, NodeId, Time};
 use runtime::Disk;
-use snapshot::transfer::{Begin, ChunkHeader, Message, Progress, ReceiveError, Receiver};
+use snapshot::transfer::{
+    Begin, CHUNKS_UNDER_WAY_MAX, ChunkHeader, Message, Progress, ReceiveError, Receiver,
+};
 use snapshot::{Guard, Manifest, RunReference, SnapshotError, Store, Use};
 
 use super::Shard;
@@ -21,8 +23,8 @@ use crate::transfer_facts::{Direction, TransferStatus};
 /// What is here of a snapshot whose sender is gone is kept for so long, so that it can go on.
 const KEEP_FOR: Duration = Duration::from_secs(60);
 
-/// Chunks a sender may be ahead of the disk; ours are never, for they wait for each answer.
-const INBOX_MAX: usize = 4;
+/// Chunks a sender may be ahead of the disk: ours have no more under way.
+const INBOX_MAX: usize = CHUNKS_UNDER_WAY_MAX;
 
 /// Chunks that came damaged before a transfer is given up.
 const BAD_CHUNKS_MAX: u32 = 16;
@@ -60,7 +62,7 @@ struct File {
 /// How far it is.
 enum Stage<D: Disk> {
     /// `None`: the receiver is away, writing.
-    Receiving(Option<Receiver<D>>),
+    Receiving(Option<Box<Receiver<D>>>),
     /// A file is whole, and its sender is to begin the next.
     Between,
     /// A file is being verified, and if it is the last, all are loaded into a machine.
@@ -174,7 +176,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         }
         let (group, attempt) = (receive.group, receive.attempt);
         let (header, data) = receive.inbox.pop_front().expect("just seen");
-        let mut receiver = place.take().expect("just seen");
+        let mut receiver = *place.take().expect("just seen");
         receive.file_bytes_done = header.offset + u64::from(header.data_bytes);
         self.background.spawn(async move {
             let result = match receiver.chunk(header, &data).await {
@@ -211,7 +213,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             receiver.resumes(&receive.begin); // the sender called again meanwhile
         }
         let (resume, caller) = (receiver.resume(), receive.caller);
-        receive.stage = Stage::Receiving(Some(receiver));
+        receive.stage = Stage::Receiving(Some(Box::new(receiver)));
         if let Some(caller) = caller {
             self.say_all(caller, resume);
         }

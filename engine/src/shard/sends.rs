@@ -1,12 +1,16 @@
 //! Snapshots that this shard's groups, as leaders, send to followers that the log no longer reaches: their files one after the
 //! other.
 
+#[cfg(test)]
+mod tests;
+mod under_way;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use raft::{EntryId, NodeId, Time};
-use runtime::{Buffer, Disk};
+use runtime::Disk;
 use snapshot::transfer::{Message, Offer, Sender, Step, TransferId};
 use snapshot::{Guard, Manifest, Refused, RunReference, SnapshotError, Use};
 
@@ -16,12 +20,10 @@ use super::transfers::{CHUNK_BYTES, Line};
 use crate::snapshot_life::Milestone;
 use crate::state_machine::StateMachine;
 use crate::transfer_facts::{Direction, TransferStatus};
+use under_way::{Chunk, UnderWay};
 
 /// A follower that has not been heard for so long is given up; the core asks again once it is back.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(20);
-
-/// What a receiver may say while a chunk is read: ours has nothing to say then.
-const INBOX_MAX: usize = 4;
 
 /// One snapshot on its way to one follower.
 pub(super) struct Outgoing<D: Disk> {
@@ -37,25 +39,13 @@ pub(super) struct Outgoing<D: Disk> {
     _admission: Guard,
     address: SocketAddr,
     pub(super) line: Line,
-    /// Away while the file is opened or a chunk is read.
-    sender: Option<Sender<D::File>>,
-    /// What came while it was away.
-    inbox: Vec<Message>,
-    /// The connection broke while it was away.
-    broke: bool,
-    /// The next chunk, read and not yet sent.
-    chunk: Option<Chunk>,
-    /// A chunk was sent and not answered.
-    unanswered: bool,
+    under_way: UnderWay<D::File>,
     heard: Time,
     /// The size of the file that is being sent, and how much of it the receiver has.
     file: (u64, u64),
     /// What the receiver has of the others.
     whole_bytes: u64,
 }
-
-/// A chunk's message and its data.
-type Chunk = (Message, Buffer);
 
 /// What opening a file, or reading a chunk of it, came to.
 pub(super) struct SendEnd<D: Disk> {
@@ -78,38 +68,12 @@ impl<D: Disk> Outgoing<D> {
         TransferStatus { group, id: self.id, direction, bytes_done, bytes }
     }
 
-    /// Hands a message of the receiver to the sender. False: it makes no sense.
+    /// Takes a message of the receiver. False: it makes no sense.
     fn take(&mut self, message: Message) -> bool {
         if let Message::Resume { offset, .. } = message {
             self.file.1 = offset.min(self.file.0);
         }
-        self.unanswered &= !matches!(message, Message::Resume { .. });
-        match &mut self.sender {
-            Some(sender) => sender.receive(message).is_ok(),
-            None => {
-                self.inbox.push(message);
-                self.inbox.len() <= INBOX_MAX
-            }
-        }
-    }
-
-    /// The next connection begins anew, where the receiver says.
-    fn disconnected(&mut self) {
-        (self.chunk, self.unanswered) = (None, false);
-        self.inbox.clear();
-        match &mut self.sender {
-            Some(sender) => sender.disconnected(),
-            None => self.broke = true,
-        }
-    }
-
-    /// The sender is back. False: what came meanwhile makes no sense.
-    fn back(&mut self, read: Read<D::File>) -> bool {
-        (self.sender, self.chunk) = (Some(read.sender), read.chunk);
-        if std::mem::take(&mut self.broke) {
-            self.disconnected();
-        }
-        std::mem::take(&mut self.inbox).into_iter().all(|message| self.take(message))
+        self.under_way.take(message)
     }
 }
 
@@ -161,11 +125,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             _admission: admission,
             address,
             line: Line::new(self.now, self.directory.node, peer, self.settings.seed ^ number),
-            sender: None,
-            inbox: Vec::new(),
-            broke: false,
-            chunk: None,
-            unanswered: false,
+            under_way: UnderWay::new(TransferId(number)),
             heard: self.now,
             file: (0, 0),
             whole_bytes: 0,
@@ -197,7 +157,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         outgoing.whole_bytes += outgoing.file.0;
         outgoing.file = (reference.bytes, 0);
         let offer = Offer { transfer, chunk_bytes: CHUNK_BYTES, meta: outgoing.manifest.encode() };
-        (outgoing.sender, outgoing.unanswered) = (None, false);
+        outgoing.under_way = UnderWay::new(transfer);
         let (disk, path) = (self.disk.clone(), self.saves.store.path(reference.name));
         self.background.spawn(async move {
             let opened = Sender::open(&disk, &path, guard, &reference, offer).await;
@@ -217,7 +177,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                     self.reached(Milestone::Sending, replica, id);
                 }
                 let outgoing = &mut self.transfers.outgoing[at];
-                if !outgoing.back(read) {
+                if !outgoing.under_way.back(read.sender, read.chunk) {
                     outgoing.line.hang_up(self.now);
                 }
             }
@@ -282,7 +242,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         let outgoing = &mut self.transfers.outgoing[at];
         let dial = Some((outgoing.number, outgoing.address));
         if outgoing.line.carry_out(self.now, dial, &mut self.actions) {
-            outgoing.disconnected();
+            outgoing.under_way.disconnected();
         }
     }
 
@@ -296,24 +256,23 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         if now.saturating_sub(outgoing.heard) >= GIVE_UP_AFTER {
             return Moved::Over(Err("the follower is silent".to_owned()));
         }
+        if outgoing.line.link.can_send()
+            && let Some((message, data)) = outgoing.under_way.send_chunk()
+        {
+            outgoing.line.send(now, durable, &message, Some(data));
+        }
+        let bytes = outgoing.under_way.bytes_to_read();
+        if bytes > 0 {
+            return match self.transfers.send_rate.take(Duration::from_micros(now.0), bytes) {
+                Ok(()) => Moved::Read,
+                Err(wait) => Moved::Later(wait),
+            };
+        }
         if !outgoing.line.link.can_send() {
             return Moved::On;
         }
-        if let Some((message, data)) = outgoing.chunk.take() {
-            outgoing.line.send(now, durable, &message, Some(data));
-            outgoing.unanswered = true;
-            return Moved::On;
-        }
-        let Some(sender) = &mut outgoing.sender else { return Moved::On };
-        match sender.step() {
+        match outgoing.under_way.step() {
             Step::Send(message) => outgoing.line.send(now, durable, &message, None),
-            Step::SendChunk if !outgoing.unanswered => {
-                let bytes = u64::from(sender.next_chunk_bytes());
-                return match self.transfers.send_rate.take(Duration::from_micros(now.0), bytes) {
-                    Ok(()) => Moved::Read,
-                    Err(wait) => Moved::Later(wait),
-                };
-            }
             Step::SendChunk | Step::Wait => outgoing.line.beat(now, durable),
             Step::Over(outcome) => return Moved::Over(outcome),
         }
@@ -323,7 +282,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
     fn read_chunk(&mut self, at: usize) {
         let outgoing = &mut self.transfers.outgoing[at];
         let number = outgoing.number;
-        let Some(mut sender) = outgoing.sender.take() else { return };
+        let Some(mut sender) = outgoing.under_way.lend() else { return };
         self.background.spawn(async move {
             let read = sender.next_chunk().await;
             Finished::Sent(SendEnd { number, result: read.map(|chunk| Read { sender, chunk }) })

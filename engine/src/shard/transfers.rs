@@ -1,8 +1,9 @@
 //! Snapshots on their way between nodes: the connections of their own that they travel on, and the bounds they share.
 //!
 //! A leader that is asked for a snapshot calls the follower's shard ([`super::sends`]); the follower takes its files one by one,
-//! loads them, and answers once it is safe ([`super::receives`]). Each chunk is answered before the next is sent, so a
-//! transfer holds one chunk in memory at each end, and the slower end sets the pace.
+//! loads them, and answers once it is safe ([`super::receives`]). Each chunk is answered, and few are under way at a time
+//! (`snapshot::transfer::Window`): a transfer holds two chunks in memory at the sender (one is read while another is sent), those
+//! few at the receiver, and the slower end sets the pace.
 
 mod backups;
 

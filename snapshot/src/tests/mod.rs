@@ -9,6 +9,7 @@ mod real_disk;
 mod served;
 mod store;
 mod transfer;
+mod window;
 
 use std::path::Path;
 

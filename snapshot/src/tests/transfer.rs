@@ -13,7 +13,7 @@ use crate::transfer::{
 };
 use crate::{RunReference, SnapshotError, Store, Use};
 
-struct Ends {
+pub struct Ends {
     from: FakeDisk,
     from_store: Store<FakeDisk>,
     reference: RunReference,
@@ -21,7 +21,7 @@ struct Ends {
     to_store: Store<FakeDisk>,
 }
 
-fn ends() -> Ends {
+pub fn ends() -> Ends {
     let (from, to) = (FakeDisk::default(), FakeDisk::default());
     let (from_store, _) = open(&from, &[]);
     let finished = run(build(&from_store, id(42), &mixed_items())).unwrap();
@@ -31,7 +31,7 @@ fn ends() -> Ends {
 }
 
 impl Ends {
-    fn sender(&self) -> Sender<FakeFile> {
+    pub fn sender(&self) -> Sender<FakeFile> {
         let name = self.reference.name;
         let guard = self.from_store.hold(name, Use::Sending).unwrap();
         let offer =
@@ -39,17 +39,17 @@ impl Ends {
         run(Sender::open(&self.from, &self.from_store.path(name), guard, &self.reference, offer)).unwrap()
     }
 
-    fn receiver(&self, begin: Begin) -> Receiver<FakeDisk> {
+    pub fn receiver(&self, begin: Begin) -> Receiver<FakeDisk> {
         let slot = self.to_store.begin_receive(begin.name.group, begin.name.id).unwrap();
         run(Receiver::create(slot, begin)).unwrap()
     }
 
-    fn chunks(&self) -> u64 {
+    pub fn chunks(&self) -> u64 {
         self.reference.bytes.div_ceil(u64::from(CHUNK_BYTES_MIN))
     }
 
     /// The file at the receiver has the sender's bytes.
-    fn check(&self, received: &Received) {
+    pub fn check(&self, received: &Received) {
         let sent = self.from.bytes(&self.from_store.path(self.reference.name));
         assert!(self.to.bytes(&self.to_store.path(received.reference.name)) == sent);
         assert_eq!(received.sent_as, self.reference.name);

@@ -1,14 +1,21 @@
 //! The receiving side.
 
+use std::collections::VecDeque;
+
 use runtime::{BufferMut, Disk};
 
 use super::message::{Begin, ChunkHeader, Message, TransferId};
 use crate::aside::Aside;
+use crate::begun::Begun;
+use crate::checksums::Rolling;
 use crate::error::SnapshotError;
 use crate::file_run::FileRun;
 use crate::manifest::RunReference;
 use crate::name::SnapshotName;
 use crate::store::{Guard, Slot};
+
+/// Chunks whose writes are under way while the next is checked: enough to keep a disk busy, and little memory.
+const WRITES_UNDER_WAY_MAX: usize = 3;
 
 /// What a chunk led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +44,8 @@ pub enum ReceiveError {
     Snapshot(#[from] SnapshotError),
 }
 
-/// A received file: whole, verified, durable under its final name.
+/// A received file: whole, each byte verified when it came, durable under its final name. Whoever uses it verifies its blocks
+/// as they come back from the disk.
 #[derive(Debug)]
 pub struct Received {
     /// What the manifest says about the file, by its name here.
@@ -53,8 +61,12 @@ pub struct Received {
 pub struct Receiver<D: Disk> {
     aside: Aside<D>,
     begin: Begin,
-    /// Bytes before this are here, written but not synced.
+    /// Bytes before this are here, written or being written, but not synced.
     received_bytes: u64,
+    /// Their writes, from the oldest on.
+    writes: VecDeque<Begun<'static, ()>>,
+    /// Their checksums, as the file has them in its table.
+    checksums: Rolling,
     /// A chunk was refused: those sent behind it before the sender heard of that are ignored.
     refused: bool,
 }
@@ -76,7 +88,8 @@ impl<D: Disk> Receiver<D> {
         let name = slot.name();
         assert_eq!((name.group, name.id), (begin.name.group, begin.name.id), "the slot is for this file");
         let aside = Aside::create(slot).await?;
-        Ok(Receiver { aside, begin, received_bytes: 0, refused: false })
+        let (writes, checksums) = (VecDeque::new(), Rolling::default());
+        Ok(Receiver { aside, begin, received_bytes: 0, writes, checksums, refused: false })
     }
 
     /// The transfer, as its newest `Begin` called it.
@@ -108,7 +121,7 @@ impl<D: Disk> Receiver<D> {
         more.then_some(Message::Resume { transfer: self.begin.transfer, offset: self.received_bytes })
     }
 
-    /// Checks and writes one chunk.
+    /// Checks one chunk and begins to write it. A write that fails shows in a later call.
     ///
     /// # Errors
     ///
@@ -122,7 +135,14 @@ impl<D: Disk> Receiver<D> {
         self.refused = false;
         let mut buffer = BufferMut::zeroed(data.len());
         buffer[..data.len()].copy_from_slice(data);
-        self.aside.write(header.offset, buffer.freeze()).await?;
+        while self.writes.len() >= WRITES_UNDER_WAY_MAX
+            && let Some(oldest) = self.writes.pop_front()
+        {
+            oldest.end().await?;
+        }
+        let write = self.aside.begin_write(header.offset, buffer.freeze()).await?;
+        self.writes.push_back(write);
+        self.checksums.take(data, header.data_checksum);
         self.received_bytes += data.len() as u64;
         let complete = self.received_bytes == self.begin.file_bytes;
         Ok(if complete { Progress::Complete } else { Progress::More })
@@ -151,8 +171,8 @@ impl<D: Disk> Receiver<D> {
         Ok(true)
     }
 
-    /// Verifies the whole file as it came back from the disk, syncs it, gives it its final name and syncs the
-    /// directory.
+    /// Syncs the file, verifies that what came is the announced file: its footer, its table, and of each chunk in the table that
+    /// its checksum is that of the bytes that came. Then gives it its final name and syncs the directory.
     ///
     /// # Errors
     ///
@@ -163,15 +183,18 @@ impl<D: Disk> Receiver<D> {
     ///
     /// Before all bytes are here.
     pub async fn finish(self) -> Result<Received, SnapshotError> {
-        let Receiver { mut aside, begin, received_bytes, .. } = self;
+        let Receiver { mut aside, begin, received_bytes, writes, checksums, .. } = self;
         assert_eq!(received_bytes, begin.file_bytes, "all chunks are here");
+        for write in writes {
+            write.end().await?;
+        }
         aside.set_len(begin.file_bytes).await?;
         aside.sync().await?;
-        let mut run = FileRun::of_file(aside.file().clone(), aside.path()).await?;
+        let run = FileRun::of_file(aside.file().clone(), aside.path()).await?;
         let announced =
             RunReference { name: begin.name, offset: 0, bytes: begin.file_bytes, checksum: begin.checksum };
         run.expect(&announced)?;
-        run.verify().await?;
+        run.verify_received(&checksums).await?;
         drop(run);
         let reference = RunReference { name: aside.name(), ..announced };
         let guard = aside.complete().await?;

@@ -1,17 +1,22 @@
 //! The sending side.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
 use runtime::{Buffer, Disk, File};
 
 use super::message::{Begin, ChunkHeader, META_BYTES_MAX, Message, TransferId};
 use super::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN};
+use crate::begun::Begun;
 use crate::error::SnapshotError;
 use crate::file_run::FileRun;
 use crate::format::PAGE_BYTES;
 use crate::manifest::RunReference;
 use crate::registry::Use;
 use crate::store::Guard;
+
+/// Chunks that are read while one is sent: a disk is slower if it is asked for one thing at a time.
+const READS_AHEAD: usize = 2;
 
 /// What the sender is to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +62,8 @@ pub struct Sender<F> {
     path: PathBuf,
     begin: Begin,
     state: State,
+    /// Chunks that are being read, by where they begin, which is one after the other.
+    reads: VecDeque<(u64, Begun<'static, Buffer>)>,
     _guard: Guard,
 }
 
@@ -88,7 +95,14 @@ impl<F: File> Sender<F> {
         FileRun::of_file(file.clone(), path).await?.expect(reference)?;
         let RunReference { name, bytes, checksum, .. } = *reference;
         let begin = Begin { transfer, name, file_bytes: bytes, checksum, chunk_bytes, meta };
-        Ok(Sender { file, path: path.to_path_buf(), begin, state: State::Beginning, _guard: guard })
+        Ok(Sender {
+            file,
+            path: path.to_path_buf(),
+            begin,
+            state: State::Beginning,
+            reads: VecDeque::new(),
+            _guard: guard,
+        })
     }
 
     /// The transfer.
@@ -124,10 +138,8 @@ impl<F: File> Sender<F> {
     pub async fn next_chunk(&mut self) -> Result<Option<(Message, Buffer)>, SnapshotError> {
         let State::Sending { offset } = self.state else { return Ok(None) };
         let data_bytes = self.next_chunk_bytes();
-        let count = usize::try_from(data_bytes).expect("a chunk fits memory");
-        let read = self.file.read_at(offset, count).await;
-        let data = read.map_err(|error| SnapshotError::io(&self.path, "read", error))?;
-        if data.len() != count {
+        let data = self.read(offset).await?;
+        if u32::try_from(data.len()) != Ok(data_bytes) {
             let (path, problem) = (self.path.clone(), "the file is cut off");
             return Err(SnapshotError::Corrupt { path, offset, problem });
         }
@@ -142,6 +154,28 @@ impl<F: File> Sender<F> {
             data_checksum: crc32fast::hash(&data),
         };
         Ok(Some((Message::Chunk(header), data)))
+    }
+
+    /// The chunk at `offset`. Begins to read those behind it.
+    async fn read(&mut self, offset: u64) -> Result<Buffer, SnapshotError> {
+        if self.reads.front().is_none_or(|(at, _)| *at != offset) {
+            self.reads.clear(); // of before the receiver asked for another chunk
+        }
+        let mut next = self.reads.back().map_or(offset, |(at, _)| at + u64::from(self.begin.chunk_bytes));
+        while self.reads.len() <= READS_AHEAD && next < self.begin.file_bytes {
+            let left = self.begin.file_bytes - next;
+            let bytes = u64::from(self.begin.chunk_bytes).min(left);
+            let count = usize::try_from(bytes).expect("a chunk fits memory");
+            let (file, path) = (self.file.clone(), self.path.clone());
+            let read = async move {
+                let read = file.read_at(next, count).await;
+                read.map_err(|error| SnapshotError::io(&path, "read", error))
+            };
+            self.reads.push_back((next, Begun::new(read).await));
+            next += bytes;
+        }
+        let (_, read) = self.reads.pop_front().expect("there is a chunk at this offset");
+        read.end().await
     }
 
     /// Takes a message from the receiver. One of another transfer, or after the end, changes nothing.
@@ -180,6 +214,7 @@ impl<F: File> Sender<F> {
         if !matches!(self.state, State::Over(_)) {
             self.state = State::Beginning;
         }
+        self.reads.clear();
     }
 }
 

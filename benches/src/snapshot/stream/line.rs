@@ -87,20 +87,30 @@ impl Line {
     /// The next message, and what stands behind it.
     pub(super) async fn hear(&mut self) -> anyhow::Result<(Message, Vec<u8>)> {
         loop {
-            if !self.receiving {
-                if let Some(frame) = self.reader.next_frame() {
-                    let frame = frame?;
-                    return Ok((Message::decode(frame.body)?.0, frame.tail.to_vec()));
-                }
-                let (buffer, from) = self.reader.prepare();
-                self.receiving = true;
-                self.ring.receive_into(self.socket, buffer, from);
+            if let Some(heard) = self.heard()? {
+                return Ok(heard);
             }
             self.turn().await?;
         }
     }
 
-    async fn turn(&mut self) -> anyhow::Result<()> {
+    /// The next message if it is here; otherwise it is waited for.
+    pub(super) fn heard(&mut self) -> anyhow::Result<Option<(Message, Vec<u8>)>> {
+        if self.receiving {
+            return Ok(None);
+        }
+        if let Some(frame) = self.reader.next_frame() {
+            let frame = frame?;
+            return Ok(Some((Message::decode(frame.body)?.0, frame.tail.to_vec())));
+        }
+        let (buffer, from) = self.reader.prepare();
+        self.receiving = true;
+        self.ring.receive_into(self.socket, buffer, from);
+        Ok(None)
+    }
+
+    /// Waits until something has happened, also to a file.
+    pub(super) async fn turn(&mut self) -> anyhow::Result<()> {
         for event in next_events(&self.ring).await {
             match event {
                 Event::Sent { .. } => self.sending = false,
