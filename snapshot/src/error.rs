@@ -88,11 +88,10 @@ impl SnapshotError {
     }
 
     /// Whether the disk cannot read these bytes, so that they are lost: in contrast to a disk that does not answer at all, as far as one
-    /// answer tells. EFAULT is what mappings say for EIO.
+    /// answer tells.
     pub fn is_unreadable(&self) -> bool {
         const EIO: i32 = 5;
-        const EFAULT: i32 = 14;
-        let unreadable = |error: &io::Error| matches!(error.raw_os_error(), Some(EIO | EFAULT));
+        let unreadable = |error: &io::Error| error.raw_os_error() == Some(EIO);
         matches!(self, SnapshotError::Io { action: "read", source, .. } if unreadable(source))
     }
 

@@ -9,6 +9,9 @@ use std::path::Path;
 use crate::format::PAGE_BYTES;
 use memmap2::{Advice, Mmap, UncheckedAdvice};
 
+const EIO: i32 = 5;
+const EFAULT: i32 = 14;
+
 /// A complete snapshot file in the address space.
 ///
 /// Bytes that are not resident are read when they are touched, and the touching thread waits for the disk; if the
@@ -41,11 +44,16 @@ impl Map {
     ///
     /// # Errors
     ///
-    /// What the system says: EIO or EFAULT when the disk cannot read them, EINVAL before Linux 5.14.
+    /// What the system says: EIO when the disk cannot read them, or the file has become shorter; EINVAL before Linux 5.14.
     pub fn populate(&self, range: Range<usize>) -> io::Result<()> {
         // For pages that are read in random order the system reads none ahead: asked for one by one they would come one by one.
         self.map.advise_range(Advice::WillNeed, range.start, range.len())?;
-        self.map.advise_range(Advice::PopulateRead, range.start, range.len())
+        let populated = self.map.advise_range(Advice::PopulateRead, range.start, range.len());
+        // Where a read would be a SIGBUS, the system speaks of a bad address (EFAULT), which says nothing to a reader.
+        populated.map_err(|error| match error.raw_os_error() {
+            Some(EFAULT) => io::Error::from_raw_os_error(EIO),
+            _ => error,
+        })
     }
 
     /// Begins to read the pages of `range`, and waits for nothing.

@@ -11,6 +11,7 @@ mod founding;
 mod harness;
 mod kill;
 mod log_tool;
+mod loop_device;
 mod membership;
 mod metrics;
 mod node_sim;
