@@ -124,6 +124,10 @@ impl<B: Deref<Target = [u8]>> Run<B> {
     ) -> Result<Option<&[u8]>, SnapshotError> {
         let hash = key_hash(key);
         for number in candidates {
+            // A block that is not at hand costs more than its filter.
+            if !self.residence.has(number) && !self.index()?.may_hold(self.filters(), number, hash) {
+                continue;
+            }
             let found =
                 self.block(number, access)?.find(key, hash).map_err(|damage| damage.of(&self.path))?;
             if let Some(item) = found {

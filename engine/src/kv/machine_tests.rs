@@ -369,3 +369,30 @@ fn scan_goes_on_with_the_cursor_it_was_given_for_the_end() {
     assert!(slot_keys.starts_with(b"*3\r\n") && kv.slot_len(50) > 3);
     assert!(read(&kv, &Command::SlotKeys { slot: 101, count: 3 }).starts_with(b"*0\r\n"));
 }
+
+#[test]
+fn large_values_come_in_rounds_that_fit_memory() {
+    let mut kv = Kv::new(0..SLOT_COUNT);
+    let (value, mut reply) = (vec![7; 1 << 20], Vec::new());
+    let keys: Vec<Vec<u8>> = (0..40).map(|number| format!("key {number}").into_bytes()).collect();
+    for key in &keys {
+        kv.execute(
+            &Command::Set { key, value: &value, condition: Condition::Always, get: false },
+            &mut reply,
+        );
+    }
+    let mut save = crate::kv::test_files::Entries::new();
+    let mut frozen = kv.freeze();
+    while frozen.write(&mut save, 1 << 20) == Progress::More {}
+    drop(frozen);
+    let shelf = crate::kv::test_files::shelve(&[save], u64::MAX);
+    let mut served = Kv::with_memory(0..SLOT_COUNT, 0);
+    assert!(served.serve(shelf.saved()));
+    let missing = |served: &Kv| keys.iter().filter(|key| served.get(key).is_none()).count();
+    assert_eq!(shelf.look(|| missing(&served)), Err(40), "of a file that was just opened");
+    shelf.bring();
+    let left = shelf.look(|| missing(&served)).unwrap_err();
+    assert!((8..=10).contains(&left) && shelf.bytes() <= 33 << 20, "{left} are left of 40, each of a MiB");
+    shelf.bring();
+    assert_eq!(shelf.look(|| missing(&served)), Ok(0));
+}

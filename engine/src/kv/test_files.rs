@@ -43,6 +43,11 @@ impl Shelf {
         None
     }
 
+    /// Looks at what is in memory, and asks for the rest.
+    pub(super) fn look<R>(&self, look: impl FnOnce() -> R) -> Result<R, R> {
+        self.loader.residence.lookups().at_hand(1, look)
+    }
+
     /// Brings what was asked for.
     pub(super) fn bring(&self) {
         let residence = &self.loader.residence;

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use raft::Time;
 use runtime::Disk;
@@ -21,6 +22,9 @@ const WARMED_BYTES: u64 = 1 << 20;
 /// What there is no room for is only looked at, once after a start, at so many bytes a second: as fast as the log is scrubbed.
 const LOOKED_AT_BYTES_PER_SECOND: u64 = 4 << 20;
 
+/// A disk that does not give what nobody waits for is asked again after this.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
 /// What of a shard waits for blocks.
 #[derive(Default)]
 pub(super) struct Blocks {
@@ -28,6 +32,8 @@ pub(super) struct Blocks {
     is_under_way: bool,
     /// When more may be looked at than there is room for.
     look_at: Time,
+    /// Before that nothing is tried that nobody waits for: something else than damage was in the way.
+    retry_at: Time,
     /// The file for which the shard ends.
     damaged: Option<PathBuf>,
 }
@@ -59,8 +65,9 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             let waiting = std::mem::take(&mut self.blocks.waiting);
             self.more |= !waiting.is_empty();
             self.go_on_with(waiting); // what they wait for came meanwhile
-            let next = residence.next_unseen(WARMED_BYTES, self.now >= self.blocks.look_at);
-            pieces.extend(next.filter(|_| self.stopping.is_none()));
+            if self.stopping.is_none() && self.now >= self.blocks.retry_at {
+                pieces.extend(residence.next_unseen(WARMED_BYTES, self.now >= self.blocks.look_at));
+            }
         }
         if pieces.is_empty() {
             return;
@@ -77,7 +84,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
     /// When a turn is due to look at more of what nobody asks for.
     pub(super) fn looks_at_blocks_at(&self) -> Time {
         let is_idle = self.blocks.is_under_way || self.saves.loader.residence.is_looked_at();
-        if is_idle { Time::NEVER } else { self.blocks.look_at }
+        if is_idle { Time::NEVER } else { self.blocks.look_at.max(self.blocks.retry_at) }
     }
 
     pub(super) fn take_brought(&mut self, end: BringEnd) {
@@ -100,7 +107,10 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                 residence.lookups().found_damage(error);
             }
             // Who goes on asking is given it at last, and waits for the disk.
-            Err(error) => tracing::warn!(%error, "cannot bring a part of a snapshot to memory"),
+            Err(error) => {
+                tracing::warn!(%error, "cannot bring a part of a snapshot to memory");
+                self.blocks.retry_at = self.now + RETRY_AFTER;
+            }
         }
         self.go_on_with(end.waiting);
     }

@@ -9,6 +9,9 @@ use snapshot::{BlockPlace, RunReference, Served};
 
 use crate::state_machine::{CheckEntry, Lookups, Wanted};
 
+/// One round brings about so much, or one block: two of the largest values. Who needs more asks again.
+const ROUND_BYTES_MAX: u64 = 32 << 20;
+
 /// The files that machines of a shard answer from. Of the next snapshot of a group they may be part as well.
 pub(crate) struct Residence {
     files: RefCell<Vec<KnownFile>>,
@@ -142,9 +145,9 @@ impl Residence {
         self.given_back.take()
     }
 
-    /// Blocks that machines asked for, without those that are there by now.
+    /// Blocks that machines asked for, without those that are there by now, as many as fit one round.
     pub(crate) fn pieces(&self, wanted: Vec<Wanted>) -> Vec<Piece> {
-        let mut pieces: Vec<Piece> = Vec::new();
+        let (mut pieces, mut bytes): (Vec<Piece>, u64) = (Vec::new(), 0);
         let files = self.files.borrow();
         for Wanted { served, block } in wanted {
             let Some(served) = served.upgrade() else { continue };
@@ -152,7 +155,15 @@ impl Residence {
             if served.has_block(block) {
                 continue;
             }
-            if let Some(piece) = pieces.iter_mut().find(|piece| Rc::ptr_eq(&piece.served, &served)) {
+            let piece = pieces.iter_mut().find(|piece| Rc::ptr_eq(&piece.served, &served));
+            if piece.as_ref().is_some_and(|piece| piece.blocks.iter().any(|(known, _)| *known == block)) {
+                continue;
+            }
+            bytes += place.range().len() as u64;
+            if bytes > ROUND_BYTES_MAX && bytes > place.range().len() as u64 {
+                break;
+            }
+            if let Some(piece) = piece {
                 piece.blocks.push((block, place));
             } else if let Some(file) = files.iter().find(|file| file.served.as_ptr() == Rc::as_ptr(&served)) {
                 pieces.push(Piece { served, check: file.check, blocks: vec![(block, place)], is_kept: true });
@@ -160,7 +171,6 @@ impl Residence {
         }
         for piece in &mut pieces {
             piece.blocks.sort_unstable_by_key(|(block, _)| *block);
-            piece.blocks.dedup_by_key(|(block, _)| *block);
         }
         pieces
     }
