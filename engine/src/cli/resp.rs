@@ -71,7 +71,8 @@ pub fn decode(input: &[u8]) -> Result<Option<(Reply<'_>, usize)>, BadReply> {
 fn decode_at(input: &[u8], depth: usize) -> Result<Option<(Reply<'_>, usize)>, BadReply> {
     let Some(&kind) = input.first() else { return Ok(None) };
     let Some(end) = line_end(input) else { return Ok(None) };
-    let (line, after) = (&input[1..end], end + 2);
+    let line = input.get(1..end).ok_or(BadReply("an empty line where a reply begins"))?;
+    let after = end + 2;
     let reply = match kind {
         b'+' => Reply::Simple(line),
         b'-' => Reply::Error(line),
@@ -220,7 +221,8 @@ mod tests {
     #[test]
     fn what_is_not_resp_is_refused() {
         let deep = b"*1\r\n".repeat(DEPTH_MAX + 1);
-        let bad: [&[u8]; 8] = [
+        let bad: [&[u8]; 9] = [
+            b"\r\n",
             b"HTTP/1.1 400\r\n",
             b":\r\n",
             b":1x\r\n",
