@@ -24,16 +24,16 @@ enum State {
 
 /// The blocks of one file.
 #[derive(Debug)]
-pub(crate) struct Residence {
+pub(crate) struct BlockStates {
     states: Box<[Cell<State>]>,
     away: Cell<usize>,
     bytes: Cell<u64>,
 }
 
-impl Residence {
-    pub fn new(blocks: usize) -> Residence {
+impl BlockStates {
+    pub fn new(blocks: usize) -> BlockStates {
         let states = vec![Cell::new(State::Away); blocks].into();
-        Residence { states, away: Cell::new(blocks), bytes: Cell::new(0) }
+        BlockStates { states, away: Cell::new(blocks), bytes: Cell::new(0) }
     }
 
     /// Whether a block is at hand, which is about to be read.

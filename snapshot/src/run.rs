@@ -13,7 +13,7 @@ use crate::index::IndexView;
 use crate::layout::{Layout, Summary, check_file_bytes, decode_footer, decode_header};
 use crate::manifest::RunReference;
 use crate::order::OrderCheck;
-use crate::residence::{BlockPlace, Residence};
+use crate::residence::{BlockPlace, BlockStates};
 
 /// A snapshot file whose bytes are in the address space: a [`Map`](crate::Map), or bytes in memory.
 ///
@@ -25,7 +25,7 @@ pub struct Run<B> {
     path: PathBuf,
     layout: Layout,
     index_checked: Cell<bool>,
-    pub(crate) residence: Residence,
+    pub(crate) residence: BlockStates,
 }
 
 /// What a lookup does at a block that is not at hand.
@@ -49,7 +49,7 @@ impl<B: Deref<Target = [u8]>> Run<B> {
     pub fn open(bytes: B, path: &Path) -> Result<Run<B>, SnapshotError> {
         let layout = decode_layout(&bytes).map_err(|damage| damage.of(path))?;
         let blocks = usize::try_from(layout.footer.blocks).expect("fewer than the bytes at hand");
-        let residence = Residence::new(blocks);
+        let residence = BlockStates::new(blocks);
         Ok(Run { bytes, path: path.to_path_buf(), layout, index_checked: Cell::new(false), residence })
     }
 

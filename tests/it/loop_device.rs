@@ -9,6 +9,8 @@ use ringraft_tests::client::Value;
 use ringraft_tests::poll;
 use ringraft_tests::process::{Cluster, Options};
 
+use super::served::starts_and_heals;
+
 const PATIENCE: Duration = Duration::from_secs(60);
 /// More than of one file is kept in memory.
 const KEYS: usize = 6_000;
@@ -137,10 +139,7 @@ fn what_a_disk_cannot_read_any_more_ends_a_node_by_name_and_comes_again_from_the
     assert_eq!(ended.code(), Some(5), "{ended}\n{}", cluster.log(1));
     let log = cluster.log(1);
     assert!(log.contains("set aside: the next start heals") && log.contains("Input/output error"), "{log}");
-    cluster.start_node(1).expect("it starts without that file");
-    let healed = || cluster.log(1).contains("has healed from its peers");
-    assert!(poll::until(Instant::now() + PATIENCE, healed), "{}", cluster.log(1));
-    cluster.wait_caught_up(PATIENCE).expect("it has all");
+    starts_and_heals(&mut cluster);
     cluster.command("RINGRAFT TRANSFER 1 1", PATIENCE).expect("it may lead");
     let mut client = cluster.client(1).expect("a ready node");
     for number in (0..KEYS).step_by(7) {

@@ -173,6 +173,14 @@ fn what_a_start_did_not_read_is_brought_when_it_is_asked_for_and_nobody_waits_fo
     assert!(number("ringraft_blocks_bytes") > 5 << 20, "{info}");
 }
 
+/// Node 1 starts without a file, which comes again from the others.
+pub fn starts_and_heals(cluster: &mut Cluster) {
+    cluster.start_node(1).expect("it starts without that file");
+    let healed = || cluster.log(1).contains("has healed from its peers");
+    assert!(poll::until(Instant::now() + PATIENCE, healed), "{}", cluster.log(1));
+    cluster.wait_caught_up(PATIENCE).expect("it has all");
+}
+
 /// Turns a bit in the middle of a file, where there are only values.
 fn flip(file: &Path) {
     let file = std::fs::File::options().read(true).write(true).open(file).expect("it is there");
@@ -197,10 +205,7 @@ fn damage_that_a_node_meets_while_it_runs_ends_it_and_comes_again_from_the_other
     let mut aside = rotten.into_os_string();
     aside.push(".damaged");
     assert!(Path::new(&aside).is_file(), "{}", aside.display());
-    cluster.start_node(1).expect("it starts without that file");
-    let healed = || cluster.log(1).contains("has healed from its peers");
-    assert!(poll::until(Instant::now() + PATIENCE, healed), "{}", cluster.log(1));
-    cluster.wait_caught_up(PATIENCE).expect("it has all");
+    starts_and_heals(&mut cluster);
     check(&cluster, |_| Some(1));
 }
 
@@ -231,9 +236,6 @@ fn a_file_that_is_cut_short_under_a_node_ends_it_by_name_and_comes_again_from_th
     let ended = cluster.wait_end(1, PATIENCE).expect("a node whose file is gone ends");
     assert_eq!(ended.code(), Some(6), "{ended}\n{}", cluster.log(1));
     assert!(cluster.log(1).contains("a mapped file cannot be read, or was cut short"), "{}", cluster.log(1));
-    cluster.start_node(1).expect("it starts without that file");
-    let healed = || cluster.log(1).contains("has healed from its peers");
-    assert!(poll::until(Instant::now() + PATIENCE, healed), "{}", cluster.log(1));
-    cluster.wait_caught_up(PATIENCE).expect("it has all");
+    starts_and_heals(&mut cluster);
     check(&cluster, |_| Some(1));
 }

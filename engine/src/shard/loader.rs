@@ -25,7 +25,7 @@ pub(crate) use held::by_reading;
 
 /// Opens a file without stopping the thread.
 pub(crate) type OpenRun =
-    Rc<dyn Fn(PathBuf, Reading, Pause) -> Pin<Box<dyn Future<Output = Result<Run<Bytes>, SnapshotError>>>>>;
+    Rc<dyn Fn(PathBuf, OpenMode, Pause) -> Pin<Box<dyn Future<Output = Result<Run<Bytes>, SnapshotError>>>>>;
 
 /// Brings blocks to memory and checks them, without stopping the thread; before, the system may have back what is given back.
 pub(crate) type BringBlocks = Rc<
@@ -34,7 +34,7 @@ pub(crate) type BringBlocks = Rc<
 
 /// What is read of a file when it is opened.
 #[derive(Clone, Copy)]
-pub(crate) struct Reading {
+pub(crate) struct OpenMode {
     /// The machine's own measure of its entries.
     pub(crate) check: CheckEntry,
     /// All of it is brought to memory and checked. If not: index, filters and the first block, unless it is small.
@@ -43,7 +43,7 @@ pub(crate) struct Reading {
 
 /// How files get into memory.
 #[derive(Clone)]
-pub(crate) struct Access {
+pub(crate) struct Opener {
     pub(crate) open_run: OpenRun,
     pub(crate) bring_blocks: BringBlocks,
 }
@@ -64,7 +64,7 @@ pub(crate) struct Loader<D: Disk> {
     pub(crate) disk: D,
     pub(crate) store: Store<D>,
     pub(crate) pause: Pause,
-    pub(crate) access: Access,
+    pub(crate) access: Opener,
     pub(crate) residence: Rc<Residence>,
     /// So much is still read whole of files that are opened.
     pub(crate) whole_bytes: Rc<Cell<u64>>,
@@ -124,7 +124,7 @@ impl<D: Disk> Loader<D> {
         if whole && left != u64::MAX {
             self.whole_bytes.set(left - reference.bytes);
         }
-        let reading = Reading { check, whole };
+        let reading = OpenMode { check, whole };
         let run = (self.access.open_run)(path, reading, Rc::clone(&self.pause)).await?;
         run.expect(&reference)?;
         let served = Rc::new(Served::new(run, reference, guard));

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use runtime::Context;
 use snapshot::{BlockPlace, Bytes, CheckPass, Map, PAGE_BYTES, Run, SnapshotError};
 
-use super::loader::{Access, BringBlocks, OpenRun, check_first, check_some, entry_check};
+use super::loader::{BringBlocks, OpenRun, Opener, check_first, check_some, entry_check};
 use super::residence::{GivenBack, Piece};
 use crate::state_machine::CheckEntry;
 
@@ -28,8 +28,8 @@ struct Opening {
 }
 
 /// Files are mapped.
-pub(super) fn by_mapping(context: &Context) -> Access {
-    Access { open_run: map_runs(context.clone()), bring_blocks: bring_mapped(context.clone()) }
+pub(super) fn by_mapping(context: &Context) -> Opener {
+    Opener { open_run: map_runs(context.clone()), bring_blocks: bring_mapped(context.clone()) }
 }
 
 fn map_runs(context: Context) -> OpenRun {

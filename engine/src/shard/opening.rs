@@ -8,7 +8,7 @@ use raftlog::{Log, Lost, OpenError};
 use runtime::Disk;
 
 use super::Opened;
-use super::loader::{Access, ServingLimits};
+use super::loader::{Opener, ServingLimits};
 use super::machine::Machine;
 use super::restore::open_snapshots;
 use crate::error::StartError;
@@ -49,7 +49,7 @@ pub(crate) async fn open<S: StateMachine, D: Disk>(
     disk: &D,
     places: &Places,
     factory: &dyn Fn(GroupId) -> S,
-    access: Access,
+    access: Opener,
 ) -> Result<Opened<S, D>, StartError> {
     let shard = places.shard;
     let opened = Log::open(disk.clone(), &places.log_dir, places.log_options.clone()).await;

@@ -9,7 +9,7 @@ use raftlog::RecoveredGroup;
 use runtime::Disk;
 use snapshot::{Limits, Manifest, SnapshotError, Store};
 
-use super::loader::{Access, Loader, ServingLimits};
+use super::loader::{Loader, Opener, ServingLimits};
 use super::residence::Residence;
 use super::save_task::Pause;
 use crate::state_machine::{Lookups, RestoreError, StateMachine};
@@ -67,7 +67,7 @@ pub(crate) async fn open_snapshots<S: StateMachine, D: Disk>(
     dir: &Path,
     groups: Vec<RecoveredGroup>,
     factory: &dyn Fn(GroupId) -> S,
-    (access, serving): (Access, ServingLimits),
+    (access, serving): (Opener, ServingLimits),
     heals: bool,
 ) -> Result<(Loader<D>, Vec<(RecoveredGroup, S)>), LoadError> {
     let mut manifests = Vec::new();

@@ -7,7 +7,9 @@ use proptest::prelude::*;
 
 use super::{Items, build, id, open};
 use crate::fake_disk::{FakeDisk, run};
-use crate::{Access, Bytes, CheckPass, Files, Miss, Run, RunReference, Served, SnapshotError, Store, Use};
+use crate::{
+    Access, Bytes, CheckPass, Files, Guard, Miss, Run, RunReference, Served, SnapshotError, Store, Use,
+};
 
 /// A file that is checked in steps of a few bytes, and served.
 fn serve(disk: &FakeDisk, store: &Store<FakeDisk>, reference: RunReference) -> Result<Served, SnapshotError> {
@@ -82,17 +84,23 @@ fn files_are_kept_while_they_are_served() {
     assert_eq!(run(store.collect()).unwrap(), 1);
 }
 
-#[test]
-fn a_damaged_file_and_one_with_foreign_items_are_not_served() {
-    let disk = FakeDisk::default();
-    let (store, _) = open(&disk, &[]);
+/// A file with one wrong bit, at byte 50,000.
+fn rotten(disk: &FakeDisk, store: &Store<FakeDisk>) -> (RunReference, Guard) {
     let items: Items = (0..2000_u32).map(|n| (format!("{n:06}").into_bytes(), vec![1; 30])).collect();
-    let finished = run(build(&store, id(1), &items)).unwrap();
+    let finished = run(build(store, id(1), &items)).unwrap();
     let path = store.path(finished.reference.name);
     let mut bytes = disk.bytes(&path);
     bytes[50_000] ^= 1;
     disk.put(&path, &bytes);
-    let failed = serve(&disk, &store, finished.reference);
+    (finished.reference, finished.guard)
+}
+
+#[test]
+fn a_damaged_file_and_one_with_foreign_items_are_not_served() {
+    let disk = FakeDisk::default();
+    let (store, _) = open(&disk, &[]);
+    let (reference, _guard) = rotten(&disk, &store);
+    let failed = serve(&disk, &store, reference);
     assert!(matches!(failed, Err(SnapshotError::Corrupt { offset: 30_000.., .. })), "{failed:?}");
 
     let items: Items = vec![(b"a".to_vec(), b"taken".to_vec()), (b"b".to_vec(), b"refused".to_vec())];
@@ -170,13 +178,8 @@ fn what_is_not_at_hand_is_named_brought_and_forgotten() {
 fn a_block_that_rotted_is_not_brought() {
     let disk = FakeDisk::default();
     let (store, _) = open(&disk, &[]);
-    let items: Items = (0..2000_u32).map(|n| (format!("{n:06}").into_bytes(), vec![1; 30])).collect();
-    let finished = run(build(&store, id(1), &items)).unwrap();
-    let path = store.path(finished.reference.name);
-    let mut bytes = disk.bytes(&path);
-    bytes[50_000] ^= 1;
-    disk.put(&path, &bytes);
-    let served = serve_away(&disk, &store, finished.reference);
+    let (reference, _guard) = rotten(&disk, &store);
+    let served = serve_away(&disk, &store, reference);
     let mut failed = 0;
     for block in 0.. {
         let Some(place) = served.run().place(block).unwrap() else { break };
@@ -187,6 +190,7 @@ fn a_block_that_rotted_is_not_brought() {
     }
     assert_eq!(failed, 1);
     let last = served.run().place(0).unwrap().expect("it has blocks");
-    let refused = last.check(&served.run().bytes()[last.range()], &path, |_| Err("foreign".to_owned()));
+    let refused =
+        last.check(&served.run().bytes()[last.range()], served.run().path(), |_| Err("foreign".to_owned()));
     assert!(refused.unwrap_err().to_string().ends_with("foreign"));
 }

@@ -9,15 +9,15 @@ use std::task::Poll;
 use runtime::{Disk, File as _};
 use snapshot::{BlockPlace, Bytes, CheckPass, PAGE_BYTES, Run, SnapshotError};
 
-use super::{Access, BringBlocks, OpenRun, SLICE_BYTES, check_first, check_some, entry_check};
+use super::{BringBlocks, OpenRun, Opener, SLICE_BYTES, check_first, check_some, entry_check};
 use crate::state_machine::CheckEntry;
 
 /// What is read of a file at a time.
 const READ_BYTES: usize = 1 << 20;
 
 /// Files are read through the disk seam.
-pub(crate) fn by_reading<D: Disk>(disk: &D) -> Access {
-    Access { open_run: read_runs(disk), bring_blocks: bring_read(disk) }
+pub(crate) fn by_reading<D: Disk>(disk: &D) -> Opener {
+    Opener { open_run: read_runs(disk), bring_blocks: bring_read(disk) }
 }
 
 fn read_runs<D: Disk>(disk: &D) -> OpenRun {
