@@ -45,6 +45,7 @@ pub struct Builder {
     pub(crate) segment_bytes: u64,
     pub(crate) log_bytes_max: u64,
     pub(crate) snapshot_after_bytes: u64,
+    pub(crate) save_bytes_per_second: u64,
     pub(crate) state_bytes_max: u64,
     pub(crate) mapped_bytes_max: Option<u64>,
     pub(crate) checked_at_start_bytes: u64,
@@ -68,6 +69,7 @@ impl Builder {
             segment_bytes: 64 << 20,
             log_bytes_max: 4 << 30,
             snapshot_after_bytes: 256 << 20,
+            save_bytes_per_second: 16 << 20,
             state_bytes_max: 1 << 30,
             mapped_bytes_max: None,
             checked_at_start_bytes: CHECKED_AT_START_BYTES,
@@ -144,6 +146,15 @@ impl Builder {
     #[must_use]
     pub fn snapshot_after_bytes(mut self, bytes: u64) -> Builder {
         self.snapshot_after_bytes = bytes;
+        self
+    }
+
+    /// While others are served, a shard's saves move no more than this in a second, or than four times what its log writes if that is
+    /// more: less for steadier answers, more for shorter logs. There is no limit while nobody waits, and once the log fills more
+    /// than half of what it may. At least 1; default 16 MiB.
+    #[must_use]
+    pub fn save_bytes_per_second(mut self, bytes: u64) -> Builder {
+        self.save_bytes_per_second = bytes;
         self
     }
 

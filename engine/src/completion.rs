@@ -9,6 +9,8 @@ use std::task::{Context, Poll, Waker};
 struct State<T> {
     value: Option<T>,
     waker: Option<Waker>,
+    /// A thread is blocked. Waking nobody is a system call all the same.
+    is_awaited: bool,
     /// The completing side is gone without a value: the shard is dead.
     abandoned: bool,
 }
@@ -32,7 +34,7 @@ pub(crate) struct Completion<T>(Arc<Shared<T>>);
 
 /// A connected pair.
 pub(crate) fn completion<T>() -> (Completer<T>, Completion<T>) {
-    let state = Mutex::new(State { value: None, waker: None, abandoned: false });
+    let state = Mutex::new(State { value: None, waker: None, is_awaited: false, abandoned: false });
     let shared = Arc::new(Shared { state, ready: Condvar::new() });
     (Completer(Some(Arc::clone(&shared))), Completion(shared))
 }
@@ -52,13 +54,15 @@ impl<T> Drop for Completer<T> {
 
 fn finish<T>(shared: Option<Arc<Shared<T>>>, value: Option<T>) {
     let Some(shared) = shared else { return };
-    let waker = {
+    let (waker, is_awaited) = {
         let mut state = shared.lock();
         state.abandoned = value.is_none();
         state.value = value;
-        state.waker.take()
+        (state.waker.take(), state.is_awaited)
     };
-    shared.ready.notify_all();
+    if is_awaited {
+        shared.ready.notify_all();
+    }
     if let Some(waker) = waker {
         waker.wake();
     }
@@ -75,6 +79,7 @@ impl<T> Completion<T> {
             if state.abandoned {
                 return None;
             }
+            state.is_awaited = true;
             state = self.0.ready.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
         }
     }

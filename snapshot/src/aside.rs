@@ -41,12 +41,8 @@ impl<D: Disk> Aside<D> {
         &self.file
     }
 
-    /// Writes whole pages at a page's offset. Nothing is durable before `sync`.
-    pub async fn write(&mut self, offset: u64, data: Buffer) -> Result<(), SnapshotError> {
-        self.begin_write(offset, data).await?.end().await
-    }
-
-    /// The same, and waits only until it has begun. `sync` must not be called before it has ended.
+    /// Begins to write whole pages at a page's offset. Nothing is durable before `sync`, which must not be called before all
+    /// writes have ended.
     pub async fn begin_write(
         &mut self,
         offset: u64,

@@ -1,19 +1,22 @@
 //! Writing a snapshot file in slices.
 
+use std::collections::VecDeque;
+
 use raft::EntryId;
-use runtime::Disk;
+use runtime::{Buffer, Disk};
 
 use crate::aside::Aside;
+use crate::begun::Begun;
 use crate::block_builder::{BlockBuilder, front_of_one, to_u32};
 use crate::error::SnapshotError;
 use crate::format::{
-    BLOCK_BYTES, CHUNK_BYTES, FILTER_ALIGN, FOOTER_BYTES, FOOTER_MAGIC, FileHeader, Footer, HEADER_MAGIC,
-    KEY_BYTES_MAX, MEMBERSHIP_BYTES_MAX, MetaHeader, PAGE_BYTES, SECTION_ALIGN, VALUE_BYTES_MAX, VERSION,
+    BLOCK_BYTES, FILTER_ALIGN, FOOTER_BYTES, FOOTER_MAGIC, FileHeader, Footer, HEADER_MAGIC, KEY_BYTES_MAX,
+    MEMBERSHIP_BYTES_MAX, MetaHeader, PAGE_BYTES, SECTION_ALIGN, VALUE_BYTES_MAX, VERSION,
 };
 use crate::index_builder::IndexBuilder;
 use crate::manifest::RunReference;
 use crate::name::SnapshotName;
-use crate::output::Output;
+use crate::output::{Output, WRITE_BYTES};
 use crate::store::{Guard, Slot};
 
 /// What a builder needs to know besides the items.
@@ -33,7 +36,7 @@ pub struct BuildSpec {
 pub enum Room {
     /// Go on.
     More,
-    /// At least one chunk is full: call [`Builder::flush`].
+    /// At least one buffer is full: call [`Builder::flush`].
     Flush,
 }
 
@@ -70,7 +73,10 @@ struct OpenValue {
     offset: u64,
 }
 
-/// Writes a snapshot file: items in, in order; bytes out in chunks of 1 MiB.
+/// Writes that are under way while more is added.
+const WRITES_UNDER_WAY_MAX: usize = 4;
+
+/// Writes a snapshot file: items in, in order; bytes out in buffers of 128 KiB.
 ///
 /// Nothing here blocks: `push` copies into memory, `flush` and `finish` await the disk. A background task calls
 /// `push` for at most a slice of time, then `flush` when told, then lets others run. Dropping it gives the file up.
@@ -80,6 +86,8 @@ pub struct Builder<D: Disk> {
     membership: Vec<u8>,
     header_checksum: u32,
     output: Output,
+    /// The oldest first.
+    writes: VecDeque<Begun<'static, ()>>,
     block: BlockBuilder,
     open_value: Option<OpenValue>,
     /// What the index says of the blocks so far, of the one being filled only its first key.
@@ -125,6 +133,7 @@ impl<D: Disk> Builder<D> {
             membership: spec.membership,
             header_checksum: crc32fast::hash(bytemuck::bytes_of(&header)),
             output,
+            writes: VecDeque::new(),
             block: BlockBuilder::default(),
             open_value: None,
             index: IndexBuilder::default(),
@@ -252,15 +261,25 @@ impl<D: Disk> Builder<D> {
         output.pad(PAGE_BYTES);
     }
 
-    /// Writes all full chunks.
+    /// Begins to write all full buffers, and waits until only a few writes are under way.
     ///
     /// # Errors
     ///
-    /// `Io`: the file cannot be finished any more; drop the builder.
+    /// `Io`, of these writes or of earlier ones: the file cannot be finished any more; drop the builder.
     pub async fn flush(&mut self) -> Result<(), SnapshotError> {
-        while let Some((offset, chunk)) = self.output.take_full() {
-            self.aside.write(offset, chunk).await?;
+        while let Some((offset, piece)) = self.output.take_full() {
+            self.begin_write(offset, piece).await?;
         }
+        Ok(())
+    }
+
+    async fn begin_write(&mut self, offset: u64, piece: Buffer) -> Result<(), SnapshotError> {
+        if self.writes.len() == WRITES_UNDER_WAY_MAX
+            && let Some(oldest) = self.writes.pop_front()
+        {
+            oldest.end().await?;
+        }
+        self.writes.push_back(self.aside.begin_write(offset, piece).await?);
         Ok(())
     }
 
@@ -280,7 +299,10 @@ impl<D: Disk> Builder<D> {
         self.output.add(bytemuck::bytes_of(&footer));
         self.flush().await?;
         if let Some((offset, rest)) = self.output.take_last() {
-            self.aside.write(offset, rest).await?;
+            self.begin_write(offset, rest).await?;
+        }
+        for write in std::mem::take(&mut self.writes) {
+            write.end().await?;
         }
         self.aside.set_len(footer.file_bytes).await?;
         self.aside.sync().await?;
@@ -319,7 +341,7 @@ impl<D: Disk> Builder<D> {
         footer.file_bytes = end.next_multiple_of(PAGE_BYTES as u64);
         rest.resize(rest.len() + usize::try_from(footer.file_bytes - end).expect("less than a page"), 0);
         footer.table_checksum = crc32fast::hash(&rest);
-        for part in rest.chunks(CHUNK_BYTES) {
+        for part in rest.chunks(WRITE_BYTES) {
             self.output.add(part);
             self.flush().await?;
         }
@@ -329,7 +351,7 @@ impl<D: Disk> Builder<D> {
     /// Adds one section in slices, and zeros to where the next may begin; returns its checksum.
     async fn add_section(&mut self, pieces: &[&[u8]], align: u64) -> Result<u32, SnapshotError> {
         let mut hasher = crc32fast::Hasher::new();
-        for part in pieces.iter().flat_map(|piece| piece.chunks(CHUNK_BYTES)) {
+        for part in pieces.iter().flat_map(|piece| piece.chunks(WRITE_BYTES)) {
             hasher.update(part);
             self.output.add(part);
             self.flush().await?;

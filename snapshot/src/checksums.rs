@@ -47,7 +47,7 @@ impl<'a> ChecksumTable<'a> {
     }
 }
 
-/// The checksums of chunks of a file that comes in order, in pieces of any size whose own checksums are known.
+/// The checksums of chunks of a file that comes in order, in pieces of any size.
 #[derive(Debug, Default)]
 pub(crate) struct Rolling {
     whole: Vec<u32>,
@@ -57,14 +57,19 @@ pub(crate) struct Rolling {
 }
 
 impl Rolling {
-    /// The next piece, which has this checksum.
-    pub fn take(&mut self, mut piece: &[u8], checksum: u32) {
+    /// The next piece, which is known to have this checksum.
+    pub fn take(&mut self, piece: &[u8], checksum: u32) {
         if self.open_bytes + piece.len() <= CHUNK_BYTES {
             // What was computed to check the piece serves again.
             self.open.combine(&crc32fast::Hasher::new_with_initial_len(checksum, piece.len() as u64));
             self.add(piece.len());
-            return;
+        } else {
+            self.compute(piece);
         }
+    }
+
+    /// The next piece, whose own checksum nobody has asked for.
+    pub fn compute(&mut self, mut piece: &[u8]) {
         while !piece.is_empty() {
             let (now, rest) = piece.split_at(piece.len().min(CHUNK_BYTES - self.open_bytes));
             self.open.update(now);
@@ -79,6 +84,14 @@ impl Rolling {
             self.whole.push(std::mem::take(&mut self.open).finalize());
             self.open_bytes = 0;
         }
+    }
+
+    /// All of them, the last of a chunk that may not be full.
+    pub fn end(mut self) -> Vec<u32> {
+        if self.open_bytes > 0 {
+            self.whole.push(self.open.finalize());
+        }
+        self.whole
     }
 
     /// Chunk `number`, if all of it has come.
@@ -106,6 +119,10 @@ mod tests {
                 assert_eq!(rolling.get(number), Some(crc32fast::hash(chunk)), "{piece_bytes}");
             }
             assert_eq!(rolling.get(3), None);
+            let mut computed = Rolling::default();
+            bytes.chunks(piece_bytes).for_each(|piece| computed.compute(piece));
+            let whole: Vec<u32> = bytes.chunks(CHUNK_BYTES).map(crc32fast::hash).collect();
+            assert_eq!((rolling.end(), computed.end()), (whole.clone(), whole));
         }
     }
 }

@@ -6,15 +6,20 @@ use std::path::{Path, PathBuf};
 
 use runtime::{Buffer, Disk, File};
 
+use crate::begun::Begun;
 use crate::block::{Block, Item, Items, Trust};
 use crate::error::{Damage, SnapshotError};
-use crate::format::{CHUNK_BYTES, FOOTER_BYTES, HEADER_BYTES, IndexEntry};
+use crate::format::{FOOTER_BYTES, HEADER_BYTES, IndexEntry};
 use crate::hash::key_hash;
 use crate::index::IndexView;
 use crate::layout::{Layout, Summary, check_file_bytes, decode_footer, decode_header};
 use crate::manifest::RunReference;
 use crate::merge::Place;
 use crate::run::expect;
+
+/// What a pass over a file reads at once, unless a block is larger: others wait for the same disk, and for the thread while a piece
+/// is verified.
+const READ_BYTES: u64 = 256 << 10;
 
 /// A snapshot file that is read on demand. What is read is verified.
 pub struct FileRun<F> {
@@ -94,7 +99,7 @@ impl<F: File> FileRun<F> {
     /// `Io`, or `Corrupt` for the index.
     pub async fn scan(mut self) -> Result<Scan<F>, SnapshotError> {
         self.load_index().await?;
-        Ok(Scan { run: self, next_block: 0 })
+        Ok(Scan { run: self, next_block: 0, ahead: None })
     }
 
     async fn load_index(&mut self) -> Result<(), SnapshotError> {
@@ -113,23 +118,20 @@ impl<F: File> FileRun<F> {
         IndexView::new(bytes, &self.layout.footer).expect("checked when it was loaded")
     }
 
-    /// Reads consecutive blocks, from block `first` on: as many as fit a chunk, and at least one. None behind the
-    /// last.
-    async fn read_blocks(&self, first: usize) -> Result<Option<Blocks>, SnapshotError> {
+    /// Consecutive blocks that are read at once, from block `first` on: at least one, unless there is none.
+    fn blocks_from(&self, first: usize) -> Vec<IndexEntry> {
         let index = self.index();
         let mut entries: Vec<IndexEntry> = Vec::new();
         for number in first..index.len() {
             let entry = index.entry(number);
             let start = entries.first().unwrap_or(&entry).block_offset;
-            let fits = end_of(&entry) - start <= CHUNK_BYTES as u64;
+            let fits = end_of(&entry) - start <= READ_BYTES;
             if !entries.is_empty() && !fits {
                 break;
             }
             entries.push(entry);
         }
-        let (Some(head), Some(tail)) = (entries.first(), entries.last()) else { return Ok(None) };
-        let bytes = self.read(head.block_offset, end_of(tail) - head.block_offset).await?;
-        Ok(Some(Blocks { bytes, path: self.path.clone(), entries }))
+        entries
     }
 
     async fn read(&self, offset: u64, count: u64) -> Result<Buffer, SnapshotError> {
@@ -149,10 +151,12 @@ async fn read<F: File>(file: &F, path: &Path, offset: u64, count: u64) -> Result
     if bytes.len() == count { Ok(bytes) } else { Err(cut_off()) }
 }
 
-/// A pass over all items of a file.
+/// A pass over all items of a file. While what was read is gone through, what follows is on its way.
 pub struct Scan<F> {
     run: FileRun<F>,
+    /// The first block that is neither read nor on its way.
     next_block: usize,
+    ahead: Option<(Vec<IndexEntry>, Begun<'static, Buffer>)>,
 }
 
 impl<F: File> Scan<F> {
@@ -161,16 +165,29 @@ impl<F: File> Scan<F> {
         self.run.summary()
     }
 
-    /// The next blocks, about a megabyte; None behind the last. Nothing has to be awaited while their items are
-    /// gone through.
+    /// The next blocks, about a quarter of a megabyte; None behind the last. Nothing has to be awaited while their items
+    /// are gone through.
     ///
     /// # Errors
     ///
-    /// `Io`; asking again reads again.
+    /// `Io`, or `Corrupt` for a file that is cut off. The pass is over then.
     pub async fn next(&mut self) -> Result<Option<Blocks>, SnapshotError> {
-        let blocks = self.run.read_blocks(self.next_block).await?;
-        self.next_block += blocks.as_ref().map_or(0, |blocks| blocks.entries.len());
-        Ok(blocks)
+        if self.ahead.is_none() {
+            self.ahead = self.begin().await;
+        }
+        let Some((entries, read)) = self.ahead.take() else { return Ok(None) };
+        let bytes = read.end().await?;
+        self.ahead = self.begin().await;
+        Ok(Some(Blocks { bytes, path: self.run.path.clone(), entries }))
+    }
+
+    async fn begin(&mut self) -> Option<(Vec<IndexEntry>, Begun<'static, Buffer>)> {
+        let entries = self.run.blocks_from(self.next_block);
+        let (start, end) = (entries.first()?.block_offset, end_of(entries.last()?));
+        self.next_block += entries.len();
+        let (file, path) = (self.run.file.clone(), self.run.path.clone());
+        let read = async move { read(&file, &path, start, end - start).await };
+        Some((entries, Begun::new(read).await))
     }
 }
 

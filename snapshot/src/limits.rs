@@ -50,23 +50,38 @@ impl RateLimit {
         RateLimit { bytes_per_second, burst_bytes, tokens: i128::from(burst_bytes) * NANOS, last: now }
     }
 
+    /// From `now` on the bucket fills at this rate.
+    ///
+    /// # Panics
+    ///
+    /// When it is zero.
+    pub fn set_rate(&mut self, now: Duration, bytes_per_second: u64) {
+        assert!(bytes_per_second > 0, "a rate limit lets something pass");
+        self.fill(now);
+        self.bytes_per_second = bytes_per_second;
+    }
+
     /// Lets `bytes` pass now.
     ///
     /// # Errors
     ///
     /// How long to wait until asking again, when nothing may pass yet. Nothing was taken.
     pub fn take(&mut self, now: Duration, bytes: u64) -> Result<(), Duration> {
-        let elapsed = now.saturating_sub(self.last);
-        self.last = self.last.max(now);
-        let gained = i128::try_from(elapsed.as_nanos()).unwrap_or(i128::MAX);
-        let gained = gained.saturating_mul(i128::from(self.bytes_per_second));
-        self.tokens = self.tokens.saturating_add(gained).min(i128::from(self.burst_bytes) * NANOS);
+        self.fill(now);
         if self.tokens > 0 {
             self.tokens -= i128::from(bytes) * NANOS;
             return Ok(());
         }
         let wait = (1 - self.tokens).div_euclid(i128::from(self.bytes_per_second)) + 1;
         Err(Duration::from_nanos(u64::try_from(wait).unwrap_or(u64::MAX)))
+    }
+
+    fn fill(&mut self, now: Duration) {
+        let elapsed = now.saturating_sub(self.last);
+        self.last = self.last.max(now);
+        let gained = i128::try_from(elapsed.as_nanos()).unwrap_or(i128::MAX);
+        let gained = gained.saturating_mul(i128::from(self.bytes_per_second));
+        self.tokens = self.tokens.saturating_add(gained).min(i128::from(self.burst_bytes) * NANOS);
     }
 }
 
@@ -99,6 +114,10 @@ mod tests {
         let wait = limit.take(Duration::ZERO, 1).expect_err("in debt");
         assert!(wait > Duration::from_millis(4_900) && wait < Duration::from_millis(5_000));
         assert_eq!(limit.take(wait, 1), Ok(()));
+        limit.set_rate(wait, 1_000_000);
+        let short = limit.take(wait, 1).expect_err("in debt by one byte");
+        assert!(short <= Duration::from_micros(1), "at the new rate: {short:?}");
+        limit.set_rate(wait, 1_000);
         let back = limit.take(Duration::ZERO, 1).expect_err("in debt by one byte");
         assert!(back <= Duration::from_millis(1), "a clock that steps back takes nothing away: {back:?}");
     }

@@ -9,7 +9,7 @@ use crate::error::SnapshotError;
 use crate::file_run::{Blocks, Scan};
 use crate::manifest::RUNS_MAX;
 
-/// A pass over all items of several runs, read through the disk seam a megabyte of each at a time. Where runs have an
+/// A pass over all items of several runs, read through the disk seam a piece of each at a time. Where runs have an
 /// item with the same key, that of the newest run comes; within a run keys differ.
 pub struct Merge<F> {
     /// Newest first.

@@ -16,7 +16,7 @@ use crate::host;
 use crate::summary::limit_line;
 
 /// Bytes written for each byte of a client.
-const TIMES_MAX: f64 = 12.0;
+pub(super) const TIMES_MAX: f64 = 12.0;
 /// How often all of the data is overwritten.
 const OVERWRITES: u64 = 2;
 /// A node that has written nothing for so long has nothing to write.
@@ -45,25 +45,30 @@ fn saves(cluster: &Cluster) -> anyhow::Result<u64> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-pub(super) fn run(dir: &Path, settings: &Settings) -> anyhow::Result<Vec<String>> {
-    let cluster = nodes::start(dir, 1, &[])?;
-    let (keys, process) = (nodes::keys_of(settings.overwrite_mib), nodes::process(&cluster, 1)?);
-    nodes::fill(&cluster, keys)?;
-    let (before, log_before, saves_before) =
-        (settled_bytes(process)?, log_bytes(&cluster)?, saves(&cluster)?);
-    let load = nodes::writes(&cluster, keys, keys * OVERWRITES, 2);
+/// Overwrites so many of the `mib` mebibytes that the one node of `cluster` holds.
+pub(super) fn measure(cluster: &Cluster, mib: u64, requests: u64) -> anyhow::Result<f64> {
+    let (keys, process) = (nodes::keys_of(mib), nodes::process(cluster, 1)?);
+    let (before, log_before, saves_before) = (settled_bytes(process)?, log_bytes(cluster)?, saves(cluster)?);
+    let load = nodes::writes(cluster, keys, requests, 2);
     let report = nodes::run(&load, &mut || ControlFlow::Continue(()))?;
-    let (after, log_after, saves_after) = (settled_bytes(process)?, log_bytes(&cluster)?, saves(&cluster)?);
+    let (after, log_after, saves_after) = (settled_bytes(process)?, log_bytes(cluster)?, saves(cluster)?);
     let user = (report.requests * nodes::USER_BYTES) as f64;
     let times = (after - before) as f64 / user;
     let log = (log_after - log_before) as f64 / user;
     println!(
-        "{} MiB of data, {} overwrites at {:.0}/s, {} saves of groups",
-        settings.overwrite_mib,
+        "{mib} MiB of data, {} overwrites at {:.0}/s, {} saves of groups",
         report.requests,
         report.requests_per_second,
         saves_after - saves_before
     );
     println!("bytes written per byte of keys and values: {times:.2}, of them {log:.2} by the log");
+    Ok(times)
+}
+
+pub(super) fn run(dir: &Path, settings: &Settings) -> anyhow::Result<Vec<String>> {
+    let cluster = nodes::start(dir, 1, &[])?;
+    let keys = nodes::keys_of(settings.overwrite_mib);
+    nodes::fill(&cluster, keys)?;
+    let times = measure(&cluster, settings.overwrite_mib, keys * OVERWRITES)?;
     Ok(vec![limit_line("snapshot_write_amplification", times, TIMES_MAX)])
 }

@@ -1,5 +1,8 @@
 //! Point reads through a handle of the library: a node of one group in this process, asked from one thread, linearizably; beside
 //! redb and fjall, which that thread calls directly. Half of the keys are overwritten, on all sides, after the rest was saved.
+//!
+//! A linearizable read answers with all that was written before it was asked. For redb that is a transaction for each read; what
+//! reads cost within one transaction, which see nothing that is written after its begin, stands beside it.
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -130,16 +133,21 @@ impl Wake for Unpark {
     }
 }
 
+thread_local! {
+    static WAKER: Waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+}
+
 /// Waits for a future on this thread.
 fn block_on<F: Future>(future: F) -> F::Output {
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut Task::from_waker(&waker)) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => std::thread::park(),
+    WAKER.with(|waker| {
+        loop {
+            match future.as_mut().poll(&mut Task::from_waker(waker)) {
+                Poll::Ready(output) => return output,
+                Poll::Pending => std::thread::park(),
+            }
         }
-    }
+    })
 }
 
 pub(super) fn run(dir: &Path, settings: &Settings) -> anyhow::Result<Vec<String>> {
@@ -148,28 +156,33 @@ pub(super) fn run(dir: &Path, settings: &Settings) -> anyhow::Result<Vec<String>
     let (mut redb, fjall) = (Redb::build(dir, keys)?, Fjall::build(dir, keys)?);
     redb.overwrite_half(keys)?;
     fjall.overwrite_half(keys)?;
-    let (mut rates, mut single) = ([const { Vec::new() }; 3], Vec::new());
+    let (mut rates, mut single, mut within_one) = ([const { Vec::new() }; 3], Vec::new(), Vec::new());
     // The first round fills the caches.
     for round in 0..=settings.rounds {
         let (seed, all) = (u64::from(round), 0..keys);
         let of_round = [
             ours.many_at_once(settings, seed)?,
             measure(settings, seed, &all, |number, key| {
-                check(number, overwrites(number), redb.get(key, stamp_of)?)
+                check(number, overwrites(number), redb.get_newest(key, stamp_of)?)
             })?,
             measure(settings, seed, &all, |number, key| {
                 check(number, overwrites(number), fjall.get(key)?.map(|value| stamp_of(&value)))
             })?,
         ];
         let one = ours.one_by_one(settings, seed)?;
+        let frozen = measure(settings, seed, &all, |number, key| {
+            check(number, overwrites(number), redb.get(key, stamp_of)?)
+        })?;
         if round > 0 {
             rates.iter_mut().zip(of_round).for_each(|(all, rate)| all.push(rate));
             single.push(one);
+            within_one.push(frozen);
         }
     }
     ours.engine.shutdown()?;
     let title = format!("{keys} keys, through a handle");
     let lines = reads::report(&title, "snapshot_reads_handle", &rates);
+    reads::row("redb, all in one transaction", &within_one, reads::ratio(&rates[0], &within_one));
     reads::row("ringraft, one query after the other", &single, reads::ratio(&rates[0], &single));
     Ok(lines)
 }

@@ -6,6 +6,7 @@ mod data;
 mod files;
 mod foreground;
 mod handle;
+mod large;
 mod merge;
 mod nodes;
 mod ours;
@@ -43,6 +44,12 @@ pub struct Settings {
     /// The data that is overwritten to count what a node writes, in MiB of keys and values.
     #[arg(long, default_value_t = 1024)]
     pub overwrite_mib: u64,
+    /// The data of the one large node, in MiB of keys and values.
+    #[arg(long, default_value_t = 16 << 10)]
+    pub large_mib: u64,
+    /// Of its keys, one in so many is overwritten.
+    #[arg(long, default_value_t = 2)]
+    pub large_overwritten_parts: u64,
     /// The data of a node that merges under load, in MiB of keys and values.
     #[arg(long, default_value_t = 512)]
     pub foreground_mib: u64,
@@ -83,9 +90,11 @@ pub enum Part {
     Restart,
     /// Latencies while files are merged.
     Foreground,
+    /// One node with more data than memory: what it writes, and its way back. Half an hour, and 50 GB of disk.
+    Large,
 }
 
-/// All of them.
+/// All of them that take minutes.
 pub const PARTS: [Part; 8] = [
     Part::Reads,
     Part::Handle,
@@ -130,6 +139,7 @@ pub fn run(dir: &Path, settings: &Settings, parts: &[Part]) -> anyhow::Result<()
             Part::CatchUp => catch_up::run(&place, settings)?,
             Part::Restart => restart::run(&place, settings)?,
             Part::Foreground => foreground::run(&place, settings)?,
+            Part::Large => large::run(&place, settings)?,
         });
         std::fs::remove_dir_all(&place)?;
     }

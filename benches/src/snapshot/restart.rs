@@ -2,6 +2,7 @@
 //!
 //! Nothing is saved for the occasion: the node starts from the snapshots and the log that it happened to have.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,7 @@ const SPREAD_MAX: f64 = 1.3;
 const RETRY_AFTER: Duration = Duration::from_millis(1);
 
 /// One restart.
-struct Restart {
+pub(super) struct Restart {
     /// From just before the program is executed to the first answer.
     answered: Duration,
     /// To where all of the node's replicas have what their peers had applied at the beginning.
@@ -51,19 +52,29 @@ fn first_answer(cluster: &Cluster, id: u16, deadline: Instant) -> anyhow::Result
 }
 
 /// Kills a node, lets its peers serve alone, and starts it again.
-fn restart(cluster: &mut Cluster, id: u16) -> anyhow::Result<Restart> {
+fn restart_beside_peers(cluster: &mut Cluster, id: u16) -> anyhow::Result<Restart> {
     cluster.kill(id);
     cluster.wait_leaders(nodes::WAIT).map_err(anyhow::Error::msg)?;
+    let goal = nodes::applied(cluster, id % NODES + 1)?;
+    start(cluster, id, &goal)
+}
+
+/// Kills the only node, and starts it again.
+pub(super) fn restart_alone(cluster: &mut Cluster) -> anyhow::Result<Restart> {
+    let goal = nodes::applied(cluster, 1)?;
+    cluster.kill(1);
+    start(cluster, 1, &goal)
+}
+
+fn start(cluster: &mut Cluster, id: u16, goal: &BTreeMap<u64, u64>) -> anyhow::Result<Restart> {
     forget_cache(&cluster.data(id))?;
-    let peer = id % NODES + 1;
-    let goal = nodes::applied(cluster, peer)?;
     let (began, deadline) = (Instant::now(), Instant::now() + nodes::WAIT);
     cluster.launch(id).map_err(anyhow::Error::msg)?;
     first_answer(cluster, id, deadline)?;
     let answered = began.elapsed();
     let has_all = || {
         let status = cluster.status(id);
-        status.is_ok_and(|status| nodes::reaches(&status, &goal, |group| group.applied))
+        status.is_ok_and(|status| nodes::reaches(&status, goal, |group| group.applied))
     };
     ensure!(poll::until(deadline, has_all), "node {id} does not catch up");
     let caught_up = began.elapsed();
@@ -73,7 +84,7 @@ fn restart(cluster: &mut Cluster, id: u16) -> anyhow::Result<Restart> {
 }
 
 /// What one size of data came to.
-struct Figures {
+pub(super) struct Figures {
     mib: u64,
     /// Seconds to the first answer: median, least, most.
     answered: [f64; 3],
@@ -83,7 +94,7 @@ struct Figures {
 
 impl Figures {
     #[expect(clippy::cast_precision_loss, reason = "bytes of memory")]
-    fn of(mib: u64, restarts: &[Restart]) -> Figures {
+    pub(super) fn of(mib: u64, restarts: &[Restart]) -> Figures {
         let seconds = || restarts.iter().map(|restart| restart.answered.as_secs_f64());
         let least = seconds().fold(f64::INFINITY, f64::min);
         let memory = median(restarts.iter().map(|restart| restart.memory_bytes as f64));
@@ -94,30 +105,38 @@ impl Figures {
             memory_mib: memory / f64::from(1 << 20),
         }
     }
+
+    pub(super) fn print(&self) {
+        let Figures { mib, answered: [middle, least, most], caught_up, memory_mib } = self;
+        println!("{mib:<10} {middle:>7.3} s {least:>7.3} {most:>7.3} {caught_up:>10.3} s {memory_mib:>11.0}");
+    }
 }
 
-pub(super) fn run(dir: &Path, settings: &Settings) -> anyhow::Result<Vec<String>> {
-    let mut cluster = nodes::start(dir, NODES, &[])?;
-    let mut all = Vec::new();
+pub(super) fn print_head() {
     println!("the node's files are taken out of the page cache before each start (posix_fadvise)");
     println!(
         "{:<10} {:>9} {:>7} {:>7} {:>12} {:>11}",
         "data MiB", "first GET", "least", "most", "caught up", "memory MiB"
     );
+}
+
+pub(super) fn run(dir: &Path, settings: &Settings) -> anyhow::Result<Vec<String>> {
+    let mut cluster = nodes::start(dir, NODES, &[])?;
+    let mut all = Vec::new();
+    print_head();
     for mib in &settings.restart_mib {
         nodes::fill(&cluster, nodes::keys_of(*mib))?;
         cluster.wait_caught_up(nodes::WAIT).map_err(anyhow::Error::msg)?;
-        let restarts = (0..settings.restarts).map(|round| restart(&mut cluster, round % NODES + 1));
+        let restarts =
+            (0..settings.restarts).map(|round| restart_beside_peers(&mut cluster, round % NODES + 1));
         let figures = Figures::of(*mib, &restarts.collect::<anyhow::Result<Vec<_>>>()?);
-        let ([middle, least, most], caught_up) = (figures.answered, figures.caught_up);
-        let memory = figures.memory_mib;
-        println!("{mib:<10} {middle:>7.3} s {least:>7.3} {most:>7.3} {caught_up:>10.3} s {memory:>11.0}");
+        figures.print();
         all.push(figures);
     }
     Ok(report(&all))
 }
 
-fn report(all: &[Figures]) -> Vec<String> {
+pub(super) fn report(all: &[Figures]) -> Vec<String> {
     let mut lines = Vec::new();
     for figures in all {
         let (mib, [middle, ..]) = (figures.mib, figures.answered);

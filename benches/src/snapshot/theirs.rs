@@ -12,7 +12,7 @@ use super::data::{key, overwritten, value};
 const CACHE_BYTES: usize = 4 << 30;
 const TABLE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("keys");
 
-/// redb, read within one transaction.
+/// redb, and a transaction that reads the newest state.
 pub(super) struct Redb {
     table: redb::ReadOnlyTable<&'static [u8], &'static [u8]>,
     database: redb::Database,
@@ -30,6 +30,12 @@ impl Redb {
         put_all(&self.database, sorted(overwritten(keys)), 1)?;
         self.table = self.database.begin_read()?.open_table(TABLE)?;
         Ok(())
+    }
+
+    /// The same in a transaction of its own: of a key's value whatever was written before the call, as a linearizable read does.
+    pub(super) fn get_newest<R>(&self, key: &[u8], look: impl Fn(&[u8]) -> R) -> anyhow::Result<Option<R>> {
+        let table = self.database.begin_read()?.open_table(TABLE)?;
+        Ok(table.get(key)?.map(|value| look(value.value())))
     }
 
     /// Hands the value of a key to `look`.

@@ -32,6 +32,7 @@ fn start(args: &ServeArgs, settings: &Settings) -> Result<Engine, Failure> {
     builder = sized(args, builder);
     builder = builder.lease_reads(settings.lease_reads).scrub_every(settings.scrub_every);
     builder = builder.snapshot_after_bytes(u64::from(settings.snapshot_after_mib) << 20);
+    builder = builder.save_bytes_per_second(u64::from(settings.save_mib_per_second) << 20);
     builder = builder.state_bytes_max(u64::from(settings.state_memory_mib) << 20);
     builder = builder.checked_at_start_bytes(u64::from(settings.check_at_start_mib) << 20);
     if let Some(mib) = settings.mapped_memory_mib {

@@ -14,8 +14,9 @@ use super::loader::{BringBlocks, OpenRun, Opener, check_first, check_some, entry
 use super::residence::{GivenBack, Piece};
 use crate::state_machine::CheckEntry;
 
-/// What is checked in one go. Some milliseconds, as others wait for the same thread.
-const CHECKED_BYTES: usize = 4 << 20;
+/// What is checked in one go: a fraction of a millisecond, as others wait for the same thread, and turns for its core. With the rests
+/// in between, up to 128 MiB a second beside load.
+const CHECKED_BYTES: usize = 256 << 10;
 
 /// Files up to this size are read into memory: of many groups most files are small, and a process has 65,530 mappings.
 const HELD_BYTES_MAX: u64 = 64 << 10;

@@ -48,6 +48,7 @@ pub(crate) mod residence;
 mod restore;
 mod routing;
 mod save_plan;
+mod save_rate;
 mod save_task;
 mod saves;
 mod sends;
@@ -186,7 +187,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         let Opened { mut log, disk, loader, groups, .. } = opened;
         log.note_time(now);
         let directory = Arc::clone(&settings.directory);
-        let saves = saves::Saves::new(&settings, loader::Loader { pause, ..loader }, &log);
+        let saves = saves::Saves::new(now, &settings, loader::Loader { pause, ..loader }, &log);
         let mut shard = Shard {
             now,
             shard: settings.shard,
@@ -262,6 +263,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         for request in &owned {
             requests.push(request.head, RequestBody::Bytes(&request.bytes));
         }
+        let serves = !arrivals.is_empty() || !owned.is_empty();
         let parsed = self.clients.parse(&arrivals);
         let quoted = parsed.quoted();
         self.clients.plan(self.now, &parsed, &quoted, &mut requests);
@@ -272,6 +274,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         self.clients.keep_rest(arrivals, &used);
         self.take_asked();
         self.tick();
+        self.pace_saves(serves);
         self.advance_saves();
         self.drive_transfers();
         self.settle();

@@ -19,6 +19,9 @@ use sink::{Gathered, Sink, Step};
 /// Lets the shard's turns go first: awaited by background work between slices of at most a millisecond.
 pub(crate) type Pause = Rc<dyn Fn() -> Pin<Box<dyn Future<Output = ()>>>>;
 
+/// The same between slices of so many bytes, as long as the limit for saves wants it.
+pub(super) type Rest = Rc<dyn Fn(usize) -> Pin<Box<dyn Future<Output = ()>>>>;
+
 /// What one slice of a save or a restore moves: small entries of this many bytes take a fraction of a millisecond.
 pub(super) const SLICE_BYTES: usize = 64 << 10;
 
@@ -57,6 +60,7 @@ pub(super) struct Merged {
 /// What a save is to write, and where.
 pub(super) struct Save<D: Disk> {
     pub(super) loader: Loader<D>,
+    pub(super) rest: Rest,
     pub(super) slot: Slot<D>,
     pub(super) spec: BuildSpec,
     pub(super) image: Box<dyn Frozen>,
@@ -76,16 +80,15 @@ pub(super) struct Saved {
 
 /// Writes all of the image, and answers with the snapshot that its file, which is synced under its final name, is the newest of.
 pub(super) async fn save<D: Disk>(save: Save<D>) -> Result<Saved, SaveError> {
-    let Save { loader, slot, spec, mut image, below, serves } = save;
-    let pause = &loader.pause;
+    let Save { loader, rest, slot, spec, mut image, below, serves } = save;
     let membership = spec.membership.clone();
     let name = slot.name();
     let builder = Builder::create(slot, spec).await?;
     let builder = if below.merged.is_empty() {
-        write(builder, &mut *image, pause).await?
+        write(builder, &mut *image, &rest).await?
     } else {
         runtime::mark!("save.merges");
-        let merged = merge(&loader.disk, builder, &mut *image, &below, pause).await?;
+        let merged = merge(&loader.disk, builder, &mut *image, &below, &rest).await?;
         below.merged.into_iter().for_each(|merged| drop(merged.guard));
         merged
     };
@@ -104,7 +107,7 @@ pub(super) async fn save<D: Disk>(save: Save<D>) -> Result<Saved, SaveError> {
 async fn write<D: Disk>(
     mut builder: Builder<D>,
     image: &mut dyn Frozen,
-    pause: &Pause,
+    rest: &Rest,
 ) -> Result<Builder<D>, SaveError> {
     let mut value_left = 0;
     loop {
@@ -115,7 +118,7 @@ async fn write<D: Disk>(
         if progress == Progress::Done {
             return if value_left == 0 { Ok(builder) } else { Err(SaveError::ValueBytes) };
         }
-        pause().await;
+        rest(SLICE_BYTES).await;
     }
 }
 
@@ -125,7 +128,7 @@ async fn merge<D: Disk>(
     builder: Builder<D>,
     image: &mut dyn Frozen,
     below: &Below,
-    pause: &Pause,
+    rest: &Rest,
 ) -> Result<Builder<D>, SaveError> {
     let mut scans = Vec::with_capacity(below.merged.len());
     for merged in &below.merged {
@@ -136,7 +139,7 @@ async fn merge<D: Disk>(
     let older = Merge::new(scans).await.map_err(SaveError::Below)?;
     let is_all = below.kept.is_empty() || runtime::mutant!("save.merge_forgets_deletes");
     let drops = below.is_deleted.filter(|_| is_all);
-    let mut merging = Merging { builder, older, drops, slice_bytes: 0, pause };
+    let mut merging = Merging { builder, older, drops, slice_bytes: 0, rest };
     let (mut value_left, mut gathered) = (0, Gathered::default());
     loop {
         let progress = image.write(&mut gathered, SLICE_BYTES);
@@ -176,7 +179,7 @@ struct Merging<'a, D: Disk> {
     drops: Option<IsDeleted>,
     /// What was moved since the last rest.
     slice_bytes: usize,
-    pause: &'a Pause,
+    rest: &'a Rest,
 }
 
 impl<D: Disk> Merging<'_, D> {
@@ -206,9 +209,9 @@ impl<D: Disk> Merging<'_, D> {
     }
 
     async fn rest(&mut self) -> Result<(), SaveError> {
-        self.slice_bytes = 0;
+        let bytes = std::mem::take(&mut self.slice_bytes);
         self.builder.flush().await?;
-        (self.pause)().await;
+        (self.rest)(bytes).await;
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ mod merge_plan;
 
 use std::collections::{BTreeSet, VecDeque};
 
-use raft::{EntryId, Index};
+use raft::{EntryId, Index, Time};
 use raftlog::{BatchSeq, Log};
 use runtime::Disk;
 use snapshot::{Guard, Manifest, Store};
@@ -16,6 +16,7 @@ use super::Shard;
 use super::background::Finished;
 use super::loader::Loader;
 use super::save_plan::{LogFacts, SAVES_RUNNING_MAX, SavePlan};
+use super::save_rate::SaveRate;
 use super::save_task::{SLICE_BYTES, SaveError, Saved};
 use super::settings::ShardSettings;
 use crate::snapshot_life::Milestone;
@@ -61,6 +62,7 @@ pub(super) struct Saves<D: Disk> {
     pub(super) store: Store<D>,
     pub(super) loader: Loader<D>,
     plan: SavePlan,
+    pub(super) rate: SaveRate,
     /// The log is looked at once it has grown to this, even if the next look is not due.
     look_at_bytes: u64,
     /// The replica whose files could not be merged last, and that has not saved since.
@@ -80,12 +82,13 @@ pub(super) struct Saves<D: Disk> {
 }
 
 impl<D: Disk> Saves<D> {
-    pub(super) fn new(settings: &ShardSettings, loader: Loader<D>, log: &Log<D>) -> Saves<D> {
+    pub(super) fn new(now: Time, settings: &ShardSettings, loader: Loader<D>, log: &Log<D>) -> Saves<D> {
         let plan = SavePlan::new(settings.snapshot_after_bytes, settings.log_bytes_max, log_facts(log));
         Saves {
             store: loader.store.clone(),
             loader,
             plan,
+            rate: SaveRate::new(now, settings.save_bytes_per_second),
             look_at_bytes: 0,
             asked_for_whole: None,
             again: BTreeSet::new(),
@@ -199,6 +202,10 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         }
     }
 
+    pub(super) fn is_log_crowded(&self) -> bool {
+        self.saves.plan.is_crowded(log_facts(&self.log))
+    }
+
     fn all_unsaved(&self) -> Vec<(usize, u64)> {
         let unsaved = (0..self.replicas.len()).map(|number| (number, self.unsaved(number)));
         unsaved.filter(|(_, entries)| *entries > 0).collect()
@@ -287,7 +294,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         if self.saves.built.is_empty() {
             return;
         }
-        let crowded = self.saves.plan.is_crowded(log_facts(&self.log));
+        let crowded = self.is_log_crowded();
         for built in std::mem::take(&mut self.saves.built) {
             let id = built.manifest.id;
             if id.index <= self.replicas[built.replica].raft.compacted().index {

@@ -36,6 +36,7 @@ pub(crate) struct ShardSettings {
     pub(crate) deadline_us: u64,
     pub(crate) lease_reads: bool,
     pub(crate) snapshot_after_bytes: u64,
+    pub(crate) save_bytes_per_second: u64,
     pub(crate) log_bytes_max: u64,
     /// The data directory's random id, for the files made in it.
     pub(crate) store: [u8; 16],
@@ -69,6 +70,7 @@ impl ShardSettings {
             deadline_us: u64::try_from(builder.deadline.as_micros()).unwrap_or(u64::MAX),
             lease_reads: builder.lease_reads,
             snapshot_after_bytes: builder.snapshot_after_bytes,
+            save_bytes_per_second: builder.save_bytes_per_second,
             log_bytes_max: builder.log_bytes_max,
             store: identity.store,
             snapshots_dir: data_dir.shard_dir(u32::from(shard)).join("snapshots"),

@@ -129,7 +129,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         let former = self.former.as_ref().map_or(Time::NEVER, |former| former.deadline());
         let own = self.timers.next().min(self.next_beat).min(self.transfers.wake_at);
         let unstored = self.unstored.as_ref().map_or(Time::NEVER, |unstored| unstored.due);
-        let own = own.min(self.looks_at_blocks_at());
+        let own = own.min(self.looks_at_blocks_at()).min(self.saves.rate.deadline());
         own.min(self.log.deadline()).min(self.links.deadline()).min(former).min(unstored)
     }
 }

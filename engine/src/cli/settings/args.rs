@@ -45,6 +45,10 @@ pub struct ServeArgs {
     /// [default: 256]
     #[arg(long, value_name = "MIB")]
     pub snapshot_after_mib: Option<String>,
+    /// While clients are served, a shard saves no faster than this, or than four times what its log writes: less for steadier
+    /// answers, more for shorter logs [default: 16]
+    #[arg(long, value_name = "MIB")]
+    pub save_mib_per_second: Option<String>,
     /// Memory for the keys that are saved; what is more is read from the snapshot files [default: 1024]
     #[arg(long, value_name = "MIB")]
     pub state_memory_mib: Option<String>,
@@ -97,6 +101,7 @@ impl ServeArgs {
             ("redirect", &self.redirect),
             ("deadline", &self.deadline),
             ("snapshot_after_mib", &self.snapshot_after_mib),
+            ("save_mib_per_second", &self.save_mib_per_second),
             ("state_memory_mib", &self.state_memory_mib),
             ("mapped_memory_mib", &self.mapped_memory_mib),
             ("check_at_start_mib", &self.check_at_start_mib),

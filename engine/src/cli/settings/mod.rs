@@ -30,6 +30,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new("redirect", Kind::Text, Some("proxy")),
     Setting::new("deadline", Kind::Text, Some("2s")),
     Setting::new("snapshot_after_mib", Kind::Integer, Some("256")),
+    Setting::new("save_mib_per_second", Kind::Integer, Some("16")),
     Setting::new("state_memory_mib", Kind::Integer, Some("1024")),
     Setting::new("mapped_memory_mib", Kind::Integer, None),
     Setting::new("check_at_start_mib", Kind::Integer, Some("128")),
@@ -73,6 +74,8 @@ pub struct Settings {
     pub deadline: Duration,
     /// A shard saves its groups' states once so many MiB of log were written since: what a restart replays at most.
     pub snapshot_after_mib: u32,
+    /// While clients are served, a shard saves no more MiB in a second than this, or than four times what its log writes.
+    pub save_mib_per_second: u32,
     /// Memory of the node for the keys that are saved, in MiB.
     pub state_memory_mib: u32,
     /// Of snapshot files, so much is kept in memory; none: half of what there is.
@@ -138,6 +141,8 @@ impl Settings {
                 .required("snapshot_after_mib", |text| parse_count(text, check::SNAPSHOT_AFTER_MIB_MAX))?,
             state_memory_mib: layers
                 .required("state_memory_mib", |text| parse_count(text, check::STATE_MEMORY_MIB_MAX))?,
+            save_mib_per_second: layers
+                .required("save_mib_per_second", |text| parse_count(text, check::STATE_MEMORY_MIB_MAX))?,
             mapped_memory_mib: layers
                 .optional("mapped_memory_mib", |text| parse_count(text, check::STATE_MEMORY_MIB_MAX))?,
             check_at_start_mib: layers

@@ -169,6 +169,7 @@ fn values_that_make_no_sense_are_refused() {
     refused(&["--advertise=host:6101"], &["advertise", "without a port"]);
     refused(&["--snapshot-after-mib=0"], &["snapshot_after_mib", "1 to 2048"]);
     refused(&["--state-memory-mib=0"], &["state_memory_mib", "1 to 1048576"]);
+    refused(&["--save-mib-per-second=0"], &["save_mib_per_second", "1 to 1048576"]);
     refused(&["--mapped-memory-mib=1048577"], &["mapped_memory_mib", "1 to 1048576"]);
     refused(&["--check-at-start-mib=0"], &["check_at_start_mib", "1 to 1048576"]);
     refused(&["--scrub-every=0s"], &["scrub_every", "at least 1s"]);

@@ -60,11 +60,11 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         let image = replica.machine.freeze();
         let below = self.below(number, &*image);
         let serves = self.replicas[number].machine.serves();
-        let loader = self.saves.loader.clone();
+        let (loader, rest) = (self.saves.loader.clone(), self.save_rest());
         self.saves.running.push(number);
         self.reached(Milestone::Frozen, number, id);
         self.background.spawn(async move {
-            let result = save(Save { loader, slot, spec, image, below, serves }).await;
+            let result = save(Save { loader, rest, slot, spec, image, below, serves }).await;
             Finished::Saved(SaveEnd { replica: number, result })
         });
         true
