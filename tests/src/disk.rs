@@ -145,10 +145,12 @@ impl SimDisk {
         self.machine.borrow().operations
     }
 
-    /// Flips bit `bit` of the byte at `offset`, durably.
+    /// Flips bit `bit` of the byte at `offset`, durably if it has been synced.
     pub fn flip_bit(&self, path: &Path, offset: u64, bit: u32) {
         let mut machine = self.machine.borrow_mut();
-        machine.at_rest(path, |bytes| bytes[at(offset)] ^= 1 << bit);
+        machine.at_rest(path, |bytes| {
+            bytes.iter_mut().skip(at(offset)).take(1).for_each(|byte| *byte ^= 1 << bit)
+        });
         let next = machine.next_id;
         machine.seal.breaks(next);
     }
