@@ -150,8 +150,8 @@ impl Builder {
     }
 
     /// While others are served, a shard's saves move no more than this in a second, or than four times what its log writes if that is
-    /// more: less for steadier answers, more for shorter logs. There is no limit while nobody waits, and once the log fills more
-    /// than half of what it may. At least 1; default 16 MiB.
+    /// more: less for steadier answers, more for shorter logs. There is no limit while nobody waits, and once the next save is due
+    /// before this one is through. At least 1; default 16 MiB.
     #[must_use]
     pub fn save_bytes_per_second(mut self, bytes: u64) -> Builder {
         self.save_bytes_per_second = bytes;

@@ -2,6 +2,7 @@
 
 mod verify;
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
 use runtime::{Buffer, Disk, File};
@@ -20,6 +21,9 @@ use crate::run::expect;
 /// What a pass over a file reads at once, unless a block is larger: others wait for the same disk, and for the thread while a piece
 /// is verified.
 const READ_BYTES: u64 = 256 << 10;
+
+/// Reads under way while what came before is gone through. Beside a busy shard one takes a few of its turns, however small it is.
+const READS_AHEAD: usize = 4;
 
 /// A snapshot file that is read on demand. What is read is verified.
 pub struct FileRun<F> {
@@ -99,7 +103,7 @@ impl<F: File> FileRun<F> {
     /// `Io`, or `Corrupt` for the index.
     pub async fn scan(mut self) -> Result<Scan<F>, SnapshotError> {
         self.load_index().await?;
-        Ok(Scan { run: self, next_block: 0, ahead: None })
+        Ok(Scan { run: self, next_block: 0, ahead: VecDeque::new() })
     }
 
     async fn load_index(&mut self) -> Result<(), SnapshotError> {
@@ -156,7 +160,8 @@ pub struct Scan<F> {
     run: FileRun<F>,
     /// The first block that is neither read nor on its way.
     next_block: usize,
-    ahead: Option<(Vec<IndexEntry>, Begun<'static, Buffer>)>,
+    /// Blocks on their way, the first first.
+    ahead: VecDeque<(Vec<IndexEntry>, Begun<'static, Buffer>)>,
 }
 
 impl<F: File> Scan<F> {
@@ -172,13 +177,19 @@ impl<F: File> Scan<F> {
     ///
     /// `Io`, or `Corrupt` for a file that is cut off. The pass is over then.
     pub async fn next(&mut self) -> Result<Option<Blocks>, SnapshotError> {
-        if self.ahead.is_none() {
-            self.ahead = self.begin().await;
-        }
-        let Some((entries, read)) = self.ahead.take() else { return Ok(None) };
+        self.begin_reads().await;
+        let Some((entries, read)) = self.ahead.pop_front() else { return Ok(None) };
         let bytes = read.end().await?;
-        self.ahead = self.begin().await;
+        self.begin_reads().await;
         Ok(Some(Blocks { bytes, path: self.run.path.clone(), entries }))
+    }
+
+    async fn begin_reads(&mut self) {
+        while self.ahead.len() < READS_AHEAD
+            && let Some(read) = self.begin().await
+        {
+            self.ahead.push_back(read);
+        }
     }
 
     async fn begin(&mut self) -> Option<(Vec<IndexEntry>, Begun<'static, Buffer>)> {

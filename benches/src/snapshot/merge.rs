@@ -58,7 +58,7 @@ async fn merge(context: Context, sources: Vec<PathBuf>, slot: Slot<RealDisk>) ->
         if room == Room::Flush || slice_bytes >= SLICE_BYTES {
             slice_bytes = 0;
             builder.flush().await?;
-            context.pause().await;
+            context.pause(runtime::REST).await;
         }
     }
     Ok(builder.finish().await?)

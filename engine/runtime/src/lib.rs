@@ -62,6 +62,6 @@ pub use mailbox::{Mailbox, MailboxSender, mailbox};
 pub use read_disk::{ReadDisk, ReadFile};
 pub use real_disk::{RealDisk, RealFile, SyncMode};
 pub use ring::{Event, ListenerId, Part, Ring, SocketId};
-pub use shard::{Context, ShardPanicked, ShardSpec, ShardThread, spawn_shard};
+pub use shard::{Context, REST, ShardPanicked, ShardSpec, ShardThread, spawn_shard};
 pub use sys::{ReceivedBuffer, end_on_sigbus};
 pub use watchdog::rescues;

@@ -265,7 +265,7 @@ fn background_reads_go_on_while_the_main_loop_sleeps_or_works() {
                 let at = usize::try_from(round).unwrap() * 1000;
                 assert!(read[..] == content[at..at + 2000]);
                 if round % 10 == 0 {
-                    pauser.pause().await;
+                    pauser.pause(runtime::REST).await;
                 }
             }
             done.send(()).unwrap();

@@ -47,7 +47,7 @@ fn a_panic_of_background_work_ends_the_shard() {
     let shard = spawn_shard(spec("background"), |context| async move {
         let pauser = context.clone();
         context.spawn_background(async move {
-            pauser.pause().await;
+            pauser.pause(runtime::REST).await;
             panic!("in the background");
         });
         pending().await
@@ -131,7 +131,7 @@ fn many_engines_in_a_row_leak_neither_threads_nor_descriptors() {
                     context.spawn_background(async move {
                         loop {
                             again.read_at(0, 1).await.unwrap();
-                            pauser.pause().await;
+                            pauser.pause(runtime::REST).await;
                         }
                     });
                     ring.wait().await;

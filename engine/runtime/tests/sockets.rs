@@ -220,7 +220,7 @@ fn background_work_sends_while_the_main_loop_sleeps() {
                         let (ring, pauser) = (background.clone(), pauser.clone());
                         context.spawn_background(async move {
                             // By now the main loop is parked, as far as that depends on this test.
-                            pauser.pause().await;
+                            pauser.pause(runtime::REST).await;
                             ring.send(socket, vec![Part::Bytes(vec![7])]);
                         });
                     }

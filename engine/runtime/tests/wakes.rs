@@ -197,7 +197,7 @@ fn a_busy_loop_lets_background_work_and_blocking_calls_go_on() {
         context.spawn_background(async move {
             let disk = pauser.disk();
             for slice in 0..20 {
-                pauser.pause().await;
+                pauser.pause(runtime::REST).await;
                 disk.list(&path).await.unwrap();
                 counted.set(slice + 1);
             }
@@ -226,7 +226,7 @@ fn a_shard_under_a_storm_of_wakes_stays_alive() {
         let pauser = context.clone();
         context.spawn_background(async move {
             loop {
-                pauser.pause().await;
+                pauser.pause(runtime::REST).await;
             }
         });
         while !stopped.load(Ordering::Relaxed) {

@@ -92,7 +92,7 @@ pub(super) fn shelve(saves: &[Entries], mapped_bytes_max: u64) -> Shelf {
     }
     let newest = runs.first().expect("there are saves").name.id;
     let manifest = Manifest { group: GroupId(1), id: newest, membership: Vec::new(), runs };
-    let pause: crate::shard::loader::Pause = Rc::new(|| Box::pin(std::future::ready(())));
+    let pause: crate::shard::loader::Pause = Rc::new(|_rest| Box::pin(std::future::ready(())));
     let loader = Loader {
         access: by_reading(&disk),
         disk,

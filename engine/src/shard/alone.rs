@@ -100,7 +100,7 @@ impl Alone {
         let disk = SimDisk::new();
         let (log, recovered) = empty_log(&disk, &dir.path().join("log"));
         block_on(disk.create_dir(&settings.snapshots_dir)).unwrap();
-        let pause: Pause = Rc::new(|| Box::pin(std::future::ready(())));
+        let pause: Pause = Rc::new(|_rest| Box::pin(std::future::ready(())));
         let machine = |group| Machine::new(group, factory);
         let serving = ServingLimits { mapped_bytes_max: u64::MAX, checked_at_start_bytes: 0 };
         let access = (by_reading(&disk), serving);

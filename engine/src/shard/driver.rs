@@ -54,9 +54,9 @@ pub(crate) async fn run<S: StateMachine>(context: Context, mut start: ShardStart
         let doorbell = ring.doorbell();
         let wake = Rc::new(move || doorbell.ring());
         let beside = context.clone();
-        let pause: Pause = Rc::new(move || {
+        let pause: Pause = Rc::new(move |rest| {
             let context = beside.clone();
-            Box::pin(async move { context.pause().await })
+            Box::pin(async move { context.pause(rest).await })
         });
         Shard::new(now(), start.settings, Arc::clone(&start.factory), opened, wake, pause, Rc::new(now))
     };

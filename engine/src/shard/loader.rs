@@ -153,7 +153,7 @@ impl<D: Disk> Loader<D> {
                 slice_bytes += item.key.len() + item.value.len();
                 if slice_bytes >= SLICE_BYTES {
                     slice_bytes = 0;
-                    (self.pause)().await;
+                    (self.pause)(runtime::REST).await;
                 }
             }
         }

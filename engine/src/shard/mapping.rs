@@ -14,9 +14,8 @@ use super::loader::{BringBlocks, OpenRun, Opener, check_first, check_some, entry
 use super::residence::{GivenBack, Piece};
 use crate::state_machine::CheckEntry;
 
-/// What is checked in one go: a fraction of a millisecond, as others wait for the same thread, and turns for its core. With the rests
-/// in between, up to 128 MiB a second beside load.
-const CHECKED_BYTES: usize = 256 << 10;
+/// What is checked in one go. Less than a millisecond, as others wait for the same thread, and turns for its core.
+const CHECKED_BYTES: usize = 1 << 20;
 
 /// Files up to this size are read into memory: of many groups most files are small, and a process has 65,530 mappings.
 const HELD_BYTES_MAX: u64 = 64 << 10;
@@ -44,7 +43,7 @@ fn map_runs(context: Context) -> OpenRun {
             }
             while opening.more {
                 opening = context.blocking(move || opening.go_on(reading.check)).await?;
-                pause().await;
+                pause(runtime::REST).await;
             }
             Ok(opening.run)
         })

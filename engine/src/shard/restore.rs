@@ -79,7 +79,7 @@ pub(crate) async fn open_snapshots<S: StateMachine, D: Disk>(
     let limits = Limits { builds_max: usize::MAX, ..Limits::default() };
     let (store, report) = Store::open(disk.clone(), dir, &manifests, limits).await?;
     // Nothing is served yet that would have to wait.
-    let pause: Pause = Rc::new(|| Box::pin(std::future::ready(())));
+    let pause: Pause = Rc::new(|_rest| Box::pin(std::future::ready(())));
     let loader = Loader {
         disk: disk.clone(),
         store,

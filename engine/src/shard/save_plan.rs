@@ -12,6 +12,9 @@ pub(super) const SAVES_RUNNING_MAX: usize = 1;
 /// After a save that failed (a full disk, say) none is tried for so long.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
+/// A save that is far behind has two to four times as much of the shard's core as the turns.
+const SLICES_PER_TURN_MAX: u32 = 16;
+
 /// What the plan must know of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LogFacts {
@@ -56,10 +59,27 @@ impl SavePlan {
         log.live_bytes > self.cap_bytes / 2
     }
 
+    /// How many slices a save is to take between two turns. None while it has time; if the next round is due before this one is through it
+    /// has not, and the more of the log that makes, the more it takes from those who write it.
+    pub(super) fn slices_per_turn(&self, log: LogFacts) -> Option<u32> {
+        let rounds = self.grown_bytes(log) / self.after_bytes.max(1);
+        let rounds = if self.is_crowded(log) { u64::MAX } else { rounds };
+        match rounds {
+            0 => None,
+            1 => Some(1),
+            2 => Some(4),
+            _ => Some(SLICES_PER_TURN_MAX),
+        }
+    }
+
     /// Whether a round is due: not before the one before it is through.
     pub(super) fn wants_round(&self, log: LogFacts) -> bool {
-        let grown = log.written_bytes.saturating_sub(self.round_at) + self.inherited_bytes;
-        self.queue.is_empty() && grown >= self.after_bytes
+        self.queue.is_empty() && self.grown_bytes(log) >= self.after_bytes
+    }
+
+    /// Since the newest round began.
+    fn grown_bytes(&self, log: LogFacts) -> u64 {
+        log.written_bytes.saturating_sub(self.round_at) + self.inherited_bytes
     }
 
     /// Begins a round with these replicas, each with how much of it is unsaved.
@@ -83,6 +103,11 @@ impl SavePlan {
             self.queue.retain(|queued| queued != number);
             self.queue.push_front(*number);
         }
+    }
+
+    /// Whether the replica waits to be saved.
+    pub(super) fn has(&self, replica: usize) -> bool {
+        self.queue.contains(&replica)
     }
 
     /// The replica to save next.
@@ -132,6 +157,9 @@ mod tests {
         assert!(!plan.wants_round(facts(999, 999)));
         assert!(plan.wants_round(facts(1000, 1000)));
         plan.begin_round(facts(1000, 1000), [(0, 5), (1, 70), (2, 5), (3, 9)].into_iter());
+        let slices = [1999, 2000, 3000, 4000, 9000].map(|bytes| plan.slices_per_turn(facts(bytes, bytes)));
+        assert_eq!(slices, [None, Some(1), Some(4), Some(16), Some(16)]);
+        assert_eq!(plan.slices_per_turn(facts(1500, 50_001)), Some(16), "the log is crowded");
         assert!(!plan.wants_round(facts(5000, 5000)), "one round at a time");
         assert_eq!(drain(&mut plan), [1, 3, 0, 2]);
         assert!(plan.wants_round(facts(2000, 2000)) && !plan.wants_round(facts(1999, 1999)));

@@ -2,7 +2,8 @@
 //!
 //! Where nobody waits for an answer there is no limit. Beside load a save must not take cores and disk from those who wait: on many
 //! devices the flush of their writes takes along all that was written before. But it must keep up with what they write, or the
-//! log grows to its cap. So it may always move a few times as much as the log does, and all it can once the log is crowded.
+//! log and the memory for what is not saved grow without end. So it may always move a few times as much as the log does, and all it
+//! can once the next save is due before this one is through.
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -11,7 +12,7 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use raft::Time;
-use runtime::Disk;
+use runtime::{Disk, REST};
 use snapshot::RateLimit;
 
 use super::Shard;
@@ -39,7 +40,10 @@ struct Inner {
     limit: RateLimit,
     /// Since the newest turn. Who is served is only seen by turns.
     is_limited: bool,
-    is_crowded: bool,
+    /// Of a save that has no time: so many slices between two turns.
+    hurry: Option<u32>,
+    /// Since the newest turn.
+    slices: u32,
     now: Time,
     busy_until: Time,
     /// What has been moved, and waits until it may have been.
@@ -59,7 +63,8 @@ impl SaveRate {
             bytes_per_second_min,
             limit: RateLimit::new(bytes_per_second_min, BURST_BYTES, since_start(now)),
             is_limited: false,
-            is_crowded: false,
+            hurry: None,
+            slices: 0,
             now,
             busy_until: Time(0),
             waiting: Vec::new(),
@@ -70,25 +75,36 @@ impl SaveRate {
         })))
     }
 
-    /// A turn, which has served clients or has not; what the log has written in all, and whether it is short of room. A leader
-    /// elsewhere is served by what this log writes.
-    pub(super) fn turn(&self, now: Time, serves: bool, log_bytes: u64, is_crowded: impl FnOnce() -> bool) {
+    /// A turn, which has served clients or has not; what the log has written in all, and what hurry saves are in. A leader elsewhere is
+    /// served by what this log writes.
+    pub(super) fn turn(&self, now: Time, serves: bool, log_bytes: u64, hurry: impl FnOnce() -> Option<u32>) {
         let mut rate = self.0.borrow_mut();
         rate.now = now;
+        rate.slices = 0;
         if serves || log_bytes > rate.log_bytes {
             rate.busy_until = now + BUSY;
         }
         rate.log_bytes = log_bytes;
         if rate.follow(now) || !rate.waiting.is_empty() {
-            rate.is_crowded = is_crowded();
+            rate.hurry = hurry();
         }
-        rate.is_limited = now < rate.busy_until && !rate.is_crowded;
+        rate.is_limited = now < rate.busy_until && rate.hurry.is_none();
         while let Some((bytes, _)) = rate.waiting.first() {
             let bytes = *bytes;
             if !rate.may_pass(bytes) {
                 return;
             }
             rate.waiting.remove(0).1.wake();
+        }
+    }
+
+    /// How long the turns are left alone after a slice; None: not at all.
+    fn rest(&self) -> Option<Duration> {
+        let mut rate = self.0.borrow_mut();
+        rate.slices += 1;
+        match rate.hurry {
+            None => Some(REST),
+            Some(slices) => (rate.slices >= slices).then_some(Duration::ZERO),
         }
     }
 
@@ -148,18 +164,20 @@ fn since_start(now: Time) -> Duration {
 impl<S: StateMachine, D: Disk> Shard<S, D> {
     /// Lets saves go on as far as those who are served bear it.
     pub(super) fn pace_saves(&self, serves: bool) {
-        let (log_bytes, is_crowded) = (self.log.written_bytes(), || self.is_log_crowded());
-        self.saves.rate.turn(self.now, serves, log_bytes, is_crowded);
+        let (log_bytes, hurry) = (self.log.written_bytes(), || self.save_slices_per_turn());
+        self.saves.rate.turn(self.now, serves, log_bytes, hurry);
     }
 
     /// What a save does between slices of so many bytes.
     pub(super) fn save_rest(&self) -> Rest {
         let (pause, rate) = (Rc::clone(&self.saves.loader.pause), self.saves.rate.clone());
         Rc::new(move |bytes| {
-            let (paused, passed) = (pause(), rate.pass(bytes));
+            let (pause, rate) = (Rc::clone(&pause), rate.clone());
             Box::pin(async move {
-                paused.await;
-                passed.await;
+                if let Some(rest) = rate.rest() {
+                    pause(rest).await;
+                    rate.pass(bytes).await;
+                }
             })
         })
     }
@@ -176,13 +194,13 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     /// Moves slices for a second of turns each millisecond; how many bytes.
-    fn passed(rate: &SaveRate, from_ms: u64, serves: bool, log_bytes_each: u64, is_crowded: bool) -> u64 {
+    fn passed(rate: &SaveRate, from_ms: u64, serves: bool, log_bytes_each: u64, hurry: Option<u32>) -> u64 {
         let mut context = Context::from_waker(Waker::noop());
         let (mut bytes, mut log_bytes) = (0, rate.0.borrow().log_bytes);
         let mut waiting = Box::pin(rate.pass(0));
         for ms in from_ms..from_ms + 1000 {
             log_bytes += log_bytes_each;
-            rate.turn(Time(ms * 1000), serves, log_bytes, || is_crowded);
+            rate.turn(Time(ms * 1000), serves, log_bytes, || hurry);
             // No disk moves more than so much in a millisecond.
             for _ in 0..16 {
                 let waits = !rate.0.borrow().waiting.is_empty();
@@ -199,18 +217,18 @@ mod tests {
     #[test]
     fn saves_are_slow_beside_others_who_are_served_and_follow_the_log() {
         let rate = SaveRate::new(Time(1_000_000), 16 * MIB);
-        assert_eq!(passed(&rate, 1000, false, 0, false), 16 * 1000 * SLICE as u64, "nobody waits");
-        let slow = passed(&rate, 2000, true, 0, false);
+        assert_eq!(passed(&rate, 1000, false, 0, None), 16 * 1000 * SLICE as u64, "nobody waits");
+        let slow = passed(&rate, 2000, true, 0, None);
         assert!((16 * MIB..18 * MIB).contains(&slow), "{slow}");
-        let followed = passed(&rate, 3000, true, 10 << 10, false);
+        let followed = passed(&rate, 3000, true, 10 << 10, None);
         assert!(
             (27 * MIB..42 * MIB).contains(&followed),
             "10 MiB/s, four times, once it is seen: {followed}"
         );
-        let behind = passed(&rate, 4000, false, 100, false);
+        let behind = passed(&rate, 4000, false, 100, None);
         assert!(behind < 42 * MIB, "a leader elsewhere waits: {behind}");
-        passed(&rate, 5000, true, 0, true);
-        assert_eq!(passed(&rate, 6000, true, 0, true), 16 * 1000 * SLICE as u64, "the log has no room");
+        passed(&rate, 5000, true, 0, Some(1));
+        assert_eq!(passed(&rate, 6000, true, 0, Some(1)), 16 * 1000 * SLICE as u64, "it must keep up");
     }
 
     #[test]
@@ -221,20 +239,31 @@ mod tests {
             let passing = rate.pass(usize::try_from(bytes).unwrap());
             pin!(passing).poll(&mut context).is_ready()
         };
-        rate.turn(Time(1_000_000), true, 0, || false);
+        rate.turn(Time(1_000_000), true, 0, || None);
         assert!(poll_one(MIB + BURST_BYTES), "what the bucket holds, and a debt of 1 MiB");
         assert_eq!(rate.deadline(), Time::NEVER);
         assert!(!poll_one(64 * MIB));
         let due = rate.deadline().0;
         assert!((1_062_500..1_062_505).contains(&due), "1 MiB at 16 MiB/s: {due}");
-        rate.turn(Time(1_062_400), true, 0, || false);
+        rate.turn(Time(1_062_400), true, 0, || None);
         assert_eq!(rate.0.borrow().waiting.len(), 1);
-        rate.turn(Time(due), true, 0, || false);
+        rate.turn(Time(due), true, 0, || None);
         assert_eq!((rate.0.borrow().waiting.len(), rate.deadline()), (0, Time::NEVER), "it has passed");
         assert!(!poll_one(1));
         assert_eq!(rate.deadline(), Time(due) + BUSY, "until then somebody is served");
-        rate.turn(rate.deadline(), false, 0, || false);
+        rate.turn(rate.deadline(), false, 0, || None);
         assert_eq!(rate.deadline(), Time::NEVER);
         assert!(poll_one(u64::from(u32::MAX)), "nobody is served");
+    }
+
+    #[test]
+    fn a_save_in_a_hurry_takes_several_slices_between_two_turns() {
+        let rate = SaveRate::new(Time(1_000_000), 16 * MIB);
+        rate.turn(Time(1_000_000), true, 0, || Some(3));
+        assert_eq!([rate.rest(), rate.rest()], [Some(REST); 2], "it has not looked yet");
+        rate.turn(Time(2_000_000), true, 0, || Some(3));
+        assert_eq!([rate.rest(), rate.rest(), rate.rest()], [None, None, Some(Duration::ZERO)]);
+        rate.turn(Time(2_000_001), true, 0, || None);
+        assert_eq!(rate.rest(), None, "a new turn");
     }
 }

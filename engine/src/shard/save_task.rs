@@ -6,6 +6,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use runtime::Disk;
 use snapshot::{
@@ -16,8 +17,9 @@ use super::loader::Loader;
 use crate::state_machine::{self, CheckEntry, Frozen, IsDeleted, Progress};
 use sink::{Gathered, Sink, Step};
 
-/// Lets the shard's turns go first: awaited by background work between slices of at most a millisecond.
-pub(crate) type Pause = Rc<dyn Fn() -> Pin<Box<dyn Future<Output = ()>>>>;
+/// Lets the shard's turns go first, for so long while there is something to do: awaited by background work between slices of at most a
+/// millisecond.
+pub(crate) type Pause = Rc<dyn Fn(Duration) -> Pin<Box<dyn Future<Output = ()>>>>;
 
 /// The same between slices of so many bytes, as long as the limit for saves wants it.
 pub(super) type Rest = Rc<dyn Fn(usize) -> Pin<Box<dyn Future<Output = ()>>>>;

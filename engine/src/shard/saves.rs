@@ -154,7 +154,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             let pinning = self.log.pinning(PINNING_MAX);
             let pinning = pinning.into_iter().filter_map(|group| self.local(group));
             let first: Vec<usize> = pinning.filter(|number| self.unsaved(*number) > 0).collect();
-            self.note_due(first.iter().copied());
+            self.note_due(first.iter().copied().filter(|number| !self.saves.plan.has(*number)));
             self.saves.plan.put_first(&first);
         }
         if self.saves.plan.wants_round(facts) {
@@ -202,8 +202,9 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         }
     }
 
-    pub(super) fn is_log_crowded(&self) -> bool {
-        self.saves.plan.is_crowded(log_facts(&self.log))
+    /// How much of a hurry saves are in: see [`SavePlan::slices_per_turn`].
+    pub(super) fn save_slices_per_turn(&self) -> Option<u32> {
+        self.saves.plan.slices_per_turn(log_facts(&self.log))
     }
 
     fn all_unsaved(&self) -> Vec<(usize, u64)> {
@@ -294,7 +295,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
         if self.saves.built.is_empty() {
             return;
         }
-        let crowded = self.is_log_crowded();
+        let crowded = self.saves.plan.is_crowded(log_facts(&self.log));
         for built in std::mem::take(&mut self.saves.built) {
             let id = built.manifest.id;
             if id.index <= self.replicas[built.replica].raft.compacted().index {

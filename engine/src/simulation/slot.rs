@@ -70,7 +70,7 @@ impl<S: StateMachine, D: Disk> Slot<S, D> {
         let ring = Rc::clone(&self.again);
         let wake = Rc::new(move || ring.set(true));
         let again = Rc::clone(&self.again);
-        let pause: Pause = Rc::new(move || Box::pin(Yield { again: Rc::clone(&again), done: false }));
+        let pause: Pause = Rc::new(move |_rest| Box::pin(Yield { again: Rc::clone(&again), done: false }));
         let clock = Rc::new(move || clock.get());
         let settings = ShardSettings::clone(settings);
         let shard = Shard::new(now, settings, Arc::clone(factory), opened, wake, pause, clock);

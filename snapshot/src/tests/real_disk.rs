@@ -13,7 +13,7 @@ async fn build(store: &Store<RealDisk>, context: &Context, items: &Items) -> Fin
     for (key, value) in items {
         if builder.push(key, value).unwrap() == Room::Flush {
             builder.flush().await.unwrap();
-            context.pause().await;
+            context.pause(runtime::REST).await;
         }
     }
     builder.finish().await.unwrap()

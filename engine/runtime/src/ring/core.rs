@@ -36,8 +36,6 @@ const REACTOR_EVERY: Duration = Duration::from_millis(1);
 /// How often glommio runs while it has nothing but the main loop, and how long that may sleep without it: so late it may
 /// hear of work that no part of this crate knows of, of which there is none.
 const REACTOR_RARELY: Duration = Duration::from_millis(100);
-/// How long background work rests between slices while the main loop is busy.
-const BACKGROUND_REST: Duration = Duration::from_millis(2);
 
 /// The ring of one executor thread, for the life of the thread.
 pub(crate) struct Core {
@@ -337,8 +335,8 @@ impl Core {
     }
 
     /// Lets the main loop and the reactor go first: see [`Context::pause`](crate::Context::pause).
-    pub(crate) async fn pause(&self) {
-        let until = now() + BACKGROUND_REST;
+    pub(crate) async fn pause(&self, rest: Duration) {
+        let until = now() + rest;
         let mut registered: Option<Rc<Cell<bool>>> = None;
         poll_fn(|context| {
             let resumed = registered.get_or_insert_with(|| {

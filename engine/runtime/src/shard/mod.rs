@@ -10,6 +10,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     rc::Rc,
     sync::Arc,
+    time::Duration,
 };
 
 pub(crate) use background::Background;
@@ -17,6 +18,9 @@ pub use worker::spawn_shard;
 
 use crate::{RealDisk, Ring, watchdog::Watched};
 use job::Outcome;
+
+/// How long background work that has time rests between slices of at most a millisecond while the main loop is busy.
+pub const REST: Duration = Duration::from_millis(2);
 
 /// What a shard thread is to be.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -104,10 +108,10 @@ impl Context {
         self.background.spawn(work);
     }
 
-    /// Lets the main loop go first: returns when it is idle, or after about 2 ms if it is not. Only for background
-    /// work.
-    pub async fn pause(&self) {
-        self.ring.core().pause().await;
+    /// Lets the main loop go first: returns when it is idle, or after about `rest` if it is not, and once it has run in any case.
+    /// [`REST`] for what has time. Only for background work.
+    pub async fn pause(&self, rest: Duration) {
+        self.ring.core().pause(rest).await;
     }
 
     /// Runs `work` on a thread that may block. One such thread serves the whole shard, so nothing takes it for more than some

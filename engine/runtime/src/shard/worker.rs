@@ -246,7 +246,7 @@ mod tests {
                 let (ring, pauser) = (context.ring(), context.clone());
                 context.spawn_background(async move {
                     loop {
-                        pauser.pause().await;
+                        pauser.pause(crate::REST).await;
                     }
                 });
                 while !stopped.load(Ordering::Relaxed) {

@@ -45,7 +45,7 @@ fn read_runs<D: Disk>(disk: &D) -> OpenRun {
             }
             let mut pass = CheckPass::default();
             while check_some(&run, &mut pass, SLICE_BYTES, reading.check)? {
-                pause().await;
+                pause(runtime::REST).await;
             }
             Ok(run)
         })
