@@ -18,6 +18,7 @@ enum Fault {
     Reset,
     Disk,
     Rot,
+    Unreadable,
     Lose,
     Clock,
     Members,
@@ -27,7 +28,7 @@ enum Fault {
     Deaf,
 }
 
-fn weighted(faults: &Faults) -> [(Fault, u8); 16] {
+fn weighted(faults: &Faults) -> [(Fault, u8); 17] {
     [
         (Fault::Kill, faults.kill),
         (Fault::Stop, faults.stop),
@@ -38,6 +39,7 @@ fn weighted(faults: &Faults) -> [(Fault, u8); 16] {
         (Fault::Reset, faults.reset),
         (Fault::Disk, faults.disk),
         (Fault::Rot, faults.rot),
+        (Fault::Unreadable, faults.unreadable),
         (Fault::Lose, faults.lose),
         (Fault::Clock, faults.clock),
         (Fault::Members, faults.members),
@@ -105,6 +107,7 @@ impl World {
             }
             Fault::Disk => self.spoil_disks(machine),
             Fault::Rot => self.rot(machine),
+            Fault::Unreadable => self.refuse_reads(machine),
             Fault::Lose => self.lose_disk(machine),
             Fault::Clock => self.upset_clock(machine),
             Fault::Members => self.change_members(),
