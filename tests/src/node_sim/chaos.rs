@@ -24,11 +24,12 @@ enum Fault {
     Members,
     Transfer,
     Save,
+    Backup,
     Reshape,
     Deaf,
 }
 
-fn weighted(faults: &Faults) -> [(Fault, u8); 17] {
+fn weighted(faults: &Faults) -> [(Fault, u8); 18] {
     [
         (Fault::Kill, faults.kill),
         (Fault::Stop, faults.stop),
@@ -45,6 +46,7 @@ fn weighted(faults: &Faults) -> [(Fault, u8); 17] {
         (Fault::Members, faults.members),
         (Fault::Transfer, faults.transfer),
         (Fault::Save, faults.save),
+        (Fault::Backup, faults.backup),
         (Fault::Reshape, faults.reshape),
         (Fault::Deaf, faults.deaf),
     ]
@@ -118,6 +120,7 @@ impl World {
                 self.order([Errand::Tell(format!("RINGRAFT TRANSFER {group} {to}"))]);
             }
             Fault::Save => self.save_all(machine),
+            Fault::Backup => self.begin_backup(),
             Fault::Deaf => self.deafen(machine),
             Fault::Reshape => {
                 self.kill(machine);

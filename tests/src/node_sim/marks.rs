@@ -51,6 +51,9 @@ pub const MARKS: &[(&str, Reached)] = &[
     ("snapshot.open.live", BySeeds),
     ("snapshot.open.partial", BySeeds),
     ("snapshot.open.unnamed", BySeeds),
+    ("backup.reads_superseded", BySeeds),
+    ("backup.let_go", BySeeds),
+    ("backup.cannot_read", BySeeds),
     ("snapshot.receive.resumed", BySeeds),
     ("snapshot.send.several_under_way", BySeeds),
     (

@@ -27,6 +27,11 @@ pub const MUTANTS: &[(&str, &str)] = &[
     ("snapshot.file_not_synced", "a snapshot gets its name before its bytes are durable"),
     ("snapshot.directory_not_synced", "a snapshot is recorded before its name is durable"),
     ("snapshot.used_files_removed", "an old snapshot goes while it is sent to a peer"),
+    ("backup.held_files_removed", "an old snapshot goes while it is read for a backup"),
+    ("backup.reads_newest_file", "a backup gets pieces of a newer snapshot than it began to read"),
+    ("backup.before_its_begin", "a backup takes whatever snapshot there is, however old"),
+    ("backup.believes_any_leader", "a backup believes a leader of whom a majority may know better"),
+    ("restore.deleted_keys_come_back", "a restore takes marks of deleted keys for keys"),
     ("save.published_before_record", "the old snapshot goes before the record of the new one is durable"),
     (
         "save.ahead_of_log",

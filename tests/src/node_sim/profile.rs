@@ -56,6 +56,8 @@ pub struct Faults {
     pub transfer: u8,
     /// Saves by hand.
     pub save: u8,
+    /// Backups.
+    pub backup: u8,
     /// In a hundred elections against a leader that lives, in how many it does not hear of them: it is cut off when somebody asks
     /// for votes.
     pub unheard: u8,
@@ -224,6 +226,7 @@ impl Profile {
         self.mapped_bytes_max = pick(more, &[0, 1_000, 20_000, u64::MAX]);
         self.checked_at_start_bytes = pick(more, &[0, 0, u64::MAX]);
         self.faults.unreadable = fault(more, 10);
+        self.faults.backup = fault(more, 15);
     }
 
     /// A calm cluster of so many nodes.
