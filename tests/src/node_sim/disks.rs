@@ -15,7 +15,7 @@ const FOUND_AFTER_US: std::ops::Range<u64> = 500_000..3_000_000;
 const SEALED_AFTER_US: u64 = 300_000;
 /// A restart, a look at all of the log, a snapshot in the place of what is damaged: time enough for all of them.
 const HEALED_AFTER_US: u64 = 8_000_000;
-/// A block that cannot be read is met by a running node, or by its next start, which follows within this.
+/// A block that cannot be read is met by a running node, or by its next start, which mostly follows within this.
 const MET_AFTER_US: std::ops::Range<u64> = 500_000..8_000_000;
 /// A block that can be read again, can after so many reads: asked for twice in a row it is, or is not.
 const REFUSED_READS: [u64; 4] = [1, 2, 3, 5];
@@ -196,7 +196,10 @@ impl World {
             self.plan(10_000, Happening::Start { machine });
             self.plan(HEALED_AFTER_US, Happening::CheckHealed { machine });
         } else {
-            let after_us = self.random.u64(MET_AFTER_US);
+            // Or nobody looks before faults end: the node meets it when somebody needs what it holds.
+            let soon = reads.is_some() || self.random.bool();
+            let life_us = self.profile.life_us.saturating_sub(self.now_us);
+            let after_us = if soon { self.random.u64(MET_AFTER_US) } else { life_us + 1 };
             self.plan(after_us, Happening::Inspect { machine });
         }
     }

@@ -91,7 +91,9 @@ impl Look {
             .filter_map(|(node, (at, status))| Some((*node, *at, of_group(status)?, status)));
         let all: Vec<(u16, SocketAddr, GroupStatus, &Status)> = all.collect();
         let newest = all.iter().map(|(_, _, known, _)| known.term).max();
-        let leads = |known: &GroupStatus| known.role == Role::Leader && Some(known.term) == newest;
+        let believes_any = runtime::mutant!("backup.believes_any_leader");
+        let is_newest = |known: &GroupStatus| Some(known.term) == newest || believes_any;
+        let leads = |known: &GroupStatus| known.role == Role::Leader && is_newest(known);
         let Some((node, at, known, status)) = all.iter().find(|(_, _, known, _)| leads(known)) else {
             return Err(format!("group {group} has no leader"));
         };
@@ -99,7 +101,7 @@ impl Look {
         let is_majority = |voters: &[u16]| voters.iter().filter(asked).count() * 2 > voters.len();
         let is_known = is_majority(&known.config.voters)
             && (known.config.outgoing.is_empty() || is_majority(&known.config.outgoing));
-        if !is_known && !runtime::mutant!("backup.believes_any_leader") {
+        if !is_known && !believes_any {
             return Err(format!(
                 "too few of the nodes {:?} answer to know who leads group {group}",
                 known.config.voters
