@@ -30,7 +30,6 @@ pub const MUTANTS: &[(&str, &str)] = &[
     ("backup.held_files_removed", "an old snapshot goes while it is read for a backup"),
     ("backup.reads_newest_file", "a backup gets pieces of a newer snapshot than it began to read"),
     ("backup.before_its_begin", "a backup takes whatever snapshot there is, however old"),
-    ("backup.believes_any_leader", "a backup believes every leader, also one that was replaced"),
     ("restore.deleted_keys_come_back", "a restore takes marks of deleted keys for keys"),
     ("save.published_before_record", "the old snapshot goes before the record of the new one is durable"),
     (

@@ -91,17 +91,15 @@ impl Look {
             .filter_map(|(node, (at, status))| Some((*node, *at, of_group(status)?, status)));
         let all: Vec<(u16, SocketAddr, GroupStatus, &Status)> = all.collect();
         let newest = all.iter().map(|(_, _, known, _)| known.term).max();
-        let believes_any = runtime::mutant!("backup.believes_any_leader");
-        let is_newest = |known: &GroupStatus| Some(known.term) == newest || believes_any;
-        let leads = |known: &GroupStatus| known.role == Role::Leader && is_newest(known);
+        let leads = |known: &GroupStatus| known.role == Role::Leader && Some(known.term) == newest;
         let Some((node, at, known, status)) = all.iter().find(|(_, _, known, _)| leads(known)) else {
             return Err(format!("group {group} has no leader"));
         };
         let asked = |voter: &&u16| all.iter().any(|(node, ..)| node == *voter);
         let is_majority = |voters: &[u16]| voters.iter().filter(asked).count() * 2 > voters.len();
-        let is_known = is_majority(&known.config.voters)
-            && (known.config.outgoing.is_empty() || is_majority(&known.config.outgoing));
-        if !is_known && !believes_any {
+        if !is_majority(&known.config.voters)
+            || !(known.config.outgoing.is_empty() || is_majority(&known.config.outgoing))
+        {
             return Err(format!(
                 "too few of the nodes {:?} answer to know who leads group {group}",
                 known.config.voters
