@@ -132,7 +132,9 @@ impl Registry {
     }
 
     fn release(&mut self, name: SnapshotName, usage: Use) {
-        if runtime::mutant!("snapshot.used_files_removed") && !self.files.contains_key(&name) {
+        let may_be_gone =
+            runtime::mutant!("snapshot.used_files_removed") || runtime::mutant!("backup.held_files_removed");
+        if may_be_gone && !self.files.contains_key(&name) {
             return;
         }
         let uses = &mut self.files.get_mut(&name).expect("a used file is not forgotten").uses;
@@ -180,7 +182,9 @@ impl Registry {
     pub fn take_garbage(&mut self) -> Option<(SnapshotName, Stage)> {
         let is_sent = |usage: &Use| matches!(usage, Use::Sending | Use::SendingBeside);
         let sent = |usage: &Use| is_sent(usage) && runtime::mutant!("snapshot.used_files_removed");
-        let unused = |entry: &Entry| entry.uses.keys().all(sent);
+        let backed_up =
+            |usage: &Use| *usage == Use::BackingUp && runtime::mutant!("backup.held_files_removed");
+        let unused = |entry: &Entry| entry.uses.keys().all(|usage| sent(usage) || backed_up(usage));
         let unwanted = |entry: &Entry| !entry.live && !entry.leaving && unused(entry);
         let (name, entry) = self.files.iter_mut().find(|(_, entry)| unwanted(entry))?;
         entry.leaving = true;

@@ -169,7 +169,17 @@ impl SimDisk {
 
     /// The block at `offset` cannot be read any more: whoever tries gets EIO, until it is written again.
     pub fn refuse_block(&self, path: &Path, offset: u64) {
-        self.machine.borrow_mut().refuse(path, at(offset));
+        self.machine.borrow_mut().refuse(path, at(offset), u64::MAX);
+    }
+
+    /// The same for the next `reads` reads of it, at least one; then it can be read again.
+    pub fn refuse_block_for(&self, path: &Path, offset: u64, reads: u64) {
+        self.machine.borrow_mut().refuse(path, at(offset), reads.max(1));
+    }
+
+    /// All blocks can be read again.
+    pub fn refuse_nothing(&self) {
+        self.machine.borrow_mut().refuse_nothing();
     }
 
     /// Puts a whole file there, durably.

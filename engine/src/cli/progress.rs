@@ -97,6 +97,12 @@ impl Amount {
         Amount { bar }
     }
 
+    /// One that nobody sees.
+    #[cfg(feature = "simulation")]
+    pub fn unseen() -> Amount {
+        Amount { bar: ProgressBar::hidden() }
+    }
+
     /// So many more bytes are to come.
     pub fn more(&self, bytes: u64) {
         self.bar.inc_length(bytes);

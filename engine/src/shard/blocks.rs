@@ -102,8 +102,14 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                 facts.waits.fetch_add(end.waiting.len() as u64, Relaxed);
             }
             // In no machine's answer, and never to be.
-            Err(error) if error.is_corrupt() || error.is_unreadable() => {
+            Err(error)
+                if error.is_corrupt()
+                    || error.is_unreadable() && !runtime::mutant!("blocks.unreadable_is_empty") =>
+            {
                 runtime::mark!("blocks.damaged");
+                if error.is_unreadable() {
+                    runtime::mark!("blocks.unreadable");
+                }
                 residence.lookups().found_damage(error);
             }
             // Who goes on asking is given it at last, and waits for the disk.

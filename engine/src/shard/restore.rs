@@ -103,10 +103,15 @@ pub(crate) async fn open_snapshots<S: StateMachine, D: Disk>(
             Ok(()) => {}
             Err(error) if error.is_loss() && heals => {
                 runtime::mark!("start.snapshot_lost");
+                if !error.is_corrupt() {
+                    runtime::mark!("start.snapshot_unreadable");
+                }
                 tracing::error!(group = %known.group, %error, "what it held must come from the group's leader again");
                 machine = factory(known.group);
                 store.forget(known.group);
-                known.lose_all();
+                if error.is_corrupt() || !runtime::mutant!("start.unreadable_is_empty") {
+                    known.lose_all();
+                }
             }
             Err(error) => return Err(error),
         }

@@ -3,7 +3,7 @@
 mod sink;
 
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -32,7 +32,7 @@ pub(super) const SLICE_BYTES: usize = 64 << 10;
 pub(super) enum SaveError {
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
-    #[error("a file that was to be merged cannot be read: {0}")]
+    #[error("a file that the new one builds on cannot be read: {0}")]
     Below(SnapshotError),
     #[error("the state machine's image breaks its contract: {0}")]
     Image(#[from] ItemError),
@@ -96,13 +96,20 @@ pub(super) async fn save<D: Disk>(save: Save<D>) -> Result<Saved, SaveError> {
     };
     drop(image);
     let finished = builder.finish().await?;
+    let path = loader.store.path(finished.reference.name);
     let runs = [finished.reference].into_iter().chain(below.kept).collect();
     let manifest = Manifest { group: name.group, id: name.id, membership, runs };
     let served = match serves {
-        Some(check) => Some(loader.saved(&manifest, check).await?),
+        Some(check) => Some(loader.saved(&manifest, check).await.map_err(|error| of_kept(error, &path))?),
         None => None,
     };
     Ok(Saved { manifest, guard: finished.guard, served })
+}
+
+/// What is wrong with a file below the new one at `path` stays so, whatever is written above it: tried again it would be wrong again.
+fn of_kept(error: SnapshotError, path: &Path) -> SaveError {
+    let is_lost = error.is_corrupt() || error.is_unreadable();
+    if is_lost && error.path() != Some(path) { SaveError::Below(error) } else { error.into() }
 }
 
 /// The image as it is.

@@ -268,6 +268,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                 self.replicas[replica].machine.saved(false);
                 let is_below = matches!(error, SaveError::Below(_));
                 if is_below {
+                    runtime::mark!("save.below_lost");
                     // All that the files hold is in the machine.
                     self.replicas[replica].machine.forget_saved();
                 }

@@ -84,6 +84,7 @@ impl Lookups {
     /// A lookup stopped at a block; a walk wants those behind it, too.
     fn missed(&self, miss: Miss, is_walk: bool) {
         let (served, block) = match miss {
+            Miss::Damaged(_) if runtime::mutant!("blocks.unreadable_is_empty") => return,
             Miss::Damaged(error) => return self.found_damage(error),
             Miss::NotAtHand(served, block) => (served, block),
         };

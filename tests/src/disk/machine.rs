@@ -89,8 +89,8 @@ pub(super) struct Machine {
     pub(super) operations: u64,
     pub(super) time: Option<Time>,
     pub(super) seal: Seal,
-    /// Blocks that cannot be read, by inode, until they are written again.
-    refused: BTreeSet<(u64, usize)>,
+    /// Blocks that cannot be read, by inode, until they are written again or so many reads have failed.
+    refused: BTreeMap<(u64, usize), u64>,
 }
 
 impl Machine {
@@ -260,7 +260,7 @@ impl Machine {
 
     fn write(&mut self, number: u64, offset: usize, data: Rc<[u8]>, durable: bool) {
         let blocks = offset / BLOCK_BYTES..(offset + data.len()).div_ceil(BLOCK_BYTES);
-        self.refused.retain(|(inode, block)| *inode != number || !blocks.contains(block));
+        self.refused.retain(|(inode, block), _| *inode != number || !blocks.contains(block));
         let path = self.time.is_some().then(|| path_of(&self.names, number)).flatten();
         let file_bytes = self.inode(number).seen.len();
         match self.spoil(path, offset, data.len(), file_bytes) {
@@ -297,20 +297,26 @@ impl Machine {
             return Err(kind.into());
         }
         let end = offset.saturating_add(len).min(self.inode(inode).seen.len());
-        if self
-            .refused
-            .range((inode, offset / BLOCK_BYTES)..(inode, end.div_ceil(BLOCK_BYTES)))
-            .next()
-            .is_some()
-        {
+        let blocks =
+            (inode, offset / BLOCK_BYTES)..(inode, end.div_ceil(BLOCK_BYTES).max(offset / BLOCK_BYTES));
+        if let Some((place, reads)) = self.refused.range_mut(blocks).next() {
+            let place = *place;
+            *reads = reads.saturating_sub(u64::from(*reads < u64::MAX));
+            if *reads == 0 {
+                self.refused.remove(&place);
+            }
             return Err(io::Error::from_raw_os_error(EIO));
         }
         Ok(Buffer::copy_from(&self.inode(inode).seen.read(offset..offset.saturating_add(len))))
     }
 
-    pub(super) fn refuse(&mut self, path: &Path, offset: usize) {
+    pub(super) fn refuse(&mut self, path: &Path, offset: usize, reads: u64) {
         let inode = self.lookup(path).expect("a file to damage");
-        self.refused.insert((inode, offset / BLOCK_BYTES));
+        self.refused.insert((inode, offset / BLOCK_BYTES), reads);
+    }
+
+    pub(super) fn refuse_nothing(&mut self) {
+        self.refused.clear();
     }
 
     pub(super) fn file_bytes(&self, inode: u64) -> u64 {

@@ -28,6 +28,7 @@ impl World {
         if let Err(violation) = witness::check(operations, &witness, |key| slots.group(key_slot(key)).0) {
             violated(CHECK, violation.to_string());
         }
+        self.check_backups(operations, &witness.entries);
     }
 }
 

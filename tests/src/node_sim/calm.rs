@@ -103,6 +103,9 @@ impl World {
         if !self.clients.are_idle() {
             return Some("clients wait for answers".into());
         }
+        if !self.backups.are_idle() {
+            return Some("a backup is being taken".into());
+        }
         if self.awaits_starts() {
             return Some("a machine is to be started".into());
         }

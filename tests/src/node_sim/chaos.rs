@@ -18,16 +18,18 @@ enum Fault {
     Reset,
     Disk,
     Rot,
+    Unreadable,
     Lose,
     Clock,
     Members,
     Transfer,
     Save,
+    Backup,
     Reshape,
     Deaf,
 }
 
-fn weighted(faults: &Faults) -> [(Fault, u8); 16] {
+fn weighted(faults: &Faults) -> [(Fault, u8); 18] {
     [
         (Fault::Kill, faults.kill),
         (Fault::Stop, faults.stop),
@@ -38,11 +40,13 @@ fn weighted(faults: &Faults) -> [(Fault, u8); 16] {
         (Fault::Reset, faults.reset),
         (Fault::Disk, faults.disk),
         (Fault::Rot, faults.rot),
+        (Fault::Unreadable, faults.unreadable),
         (Fault::Lose, faults.lose),
         (Fault::Clock, faults.clock),
         (Fault::Members, faults.members),
         (Fault::Transfer, faults.transfer),
         (Fault::Save, faults.save),
+        (Fault::Backup, faults.backup),
         (Fault::Reshape, faults.reshape),
         (Fault::Deaf, faults.deaf),
     ]
@@ -105,6 +109,7 @@ impl World {
             }
             Fault::Disk => self.spoil_disks(machine),
             Fault::Rot => self.rot(machine),
+            Fault::Unreadable => self.refuse_reads(machine),
             Fault::Lose => self.lose_disk(machine),
             Fault::Clock => self.upset_clock(machine),
             Fault::Members => self.change_members(),
@@ -115,6 +120,7 @@ impl World {
                 self.order([Errand::Tell(format!("RINGRAFT TRANSFER {group} {to}"))]);
             }
             Fault::Save => self.save_all(machine),
+            Fault::Backup => self.begin_backup(),
             Fault::Deaf => self.deafen(machine),
             Fault::Reshape => {
                 self.kill(machine);

@@ -1,6 +1,6 @@
 //! What is wrong with the disks of a machine.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::machine::{Machine, Process};
 use super::profile::Profile;
@@ -15,10 +15,21 @@ const FOUND_AFTER_US: std::ops::Range<u64> = 500_000..3_000_000;
 const SEALED_AFTER_US: u64 = 300_000;
 /// A restart, a look at all of the log, a snapshot in the place of what is damaged: time enough for all of them.
 const HEALED_AFTER_US: u64 = 8_000_000;
+/// A block that cannot be read is met by a running node, or by its next start, which mostly follows within this.
+const MET_AFTER_US: std::ops::Range<u64> = 500_000..8_000_000;
+/// A block that can be read again, can after so many reads: asked for twice in a row it is, or is not.
+const REFUSED_READS: [u64; 4] = [1, 2, 3, 5];
+/// What cannot be read, cannot be read by such blocks.
+const SECTORS_BYTES: u64 = 4096;
 /// A file's header.
 const FRONT_BYTES: usize = 256;
 /// Places looked at for one that holds something.
 const TRIES: usize = 40;
+
+/// Whether a file is a snapshot's that is whole: a record may name it.
+fn is_snapshot(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == "run")
+}
 
 impl Machine {
     /// Gives the disks of a machine their speed.
@@ -150,6 +161,49 @@ impl World {
         self.plan(after_us, Happening::Inspect { machine });
     }
 
+    /// A block of a snapshot file of a machine cannot be read any more, for good or for some reads; where a majority of the replicas
+    /// is whole. Its node meets that while it runs, or at a start: now, or soon.
+    pub fn refuse_reads(&mut self, machine: usize) {
+        let shard = self.random.usize(..usize::from(self.profile.shards));
+        let is_allowed = self.profile.is_beyond || self.operator.is_idle() && self.is_whole();
+        let is_awake = self.machines[machine].is_awake(self.now_us);
+        let disk = self.machines[machine].disks[shard].clone();
+        let files: Vec<PathBuf> = disk.paths().into_iter().filter(|path| is_snapshot(path)).collect();
+        if !is_allowed || !is_awake || files.is_empty() {
+            return;
+        }
+        // Most files are as short as can be, and what is in the first blocks of one a start sees.
+        let longest = files.iter().max_by_key(|path| disk.bytes(path).map_or(0, |bytes| bytes.len()));
+        let any = &files[self.random.usize(..files.len())];
+        let path = longest.filter(|_| self.random.bool()).unwrap_or(any);
+        let blocks = disk.bytes(path).map_or(0, |bytes| bytes.len() as u64).div_ceil(SECTORS_BYTES).max(1);
+        let offset = self.random.u64(..blocks) * SECTORS_BYTES;
+        let reads = self.random.bool().then(|| REFUSED_READS[self.random.usize(..REFUSED_READS.len())]);
+        let stops = self.random.u8(..3) == 0;
+        if stops {
+            self.kill(machine);
+        }
+        match reads {
+            Some(reads) => disk.refuse_block_for(path, offset, reads),
+            None => disk.refuse_block(path, offset),
+        }
+        self.say(|| {
+            format!("machine {machine}: disk {shard} cannot read {} at {offset}: {reads:?}", path.display())
+        });
+        let here = &mut self.machines[machine];
+        (here.is_damaged, here.was_damaged, here.damaged_at_us) = (true, true, self.now_us);
+        if matches!(here.process, Process::Down) {
+            self.plan(10_000, Happening::Start { machine });
+            self.plan(HEALED_AFTER_US, Happening::CheckHealed { machine });
+        } else {
+            // Or nobody looks before faults end: the node meets it when somebody needs what it holds.
+            let soon = reads.is_some() || self.random.bool();
+            let life_us = self.profile.life_us.saturating_sub(self.now_us);
+            let after_us = if soon { self.random.u64(MET_AFTER_US) } else { life_us + 1 };
+            self.plan(after_us, Happening::Inspect { machine });
+        }
+    }
+
     /// Notes silent faults that came about just now.
     pub fn note_damage(&mut self, machine: usize, shard: u16) {
         let damage = self.machines[machine].disks[usize::from(shard)].take_damage();
@@ -211,6 +265,7 @@ impl World {
         self.say(|| format!("machine {machine}: healed"));
         let here = &mut self.machines[machine];
         (here.is_damaged, here.ends) = (false, 0);
+        here.disks.iter().for_each(SimDisk::refuse_nothing);
         self.disarm(machine);
     }
 }

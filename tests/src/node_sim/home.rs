@@ -28,6 +28,11 @@ impl Home {
         self.0.path().join(format!("machine-{machine}-{life}"))
     }
 
+    /// The directory of a backup.
+    pub fn backup(&self, number: u64) -> PathBuf {
+        self.0.path().join(format!("backup-{number}"))
+    }
+
     /// What is the same in no two runs.
     pub fn prefix(&self) -> String {
         self.0.path().display().to_string()

@@ -6,7 +6,9 @@
 //! in the end.
 
 mod answers;
+mod backups;
 mod by_index;
+mod caller;
 mod calm;
 mod chaos;
 mod checks;
@@ -21,6 +23,7 @@ mod net;
 mod operator;
 mod process;
 pub mod profile;
+mod restored;
 pub mod run;
 pub mod script;
 mod sockets;

@@ -27,6 +27,10 @@ pub const MUTANTS: &[(&str, &str)] = &[
     ("snapshot.file_not_synced", "a snapshot gets its name before its bytes are durable"),
     ("snapshot.directory_not_synced", "a snapshot is recorded before its name is durable"),
     ("snapshot.used_files_removed", "an old snapshot goes while it is sent to a peer"),
+    ("backup.held_files_removed", "an old snapshot goes while it is read for a backup"),
+    ("backup.reads_newest_file", "a backup gets pieces of a newer snapshot than it began to read"),
+    ("backup.before_its_begin", "a backup takes whatever snapshot there is, however old"),
+    ("restore.deleted_keys_come_back", "a restore takes marks of deleted keys for keys"),
     ("save.published_before_record", "the old snapshot goes before the record of the new one is durable"),
     (
         "save.ahead_of_log",
@@ -47,6 +51,14 @@ pub const MUTANTS: &[(&str, &str)] = &[
     ),
     ("kv.fill_ends_at_a_gap", "a table counts as complete where a block of the files was not in memory"),
     ("read.answers_what_it_missed", "a read is answered though a block it looked for was not in memory"),
+    (
+        "blocks.unreadable_is_empty",
+        "keys in a block of a snapshot that the disk cannot read are answered as if they were not there",
+    ),
+    (
+        "start.unreadable_is_empty",
+        "a group whose snapshot cannot be read at a start begins empty, and votes as if it lacked nothing",
+    ),
     ("kv.full_table_keeps_all", "a table counts as complete although keys were put out of it"),
     ("kv.merge_drops_writes", "what a save has written is lost to reads after it"),
     ("kv.deleted_after_save_stays", "what is deleted after a save comes back at once"),

@@ -44,6 +44,8 @@ pub struct Faults {
     pub disk: u8,
     /// Disks whose bytes rot.
     pub rot: u8,
+    /// Blocks of snapshot files that cannot be read any more.
+    pub unreadable: u8,
     /// Disks that are lost, and replaced by the operator.
     pub lose: u8,
     /// Clocks that jump forward; where leases are on, machines that sleep.
@@ -54,6 +56,8 @@ pub struct Faults {
     pub transfer: u8,
     /// Saves by hand.
     pub save: u8,
+    /// Backups.
+    pub backup: u8,
     /// In a hundred elections against a leader that lives, in how many it does not hear of them: it is cut off when somebody asks
     /// for votes.
     pub unheard: u8,
@@ -135,6 +139,11 @@ fn pick<T: Copy>(random: &mut fastrand::Rng, of: &[T]) -> T {
     of[random.usize(..of.len())]
 }
 
+/// One life in three has a kind of fault.
+fn fault(random: &mut fastrand::Rng, weight: u8) -> u8 {
+    if random.u8(..3) == 0 { weight } else { 0 }
+}
+
 impl Profile {
     /// Draws a kind of life.
     #[must_use]
@@ -144,7 +153,6 @@ impl Profile {
         // Some lives are about bytes: much is written in a short time, and logs roll often.
         let heavy = random.u8(..12) == 0;
         let segment_bytes = pick(random, &[512 << 10, 1 << 20, 2 << 20]);
-        let fault = |random: &mut fastrand::Rng, weight: u8| if random.u8(..3) == 0 { weight } else { 0 };
         // What came later is drawn elsewhere, so that seeds without it stay what they were.
         let more = &mut fastrand::Rng::with_seed(random.clone().u64(..) ^ LATER);
         let mut profile = Profile {
@@ -203,15 +211,22 @@ impl Profile {
             // Nobody mends what is damaged in such a life.
             (profile.spares, profile.faults.members, profile.faults.lose) = (0, 0, 0);
         }
-        profile.faults.deaf = fault(more, 15);
-        profile.readers = pick(more, &[0, 1, 2, 4]);
-        profile.patience_us = pick(more, &[PATIENCE_US, 300_000]);
-        profile.faults.stop = fault(more, 10);
-        profile.faults.roll = fault(more, 40);
-        profile.state_bytes_max = pick(more, &[0, 300, 2_000, u64::MAX]);
-        profile.mapped_bytes_max = pick(more, &[0, 1_000, 20_000, u64::MAX]);
-        profile.checked_at_start_bytes = pick(more, &[0, 0, u64::MAX]);
+        profile.draw_later(more);
         profile
+    }
+
+    /// Draws what came later still, each behind what came before it.
+    fn draw_later(&mut self, more: &mut fastrand::Rng) {
+        self.faults.deaf = fault(more, 15);
+        self.readers = pick(more, &[0, 1, 2, 4]);
+        self.patience_us = pick(more, &[PATIENCE_US, 300_000]);
+        self.faults.stop = fault(more, 10);
+        self.faults.roll = fault(more, 40);
+        self.state_bytes_max = pick(more, &[0, 300, 2_000, u64::MAX]);
+        self.mapped_bytes_max = pick(more, &[0, 1_000, 20_000, u64::MAX]);
+        self.checked_at_start_bytes = pick(more, &[0, 0, u64::MAX]);
+        self.faults.unreadable = fault(more, 10);
+        self.faults.backup = fault(more, 15);
     }
 
     /// A calm cluster of so many nodes.

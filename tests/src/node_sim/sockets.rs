@@ -232,6 +232,7 @@ impl World {
         let Some(end) = &self.connections[connection].ends[side] else { return };
         match end.party {
             Party::Client(number) if number == self.clients.count() => self.operator_hears(connection, side),
+            Party::Client(number) if self.is_caller(number) => self.caller_hears(connection, side),
             Party::Client(number) => self.client_hears(number, connection, side),
             Party::Shard { machine, shard } => {
                 let mut inputs = Vec::new();

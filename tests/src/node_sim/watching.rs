@@ -95,5 +95,6 @@ impl World {
         let judgement = judge(operations, &durable, Vec::new());
         let is_wrong = !judgement.faults.is_empty() || !judgement.report.violations.is_empty();
         super::violated_if(is_wrong, "histories", || format!("{judgement}"));
+        self.restore_last_backup();
     }
 }

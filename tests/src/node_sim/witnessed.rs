@@ -70,6 +70,14 @@ pub fn forget() {
     LEDGER.take();
 }
 
+/// Lives another life; then this one goes on.
+pub fn aside<T>(live: impl FnOnce() -> T) -> T {
+    let ledger = LEDGER.take();
+    let result = live();
+    LEDGER.set(ledger);
+    result
+}
+
 /// What was written down in this life.
 pub fn ledger<T>(look: impl FnOnce(&Ledger) -> T) -> T {
     LEDGER.with_borrow(look)

@@ -7,6 +7,8 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use super::backups::Backups;
+use super::caller::Caller;
 use super::checks::Checks;
 use super::clients::Clients;
 use super::home::Home;
@@ -45,6 +47,8 @@ pub enum Happening {
     Client(usize),
     /// The operator goes on.
     Operator,
+    /// Who takes a backup goes on.
+    Backup,
     /// Chaos takes its next step.
     Chaos,
     /// A machine's node is started, if none runs.
@@ -137,6 +141,10 @@ pub struct World {
     pub clients: Clients,
     /// Who adds and removes nodes.
     pub operator: Operator,
+    /// The backups.
+    pub backups: Backups,
+    /// One who asks beside the clients.
+    pub caller: Caller,
     /// What must never be.
     pub checks: Checks,
     /// What happened.
@@ -170,6 +178,8 @@ impl World {
             weather: Weather::new(&profile),
             clients: Clients::new(&profile),
             operator: Operator::default(),
+            backups: Backups::default(),
+            caller: Caller::default(),
             checks: Checks::default(),
             counts: Counts::default(),
             machines,
@@ -227,6 +237,7 @@ impl World {
             }
             Happening::Client(number) => self.client_goes_on(number),
             Happening::Operator => self.operator_goes_on(),
+            Happening::Backup => self.backup_goes_on(),
             Happening::Chaos => self.chaos(),
             Happening::Start { machine } => self.start(machine),
             Happening::CutShort { machine, start, power } => self.cut_short(machine, start, power),

@@ -2,18 +2,17 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use runtime::ReadDisk;
 use snapshot::{FileRun, RunReference};
 
-use super::catalog::{File, Group};
+use super::catalog::Group;
+use super::copying::{GroupCopy, Next};
 use super::leaders::Leader;
 use crate::cli::client::{Client, ClientError};
 use crate::cli::progress::Amount;
-use crate::cli::resp::Reply;
 use crate::cli::status::{self, Role};
 use crate::cli::{Exit, Failure};
 use crate::resp::READ_BYTES_MAX;
@@ -28,7 +27,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const BUSY_MAX: Duration = Duration::from_secs(60);
 
 /// Why a group's files are not here.
-pub(super) enum FetchError {
+pub(in crate::cli) enum FetchError {
     /// Begin the group again, at whoever leads it then.
     Again(Failure),
     /// No use in trying again.
@@ -56,24 +55,120 @@ pub(super) fn fetch(
     amount: &Amount,
 ) -> Result<Group, FetchError> {
     let mut client = Client::connect(leader.address, ANSWER_TIMEOUT)?;
-    let group = saved(&mut client, group, leader, patience)?;
-    let dir = group.dir(out);
-    let references = group.references().map_err(|what| FetchError::Again(Failure::failed(what)))?;
-    fs::create_dir(&dir).map_err(disk_failed(&dir))?;
-    group.files.iter().for_each(|file| amount.more(file.bytes));
-    // All are copied before the first is waited for: the leader keeps them only while they are read.
-    let mut copies = Vec::new();
-    for file in &group.files {
-        copies.push(copy(&mut client, leader.address, file, &dir.join(&file.name), amount)?);
+    let mut copy = GroupCopy::new(group, leader.slots.clone(), leader.last, READ_BYTES_MAX);
+    let mut waits = Waits { begun: Instant::now(), looked: Instant::now(), busy_since: None };
+    let mut arriving: Option<Arriving> = None;
+    while let Some(words) = copy.question() {
+        let words: Vec<&[u8]> = words.iter().map(String::as_bytes).collect();
+        let mut written = Ok(0);
+        let answer = client.ask(&words, |reply| {
+            copy.take(reply, |file, piece| {
+                written = arriving.as_mut().map_or(Ok(0), |arriving| arriving.write(file, piece));
+            })
+        });
+        amount.done(written?);
+        let next = match answer {
+            Ok(next) => next,
+            Err(ClientError::Refused(text)) => match copy.refused(&text) {
+                Some(next) => next,
+                None => return Err(ClientError::Refused(text).into()),
+            },
+            Err(error) => return Err(error.into()),
+        };
+        if let (None, Some(group)) = (&arriving, copy.named()) {
+            group.files.iter().for_each(|file| amount.more(file.bytes));
+            arriving = Some(Arriving::begin(group, out)?);
+        }
+        waits.before(next, group, leader, patience)?;
     }
+    // The leader keeps the files only while they are read: all are copied before the first is waited for.
     drop(client);
-    for ((file, reference), copy) in group.files.iter().zip(references).zip(copies) {
-        let path = dir.join(&file.name);
-        copy.sync_all().map_err(disk_failed(&path))?;
-        verify(&path, &reference, leader.node)?;
-    }
-    fs::File::open(&dir).and_then(|dir| dir.sync_all()).map_err(disk_failed(&dir))?;
+    let group = copy.into_group();
+    arriving.map_or(Ok(()), |arriving| arriving.keep(&group, leader.node))?;
     Ok(group)
+}
+
+/// How long the leader has been waited for.
+struct Waits {
+    begun: Instant,
+    looked: Instant,
+    busy_since: Option<Instant>,
+}
+
+impl Waits {
+    /// Waits before the next question, if that is to be, and not for ever.
+    fn before(
+        &mut self,
+        next: Next,
+        group: u32,
+        leader: &Leader,
+        patience: Duration,
+    ) -> Result<(), FetchError> {
+        match next {
+            Next::Now => {
+                self.busy_since = None;
+                return Ok(());
+            }
+            Next::Saving if self.begun.elapsed() >= patience => {
+                let what = format!("group {group}: node {} has not saved it after {patience:?}", leader.node);
+                return Err(FetchError::Failed(Failure::timeout(what)));
+            }
+            Next::Saving if self.looked.elapsed() >= LOOK_INTERVAL => {
+                self.looked = Instant::now();
+                still_leads(group, leader)?;
+            }
+            Next::Saving => {}
+            Next::Busy => {
+                if self.busy_since.get_or_insert_with(Instant::now).elapsed() >= BUSY_MAX {
+                    let what = format!("{}: others back up for {BUSY_MAX:?}", leader.address);
+                    return Err(FetchError::Again(Failure::unavailable(what)));
+                }
+            }
+        }
+        std::thread::sleep(ASK_INTERVAL);
+        Ok(())
+    }
+}
+
+/// The files of a group on their way to the disk.
+pub(in crate::cli) struct Arriving {
+    dir: PathBuf,
+    files: Vec<(PathBuf, fs::File)>,
+}
+
+impl Arriving {
+    /// Makes the directory of a group in the backup `out`, and its files, empty.
+    pub(in crate::cli) fn begin(group: &Group, out: &Path) -> Result<Arriving, FetchError> {
+        group.references().map_err(|what| FetchError::Again(Failure::failed(what)))?;
+        let dir = group.dir(out);
+        fs::create_dir(&dir).map_err(disk_failed(&dir))?;
+        let create = |file: &super::catalog::File| {
+            let path = dir.join(&file.name);
+            let created = fs::File::create_new(&path).map_err(disk_failed(&path))?;
+            Ok((path, created))
+        };
+        let files = group.files.iter().map(create).collect::<Result<_, FetchError>>()?;
+        Ok(Arriving { dir, files })
+    }
+
+    /// Adds to the file at this place. It is not durable yet. Answers how much was added.
+    pub(in crate::cli) fn write(&mut self, file: usize, piece: &[u8]) -> Result<u64, FetchError> {
+        if let Some((path, file)) = self.files.get_mut(file) {
+            file.write_all(piece).map_err(disk_failed(path))?;
+        }
+        Ok(piece.len() as u64)
+    }
+
+    /// Makes all files durable, and judges each as `node` sent it.
+    pub(in crate::cli) fn keep(self, group: &Group, node: u16) -> Result<(), FetchError> {
+        let references = group.references().map_err(|what| FetchError::Again(Failure::failed(what)))?;
+        for ((path, file), reference) in self.files.into_iter().zip(references) {
+            file.sync_all().map_err(disk_failed(&path))?;
+            verify(&path, &reference, node)?;
+        }
+        let dir = &self.dir;
+        fs::File::open(dir).and_then(|open| open.sync_all()).map_err(disk_failed(dir))
+    }
 }
 
 /// Judges what came as it is on this disk: every block, and that it is the file that was named.
@@ -92,40 +187,6 @@ fn verify(path: &Path, reference: &RunReference, node: u16) -> Result<(), FetchE
     })
 }
 
-/// Has the leader save what its log held when it was looked at, and waits until it has; from then on the shard keeps the
-/// files for this connection.
-fn saved(client: &mut Client, group: u32, leader: &Leader, patience: Duration) -> Result<Group, FetchError> {
-    let number = group.to_string();
-    let (begun, mut looked) = (Instant::now(), Instant::now());
-    loop {
-        let listed = client.ask(&[b"RINGRAFT", b"FILES", number.as_bytes()], |reply| {
-            files(reply).ok_or(format!("odd: {reply:?}"))
-        });
-        match listed {
-            Ok((index, term, files)) if index >= leader.last => {
-                return Ok(Group { id: group, slots: leader.slots.clone(), index, term, files });
-            }
-            Ok(_) => {}
-            // No snapshot yet, or as many backups as may be.
-            Err(ClientError::Refused(text)) if text.starts_with("TRYAGAIN") => {}
-            Err(error) => return Err(error.into()),
-        }
-        client.ask(&[b"RINGRAFT", b"SNAPSHOT", number.as_bytes()], |reply| match reply {
-            Reply::Simple(b"OK") => Ok(()),
-            other => Err(format!("OK was expected, not {other:?}")),
-        })?;
-        if begun.elapsed() >= patience {
-            let what = format!("group {group}: node {} has not saved it after {patience:?}", leader.node);
-            return Err(FetchError::Failed(Failure::timeout(what)));
-        }
-        if looked.elapsed() >= LOOK_INTERVAL {
-            looked = Instant::now();
-            still_leads(group, leader)?;
-        }
-        std::thread::sleep(ASK_INTERVAL);
-    }
-}
-
 /// A node that leads no more may have entries in its log that never come to be: it would be waited for in vain.
 fn still_leads(group: u32, leader: &Leader) -> Result<(), FetchError> {
     let status = status::fetch(&[leader.node_address]).map_err(FetchError::Again)?;
@@ -135,93 +196,6 @@ fn still_leads(group: u32, leader: &Leader) -> Result<(), FetchError> {
         None => {
             let what = format!("node {} leads group {group} no more", leader.node);
             Err(FetchError::Again(Failure::unavailable(what)))
-        }
-    }
-}
-
-/// Reads the answer to RINGRAFT FILES.
-fn files(reply: Reply<'_>) -> Option<(u64, u64, Vec<File>)> {
-    let Reply::Array(mut parts) = reply else { return None };
-    let (index, term) = (number(parts.next()?)?, number(parts.next()?)?);
-    let Reply::Array(files) = parts.next()? else { return None };
-    let file = |reply| {
-        let Reply::Array(mut parts) = reply else { return None };
-        let Reply::Bulk(name) = parts.next()? else { return None };
-        let name = std::str::from_utf8(name).ok()?.to_owned();
-        let (bytes, checksum) = (number(parts.next()?)?, number(parts.next()?)?);
-        Some(File { name, bytes, checksum: u32::try_from(checksum).ok()? })
-    };
-    Some((index, term, files.map(file).collect::<Option<_>>()?))
-}
-
-fn number(reply: Reply<'_>) -> Option<u64> {
-    let Reply::Integer(number) = reply else { return None };
-    u64::try_from(number).ok()
-}
-
-/// Copies a file piece by piece. It is not durable yet.
-fn copy(
-    client: &mut Client,
-    from: SocketAddr,
-    file: &File,
-    path: &Path,
-    amount: &Amount,
-) -> Result<fs::File, FetchError> {
-    let failed = || disk_failed(path);
-    let mut copy = fs::File::create_new(path).map_err(failed())?;
-    let (mut offset, mut busy_since) = (0, None);
-    while offset < file.bytes {
-        let want = (file.bytes - offset).min(u64::from(READ_BYTES_MAX));
-        let (at, bytes) = (offset.to_string(), want.to_string());
-        let words: [&[u8]; 5] = [b"RINGRAFT", b"READ", file.name.as_bytes(), at.as_bytes(), bytes.as_bytes()];
-        let mut written = Ok(());
-        let piece = client.ask(&words, |reply| match reply {
-            Reply::Bulk(piece) if piece.len() as u64 == want => {
-                written = copy.write_all(piece);
-                Ok(())
-            }
-            Reply::Bulk(piece) => {
-                Err(format!("{} ends after {} bytes", file.name, offset + piece.len() as u64))
-            }
-            other => Err(format!("bytes of {} were expected, not {other:?}", file.name)),
-        });
-        written.map_err(failed())?;
-        match piece {
-            Ok(()) => {}
-            Err(ClientError::Refused(text)) if text.starts_with("TRYAGAIN") => {
-                if busy_since.get_or_insert_with(Instant::now).elapsed() >= BUSY_MAX {
-                    return Err(FetchError::Again(Failure::unavailable(format!("{from}: {text}"))));
-                }
-                std::thread::sleep(ASK_INTERVAL);
-                continue;
-            }
-            Err(error) => return Err(error.into()),
-        }
-        busy_since = None;
-        offset += want;
-        amount.done(want);
-    }
-    Ok(copy)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cli::resp::decode;
-
-    #[test]
-    fn the_answer_to_files_is_read() {
-        let read = |text: &str| files(decode(text.replace(' ', "\r\n").as_bytes()).unwrap().unwrap().0);
-        let file = File { name: "g1-i2-t3-b0.run".into(), bytes: 8192, checksum: 77 };
-        assert_eq!(read("*3 :2 :3 *1 *3 $15 g1-i2-t3-b0.run :8192 :77 "), Some((2, 3, vec![file])));
-        for odd in [
-            "+OK ",
-            "*3 :2 :3 :4 ",
-            "*3 :-2 :3 *0 ",
-            "*3 :2 :3 *1 *3 $1 x :-1 :77 ",
-            "*3 :2 :3 *1 *3 $1 x :1 :4294967296 ",
-        ] {
-            assert_eq!(read(odd), None, "{odd}");
         }
     }
 }

@@ -57,6 +57,13 @@ impl Look {
         Ok(Look { nodes })
     }
 
+    /// What these nodes say, which were asked at these addresses.
+    #[cfg(feature = "simulation")]
+    pub(super) fn of_statuses(statuses: impl IntoIterator<Item = (SocketAddr, Status)>) -> Look {
+        let nodes = statuses.into_iter().map(|(address, status)| (status.node, (address, status)));
+        Look { nodes: nodes.collect() }
+    }
+
     /// The cluster's id; none before it has formed.
     pub(super) fn cluster(&self) -> Option<String> {
         self.nodes.values().find_map(|(_, status)| status.cluster.clone())

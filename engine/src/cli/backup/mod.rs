@@ -1,8 +1,11 @@
 //! `ringraft backup`: the snapshot files of every group of a running cluster, copied into a directory.
 
 pub(super) mod catalog;
+mod copying;
 mod fetch;
 mod leaders;
+#[cfg(feature = "simulation")]
+pub mod simulated;
 
 use std::fs;
 use std::net::SocketAddr;

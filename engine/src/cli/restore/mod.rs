@@ -1,6 +1,7 @@
 //! `ringraft restore`: a backup, key by key, into a running cluster.
 
-mod source;
+pub(super) mod batch;
+pub(super) mod source;
 mod writer;
 
 use std::collections::BTreeSet;

@@ -12,23 +12,23 @@ use crate::kv::entry::{Entry, restore_key};
 use crate::kv::{is_counts, key_slot};
 
 /// A backup whose list of files is read.
-pub(super) struct Source {
+pub(in crate::cli) struct Source {
     dir: PathBuf,
-    pub(super) catalog: Catalog,
+    pub(in crate::cli) catalog: Catalog,
 }
 
 /// What is in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Content {
-    pub(super) keys: u64,
+pub(in crate::cli) struct Content {
+    pub(in crate::cli) keys: u64,
     /// Of keys and values.
-    pub(super) bytes: u64,
+    pub(in crate::cli) bytes: u64,
 }
 
 impl Source {
     /// # Errors
     /// [`Exit::Usage`]: it is no backup, or one of a newer program. [`Exit::Corruption`]: its list is not what was written.
-    pub(super) fn open(dir: &Path) -> Result<Source, Failure> {
+    pub(in crate::cli) fn open(dir: &Path) -> Result<Source, Failure> {
         let catalog = Catalog::read(dir).map_err(|error| {
             let exit = match error {
                 CatalogError::Missing(_) | CatalogError::Newer { .. } => Exit::Usage,
@@ -45,7 +45,7 @@ impl Source {
     ///
     /// # Errors
     /// [`Exit::Corruption`], with the file and the place in it, at the first damage. [`Exit::Failed`]: the disk does not answer.
-    pub(super) fn verify(&self, amount: &Amount) -> Result<Content, Failure> {
+    pub(in crate::cli) fn verify(&self, amount: &Amount) -> Result<Content, Failure> {
         let all = || self.catalog.groups.iter();
         amount.more(all().flat_map(|group| &group.files).map(|file| file.bytes).sum());
         let mut content = Content::default();
@@ -74,7 +74,7 @@ impl Source {
     ///
     /// # Errors
     /// As for [`Source::verify`], and what `take` says.
-    pub(super) fn each_key(
+    pub(in crate::cli) fn each_key(
         &self,
         group: &Group,
         mut take: impl FnMut(&[u8], &[u8]) -> Result<(), Failure>,
@@ -102,7 +102,7 @@ impl Source {
                     "a key expires, which this version does not know how to restore",
                 ));
             }
-            if entry.is_live() {
+            if entry.is_live() || runtime::mutant!("restore.deleted_keys_come_back") {
                 take(key, &entry.value)?;
             }
             merge.pass();

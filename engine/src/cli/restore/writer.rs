@@ -4,17 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use super::batch::{Answer, Batch, answer};
 use crate::cli::Failure;
 use crate::cli::client::{Client, ClientError};
 use crate::cli::load::routes::{moved, owners};
 use crate::cli::progress::Amount;
-use crate::cli::resp::{self, Reply};
-use crate::kv::{SLOT_COUNT, key_slot};
+use crate::kv::SLOT_COUNT;
 
-/// A batch is sent once it has so many keys: half of what a node takes of one connection at a time.
-const BATCH_KEYS_MAX: usize = 512;
-/// Or once it has so many bytes: what a node takes of one connection at a time. One key may go beyond it.
-const BATCH_BYTES_MAX: usize = 4 << 20;
 /// A node takes a connection, and says who owns what, at once.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// A node answers a SET within its deadline of 2 s, or late when the batch is large and the disk slow.
@@ -26,22 +22,6 @@ const REPEAT_INTERVAL: Duration = Duration::from_millis(50);
 /// A node that cannot be reached is passed by for so long.
 const PASS_BY: Duration = Duration::from_secs(2);
 
-/// An encoded SET.
-struct Set {
-    slot: u16,
-    request: Vec<u8>,
-    /// Of key and value.
-    bytes: u64,
-}
-
-/// What became of a SET.
-enum Answer {
-    Stored,
-    /// Not, or perhaps not: as it may be given twice, it is given again.
-    Again(String),
-    Refused(String),
-}
-
 /// Writes into one cluster over connections of its own.
 pub(super) struct Writer<'a> {
     targets: &'a [SocketAddr],
@@ -50,8 +30,7 @@ pub(super) struct Writer<'a> {
     owners: Vec<Option<SocketAddr>>,
     links: HashMap<SocketAddr, Client>,
     unreachable: HashMap<SocketAddr, Instant>,
-    batch: Vec<Set>,
-    batch_bytes: usize,
+    batch: Batch,
     turn: usize,
 }
 
@@ -63,8 +42,7 @@ impl<'a> Writer<'a> {
             owners: vec![None; usize::from(SLOT_COUNT)],
             links: HashMap::new(),
             unreachable: HashMap::new(),
-            batch: Vec::new(),
-            batch_bytes: 0,
+            batch: Batch::default(),
             turn: 0,
         };
         writer.learn_owners();
@@ -76,14 +54,7 @@ impl<'a> Writer<'a> {
     /// # Errors
     /// As for [`Writer::flush`].
     pub(super) fn set(&mut self, key: &[u8], value: &[u8]) -> Result<(), Failure> {
-        let mut request = Vec::with_capacity(key.len() + value.len() + 64);
-        resp::encode(&mut request, &[b"SET", key, value]);
-        self.batch_bytes += request.len();
-        self.batch.push(Set { slot: key_slot(key), request, bytes: (key.len() + value.len()) as u64 });
-        if self.batch.len() >= BATCH_KEYS_MAX || self.batch_bytes >= BATCH_BYTES_MAX {
-            return self.flush();
-        }
-        Ok(())
+        if self.batch.add(key, value) { self.flush() } else { Ok(()) }
     }
 
     /// Returns once all keys are acknowledged, which means: on the disks of a majority.
@@ -93,7 +64,7 @@ impl<'a> Writer<'a> {
     /// cluster refuses a key, and says why.
     pub(super) fn flush(&mut self) -> Result<(), Failure> {
         let mut deadline = Instant::now() + REPEAT_FOR;
-        while !self.batch.is_empty() {
+        while self.batch.len() > 0 {
             let before = self.batch.len();
             let Some(why) = self.write_once()? else { break };
             if self.batch.len() < before {
@@ -105,7 +76,6 @@ impl<'a> Writer<'a> {
             std::thread::sleep(REPEAT_INTERVAL);
             self.learn_owners();
         }
-        self.batch_bytes = 0;
         Ok(())
     }
 
@@ -113,7 +83,7 @@ impl<'a> Writer<'a> {
     fn write_once(&mut self) -> Result<Option<String>, Failure> {
         let mut parts: BTreeMap<SocketAddr, Vec<usize>> = BTreeMap::new();
         for place in 0..self.batch.len() {
-            let address = self.address_of(self.batch[place].slot);
+            let address = self.address_of(self.batch.slot(place));
             parts.entry(address).or_default().push(place);
         }
         let mut why = None;
@@ -144,14 +114,7 @@ impl<'a> Writer<'a> {
                 self.owners[usize::from(slot)] = Some(owner);
             }
         }
-        let mut place = 0;
-        self.batch.retain(|set| {
-            place += 1;
-            if stored[place - 1] {
-                self.amount.done(set.bytes);
-            }
-            !stored[place - 1]
-        });
+        self.amount.done(self.batch.keep_unstored(&stored));
         match refused {
             Some(what) => Err(Failure::failed(format!("a key is refused: {what}"))),
             None => Ok(why),
@@ -167,8 +130,7 @@ impl<'a> Writer<'a> {
                 client
             }
         };
-        let requests: Vec<&[u8]> = places.iter().map(|place| &self.batch[*place].request[..]).collect();
-        client.send(&requests.concat())?;
+        client.send(&self.batch.requests(places))?;
         Ok(client)
     }
 
@@ -205,16 +167,4 @@ impl<'a> Writer<'a> {
             return;
         }
     }
-}
-
-fn answer(reply: Reply<'_>) -> Answer {
-    let Reply::Error(text) = reply else {
-        return match reply {
-            Reply::Simple(b"OK") => Answer::Stored,
-            other => Answer::Refused(format!("OK was expected, not {other:?}")),
-        };
-    };
-    let text = String::from_utf8_lossy(text).into_owned();
-    let passes = ["TIMEOUT", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "LOADING"];
-    if passes.iter().any(|word| text.starts_with(word)) { Answer::Again(text) } else { Answer::Refused(text) }
 }

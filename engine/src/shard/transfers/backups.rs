@@ -205,6 +205,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
             .map(|held| held.socket)
             .collect();
         if !over.is_empty() {
+            runtime::mark!("backup.let_go");
             self.release_held(|held| over.contains(&held.socket));
         }
         let ends = self.transfers.backups.held.iter().map(|held| held.used + IDLE_MAX).min();
@@ -213,8 +214,20 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
 
     fn start_read(&mut self, read: Read) {
         let backups = &mut self.transfers.backups;
-        let Some(held) = backups.file(read.socket, read.name) else { return self.fail_read(&read) };
-        let (file, disk, path) = (held.file.clone(), self.disk.clone(), self.saves.store.path(read.name));
+        let Some(held) = backups.file(read.socket, read.name) else {
+            return self.fail_read(&read);
+        };
+        let (mut file, mut name) = (held.file.clone(), read.name);
+        let newest =
+            self.saves.store.manifest(name.group).and_then(|manifest| Some(manifest.runs.first()?.name));
+        if newest.is_some_and(|newest| newest.id > name.id) {
+            runtime::mark!("backup.reads_superseded");
+            if runtime::mutant!("backup.reads_newest_file") {
+                (file, name) = (None, newest.unwrap_or(name));
+            }
+        }
+        let (disk, path) = (self.disk.clone(), self.saves.store.path(name));
+        let backups = &mut self.transfers.backups;
         backups.running += 1;
         self.background.spawn(async move {
             let opened = match file {
@@ -254,6 +267,7 @@ impl<S: StateMachine, D: Disk> Shard<S, D> {
                 self.answers.push(read.to, Outcome::Done, |out| reply::bulk(out, &data));
             }
             Err(error) => {
+                runtime::mark!("backup.cannot_read");
                 let file = read.name.file_name();
                 tracing::warn!(file, %error, "cannot read a snapshot for a backup");
                 self.answers.push(read.to, Outcome::Done, |out| {
