@@ -73,8 +73,8 @@ struct OpenValue {
     offset: u64,
 }
 
-/// Writes that are under way while more is added.
-const WRITES_UNDER_WAY_MAX: usize = 4;
+/// Writes that are under way while more is added. Beside a busy shard one takes a few of its turns, however small it is.
+const WRITES_UNDER_WAY_MAX: usize = 8;
 
 /// Writes a snapshot file: items in, in order; bytes out in buffers of 128 KiB.
 ///

@@ -23,7 +23,7 @@ use crate::run::expect;
 const READ_BYTES: u64 = 256 << 10;
 
 /// Reads under way while what came before is gone through. Beside a busy shard one takes a few of its turns, however small it is.
-const READS_AHEAD: usize = 4;
+const READS_AHEAD: usize = 8;
 
 /// A snapshot file that is read on demand. What is read is verified.
 pub struct FileRun<F> {

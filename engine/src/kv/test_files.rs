@@ -99,6 +99,7 @@ pub(super) fn shelve(saves: &[Entries], mapped_bytes_max: u64) -> Shelf {
         store,
         pause,
         residence: Rc::new(Residence::new(mapped_bytes_max, Lookups::default())),
+        hurries: Rc::new(Cell::new(true)),
         whole_bytes: Rc::new(Cell::new(0)),
         heals: true,
     };

@@ -39,6 +39,8 @@ pub(crate) struct OpenMode {
     pub(crate) check: CheckEntry,
     /// All of it is brought to memory and checked. If not: index, filters and the first block, unless it is small.
     pub(crate) whole: bool,
+    /// In large pieces, without rests.
+    pub(crate) hurries: bool,
 }
 
 /// How files get into memory.
@@ -68,6 +70,8 @@ pub(crate) struct Loader<D: Disk> {
     pub(crate) residence: Rc<Residence>,
     /// So much is still read whole of files that are opened.
     pub(crate) whole_bytes: Rc<Cell<u64>>,
+    /// Nobody is served yet, or saves must keep up.
+    pub(crate) hurries: Rc<Cell<bool>>,
     /// Peers have what is damaged here.
     pub(crate) heals: bool,
 }
@@ -124,7 +128,7 @@ impl<D: Disk> Loader<D> {
         if whole && left != u64::MAX {
             self.whole_bytes.set(left - reference.bytes);
         }
-        let reading = OpenMode { check, whole };
+        let reading = OpenMode { check, whole, hurries: self.hurries.get() };
         let run = (self.access.open_run)(path, reading, Rc::clone(&self.pause)).await?;
         run.expect(&reference)?;
         let served = Rc::new(Served::new(run, reference, guard));

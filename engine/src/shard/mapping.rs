@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use runtime::Context;
 use snapshot::{BlockPlace, Bytes, CheckPass, Map, PAGE_BYTES, Run, SnapshotError};
@@ -16,6 +17,8 @@ use crate::state_machine::CheckEntry;
 
 /// What is checked in one go. Less than a millisecond, as others wait for the same thread, and turns for its core.
 const CHECKED_BYTES: usize = 1 << 20;
+/// The same where nobody waits, or a save must be done with it: each piece costs a turn of the shard.
+const CHECKED_BYTES_HURRIED: usize = 8 << 20;
 
 /// Files up to this size are read into memory: of many groups most files are small, and a process has 65,530 mappings.
 const HELD_BYTES_MAX: u64 = 64 << 10;
@@ -41,9 +44,13 @@ fn map_runs(context: Context) -> OpenRun {
             if !reading.whole && !is_small {
                 return context.blocking(move || opening.first_block(reading.check)).await;
             }
+            let (bytes, rest) = match reading.hurries {
+                true => (CHECKED_BYTES_HURRIED, Duration::ZERO),
+                false => (CHECKED_BYTES, runtime::REST),
+            };
             while opening.more {
-                opening = context.blocking(move || opening.go_on(reading.check)).await?;
-                pause(runtime::REST).await;
+                opening = context.blocking(move || opening.go_on(reading.check, bytes)).await?;
+                pause(rest).await;
             }
             Ok(opening.run)
         })
@@ -87,10 +94,10 @@ impl Opening {
         Ok(self.run)
     }
 
-    fn go_on(mut self, check: CheckEntry) -> Result<Opening, SnapshotError> {
-        let range = self.run.next_checked(&self.pass, CHECKED_BYTES)?;
+    fn go_on(mut self, check: CheckEntry, bytes: usize) -> Result<Opening, SnapshotError> {
+        let range = self.run.next_checked(&self.pass, bytes)?;
         populate(&self.run, range).map_err(|source| read_error(self.run.path(), source))?;
-        self.more = check_some(&self.run, &mut self.pass, CHECKED_BYTES, check)?;
+        self.more = check_some(&self.run, &mut self.pass, bytes, check)?;
         Ok(self)
     }
 }

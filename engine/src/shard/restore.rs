@@ -86,6 +86,7 @@ pub(crate) async fn open_snapshots<S: StateMachine, D: Disk>(
         pause,
         access,
         residence: Rc::new(Residence::new(serving.mapped_bytes_max, Lookups::default())),
+        hurries: Rc::new(Cell::new(true)),
         whole_bytes: Rc::new(Cell::new(serving.checked_at_start_bytes)),
         heals,
     };

@@ -5,7 +5,7 @@
 //! log and the memory for what is not saved grow without end. So it may always move a few times as much as the log does, and all it
 //! can once the next save is due before this one is through.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::rc::Rc;
 use std::task::{Poll, Waker};
@@ -42,6 +42,7 @@ struct Inner {
     is_limited: bool,
     /// Of a save that has no time: so many slices between two turns.
     hurry: Option<u32>,
+    hurries: Rc<Cell<bool>>,
     /// Since the newest turn.
     slices: u32,
     now: Time,
@@ -57,13 +58,15 @@ struct Inner {
 }
 
 impl SaveRate {
-    pub(super) fn new(now: Time, bytes_per_second_min: u64) -> SaveRate {
+    /// Whether saves must keep up is told to `hurries`, too.
+    pub(super) fn new(now: Time, bytes_per_second_min: u64, hurries: Rc<Cell<bool>>) -> SaveRate {
         let bytes_per_second_min = bytes_per_second_min.max(1);
         SaveRate(Rc::new(RefCell::new(Inner {
             bytes_per_second_min,
             limit: RateLimit::new(bytes_per_second_min, BURST_BYTES, since_start(now)),
             is_limited: false,
             hurry: None,
+            hurries,
             slices: 0,
             now,
             busy_until: Time(0),
@@ -87,6 +90,7 @@ impl SaveRate {
         rate.log_bytes = log_bytes;
         if rate.follow(now) || !rate.waiting.is_empty() {
             rate.hurry = hurry();
+            rate.hurries.set(rate.hurry.is_some());
         }
         rate.is_limited = now < rate.busy_until && rate.hurry.is_none();
         while let Some((bytes, _)) = rate.waiting.first() {
@@ -216,7 +220,7 @@ mod tests {
 
     #[test]
     fn saves_are_slow_beside_others_who_are_served_and_follow_the_log() {
-        let rate = SaveRate::new(Time(1_000_000), 16 * MIB);
+        let rate = SaveRate::new(Time(1_000_000), 16 * MIB, Rc::default());
         assert_eq!(passed(&rate, 1000, false, 0, None), 16 * 1000 * SLICE as u64, "nobody waits");
         let slow = passed(&rate, 2000, true, 0, None);
         assert!((16 * MIB..18 * MIB).contains(&slow), "{slow}");
@@ -233,7 +237,7 @@ mod tests {
 
     #[test]
     fn who_waits_is_due_when_the_limit_lets_it_pass_or_the_load_has_ended() {
-        let rate = SaveRate::new(Time(1_000_000), 16 * MIB);
+        let rate = SaveRate::new(Time(1_000_000), 16 * MIB, Rc::default());
         let mut context = Context::from_waker(Waker::noop());
         let mut poll_one = |bytes: u64| {
             let passing = rate.pass(usize::try_from(bytes).unwrap());
@@ -258,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_save_in_a_hurry_takes_several_slices_between_two_turns() {
-        let rate = SaveRate::new(Time(1_000_000), 16 * MIB);
+        let rate = SaveRate::new(Time(1_000_000), 16 * MIB, Rc::default());
         rate.turn(Time(1_000_000), true, 0, || Some(3));
         assert_eq!([rate.rest(), rate.rest()], [Some(REST); 2], "it has not looked yet");
         rate.turn(Time(2_000_000), true, 0, || Some(3));

@@ -6,6 +6,7 @@ mod freezing;
 mod merge_plan;
 
 use std::collections::{BTreeSet, VecDeque};
+use std::rc::Rc;
 
 use raft::{EntryId, Index, Time};
 use raftlog::{BatchSeq, Log};
@@ -83,12 +84,13 @@ pub(super) struct Saves<D: Disk> {
 
 impl<D: Disk> Saves<D> {
     pub(super) fn new(now: Time, settings: &ShardSettings, loader: Loader<D>, log: &Log<D>) -> Saves<D> {
+        let rate = SaveRate::new(now, settings.save_bytes_per_second, Rc::clone(&loader.hurries));
         let plan = SavePlan::new(settings.snapshot_after_bytes, settings.log_bytes_max, log_facts(log));
         Saves {
             store: loader.store.clone(),
             loader,
             plan,
-            rate: SaveRate::new(now, settings.save_bytes_per_second),
+            rate,
             look_at_bytes: 0,
             asked_for_whole: None,
             again: BTreeSet::new(),
