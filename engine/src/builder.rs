@@ -149,7 +149,7 @@ impl Builder {
         self
     }
 
-    /// While others are served, a shard's saves move no more than this in a second, or than four times what its log writes if that is
+    /// While others are served, a shard's saves move no more than this in a second, or than twice what its log writes if that is
     /// more: less for steadier answers, more for shorter logs. There is no limit while nobody waits, and once the next save is due
     /// before this one is through. At least 1; default 16 MiB.
     #[must_use]

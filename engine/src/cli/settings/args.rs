@@ -45,7 +45,7 @@ pub struct ServeArgs {
     /// [default: 256]
     #[arg(long, value_name = "MIB")]
     pub snapshot_after_mib: Option<String>,
-    /// While clients are served, a shard saves no faster than this, or than four times what its log writes: less for steadier
+    /// While clients are served, a shard saves no faster than this, or than twice what its log writes: less for steadier
     /// answers, more for shorter logs [default: 16]
     #[arg(long, value_name = "MIB")]
     pub save_mib_per_second: Option<String>,

@@ -74,7 +74,7 @@ pub struct Settings {
     pub deadline: Duration,
     /// A shard saves its groups' states once so many MiB of log were written since: what a restart replays at most.
     pub snapshot_after_mib: u32,
-    /// While clients are served, a shard saves no more MiB in a second than this, or than four times what its log writes.
+    /// While clients are served, a shard saves no more MiB in a second than this, or than twice what its log writes.
     pub save_mib_per_second: u32,
     /// Memory of the node for the keys that are saved, in MiB.
     pub state_memory_mib: u32,
