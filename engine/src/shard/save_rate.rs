@@ -47,14 +47,21 @@ struct Inner {
     slices: u32,
     now: Time,
     busy_until: Time,
-    /// What has been moved, and waits until it may have been.
-    waiting: Vec<(u64, Waker)>,
+    /// Saves that have moved something, and wait until they may have.
+    waiting: Vec<Waiter>,
     /// When the first of them may go on.
     due: Time,
     looked_at: Time,
     /// What the log had written then, and when the newest turn came.
     looked_bytes: u64,
     log_bytes: u64,
+}
+
+/// A save that waits. The end of its writes wakes it, too, so what it waits for is told apart.
+struct Waiter {
+    bytes: u64,
+    has_passed: Rc<Cell<bool>>,
+    waker: Waker,
 }
 
 impl SaveRate {
@@ -93,12 +100,14 @@ impl SaveRate {
             rate.hurries.set(rate.hurry.is_some());
         }
         rate.is_limited = now < rate.busy_until && rate.hurry.is_none();
-        while let Some((bytes, _)) = rate.waiting.first() {
+        while let Some(Waiter { bytes, .. }) = rate.waiting.first() {
             let bytes = *bytes;
             if !rate.may_pass(bytes) {
                 return;
             }
-            rate.waiting.remove(0).1.wake();
+            let waiter = rate.waiting.remove(0);
+            waiter.has_passed.set(true);
+            waiter.waker.wake();
         }
     }
 
@@ -115,13 +124,18 @@ impl SaveRate {
     /// So many bytes were moved: returns when it is time for the next.
     pub(super) fn pass(&self, bytes: usize) -> impl Future<Output = ()> + use<> {
         let (rate, bytes) = (Rc::clone(&self.0), bytes as u64);
-        let mut has_asked = false;
+        let mut waits: Option<Rc<Cell<bool>>> = None;
         poll_fn(move |context| {
-            // Whoever waits is woken when it has passed.
-            if std::mem::replace(&mut has_asked, true) || rate.borrow_mut().may_pass(bytes) {
-                return Poll::Ready(());
+            let mut rate = rate.borrow_mut();
+            match &waits {
+                Some(has_passed) if has_passed.get() => return Poll::Ready(()),
+                Some(_) => {}
+                None if rate.may_pass(bytes) => return Poll::Ready(()),
+                None => {
+                    let has_passed = Rc::clone(waits.insert(Rc::default()));
+                    rate.waiting.push(Waiter { bytes, has_passed, waker: context.waker().clone() });
+                }
             }
-            rate.borrow_mut().waiting.push((bytes, context.waker().clone()));
             Poll::Pending
         })
     }
@@ -205,10 +219,9 @@ mod tests {
         for ms in from_ms..from_ms + 1000 {
             log_bytes += log_bytes_each;
             rate.turn(Time(ms * 1000), serves, log_bytes, || hurry);
-            // No disk moves more than so much in a millisecond.
+            // No disk moves more than so much in a millisecond. Who waits is polled all the same.
             for _ in 0..16 {
-                let waits = !rate.0.borrow().waiting.is_empty();
-                if waits || waiting.as_mut().poll(&mut context).is_pending() {
+                if waiting.as_mut().poll(&mut context).is_pending() {
                     break;
                 }
                 bytes += SLICE as u64;
