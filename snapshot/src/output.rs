@@ -8,7 +8,7 @@ use crate::checksums::Rolling;
 use crate::format::{CHUNK_BYTES, PAGE_BYTES};
 
 /// What is written at once. A device that others wait for too is not theirs until the write has ended, and on many the flush of
-/// their write takes this one along: so it is short. Half of it costs a fifth of the rate where nobody waits.
+/// their write takes this one along: so it is short.
 pub(crate) const WRITE_BYTES: usize = 128 << 10;
 
 /// Collects bytes in buffers that are written one by one, each at a multiple of its size.
