@@ -22,8 +22,9 @@ use crate::run::expect;
 /// is verified.
 const READ_BYTES: u64 = 256 << 10;
 
-/// Reads under way while what came before is gone through. Beside a busy shard one takes a few of its turns, however small it is.
-const READS_AHEAD: usize = 8;
+/// What is read while what came before is gone through: eight reads, as beside a busy shard one takes a few of its turns, however small
+/// it is. A large block may go beyond it, alone.
+const AHEAD_BYTES: u64 = 8 * READ_BYTES;
 
 /// A snapshot file that is read on demand. What is read is verified.
 pub struct FileRun<F> {
@@ -185,7 +186,10 @@ impl<F: File> Scan<F> {
     }
 
     async fn begin_reads(&mut self) {
-        while self.ahead.len() < READS_AHEAD
+        let bytes = |(entries, _): &(Vec<IndexEntry>, _)| {
+            entries.iter().map(|one| u64::from(one.block_bytes)).sum::<u64>()
+        };
+        while (self.ahead.is_empty() || self.ahead.iter().map(bytes).sum::<u64>() < AHEAD_BYTES)
             && let Some(read) = self.begin().await
         {
             self.ahead.push_back(read);
